@@ -1,0 +1,30 @@
+# make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
+# make test    the test suite;   make test-slow   the slow tests;   make lint   style and docstrings
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+
+.PHONY: demo test test-slow lint install
+
+install: $(VENV)/installed
+
+$(VENV)/installed: setup.cfg pyproject.toml requirements.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -r requirements.txt
+	$(BIN)/pip install -q --no-build-isolation -e '.[test,lint]'
+	touch $@
+
+demo: install
+	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA))
+
+test: install
+	$(BIN)/pytest
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/interrogate -q .

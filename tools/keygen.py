@@ -1,0 +1,89 @@
+"""Make a key file, or show the key id of one. The key itself is never shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import stat
+import sys
+import warnings
+from collections.abc import Sequence
+
+from mmseg_keyprotect.errors import KeyFileError, KeyProtectError
+from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, find_passphrase, prompt_passphrase
+from mmseg_keyprotect.keys import SecretKey
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Make a secret key, or show the key id of a key file')
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument('out', nargs='?', metavar='OUT', help='the key file to make; it must not exist yet')
+    target.add_argument('--show-id', metavar='FILE', help='print the key id of this key file and make nothing')
+    sealing = parser.add_mutually_exclusive_group()
+    sealing.add_argument('--passphrase', action='store_true', help='ask for a passphrase and seal the new key with it')
+    sealing.add_argument('--passphrase-file', metavar='FILE', help='a text file that holds the passphrase')
+    args = parser.parse_args(argv)
+    if args.show_id and args.passphrase:
+        parser.error('--passphrase belongs to OUT; --show-id asks by itself if the key is sealed')
+    return args
+
+
+def new_passphrase() -> str:
+    """Ask for a passphrase twice."""
+    first = prompt_passphrase('Passphrase for the new key: ')
+    if not first:
+        raise KeyFileError('the passphrase is empty. Give one that is hard to guess.')
+    if first != prompt_passphrase('The same passphrase again: '):
+        raise KeyFileError('the two passphrases differ. Start again.')
+    return first
+
+
+def show_id(path: str, passphrase_file: str | None) -> None:
+    """Print the key id of a key file."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        key = SecretKey.load(path, lambda: find_passphrase(passphrase_file), allow_world_readable=True)
+    for warning in caught:
+        print(f'warning: {warning.message}', file=sys.stderr)
+    print(key.key_id)
+
+
+def make_key(out: str, ask: bool, passphrase_file: str | None) -> None:
+    """Make a key file and say what to do next."""
+    passphrase = new_passphrase if ask else None
+    if passphrase_file is not None:
+        passphrase = find_passphrase(passphrase_file)
+    key = SecretKey.generate()
+    key.save(out, passphrase)
+    path = os.path.abspath(out)
+    print(f'key id: {key.key_id}')
+    print(f'file: {path} (mode {stat.S_IMODE(os.stat(path).st_mode):04o}{", sealed" if passphrase else ""})')
+    print(f'To use it: export {KEY_FILE_VARIABLE}={shlex.quote(path)}')
+    print('Keep a backup of the file: without the key the model is lost.')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0, or 1 after an error.
+    """
+    args = parse_args(argv)
+    try:
+        if args.show_id is not None:
+            show_id(args.show_id, args.passphrase_file)
+        else:
+            make_key(args.out, args.passphrase, args.passphrase_file)
+    except KeyProtectError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('error: interrupted, no key was made', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
