@@ -1,0 +1,45 @@
+"""Keyed random numbers and permutations (docs/spec.md, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
+from mmseg_keyprotect.keys import SecretKey
+
+_WORDS_AT_ONCE = 1024
+
+
+def words(key: SecretKey, label: str) -> Iterator[int]:
+    """Yield the ChaCha20 keystream of ``derive(label, 32)`` as little-endian uint32 words, without end."""
+    chacha = algorithms.ChaCha20(key.derive(label, 32), nonce=bytes(16))
+    keystream = Cipher(chacha, mode=None).encryptor()
+    while True:
+        yield from np.frombuffer(keystream.update(bytes(4 * _WORDS_AT_ONCE)), dtype='<u4').tolist()
+
+
+def uniform(source: Iterator[int], n: int) -> int:
+    """Draw an integer from 0 to n-1 without modulo bias, from as many words as that takes."""
+    limit = 2**32 - 2**32 % n
+    return next(word for word in source if word < limit) % n
+
+
+def permutation(key: SecretKey, n: int, label: str) -> np.ndarray:
+    """Draw a permutation of 0 to n-1 by the Fisher-Yates shuffle.
+
+    Args:
+        key: The secret key.
+        n: How many elements.
+        label: What the permutation is for; every label gives an independent one.
+
+    Returns:
+        An int64 array of shape (n,).
+    """
+    source = words(key, label)
+    order = list(range(n))
+    for i in range(n - 1, 0, -1):
+        j = uniform(source, i + 1)
+        order[i], order[j] = order[j], order[i]
+    return np.array(order, dtype=np.int64)
