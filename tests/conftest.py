@@ -29,6 +29,14 @@ CIPHERS = {
 torch.set_num_threads(2)
 
 
+@pytest.fixture(autouse=True)
+def mmseg_scope():
+    """Registries find mmseg's modules, and ours, by their bare names."""
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmseg')
+
+
 @pytest.fixture
 def key():
     return SecretKey.from_bytes(bytes(range(32)))
@@ -66,3 +74,46 @@ def camvid():
     if not (DATA / 'camvid' / 'classes.txt').is_file():
         pytest.skip(f'real data not found: {DATA / "camvid"} (set KEYPROTECT_TEST_DATA)')
     return DATA / 'camvid'
+
+
+@pytest.fixture(scope='session')
+def scenes(tmp_path_factory):
+    """Six drawn training scenes and three validation scenes."""
+    from mmseg_keyprotect.datasets.demo_scenes import write_demo_scenes
+
+    return write_demo_scenes(tmp_path_factory.mktemp('data') / 'scenes', num_train=6, num_val=3, size=(98, 110))
+
+
+@pytest.fixture
+def tiny(scenes, tmp_path, key_file):
+    """A function that gives the protected demo configuration, cut to two iterations on the tiny scenes."""
+    from mmengine.config import Config
+
+    import mmseg_keyprotect  # noqa: F401
+    from mmseg_keyprotect.evaluation.access import set_data_root
+
+    def build(name='segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py', **options):
+        cfg = Config.fromfile(ROOT / 'configs' / name)
+        set_data_root(cfg, str(scenes))
+        cfg.merge_from_dict(
+            {
+                'train_dataloader.batch_size': 2,
+                'train_cfg.max_iters': 2,
+                'train_cfg.val_interval': 2,
+                'default_hooks.checkpoint.interval': 2,
+                'default_hooks.logger.interval': 1,
+                'model.data_preprocessor.size': (64, 64),
+                'work_dir': str(tmp_path / 'work'),
+                **{
+                    f'{split}_dataloader.{name}': value
+                    for split in ('train', 'val', 'test')
+                    for name, value in dict(num_workers=0, persistent_workers=False).items()
+                },
+            }
+        )
+        cfg.train_dataloader.dataset.pipeline[2].crop_size = (64, 64)
+        cfg.tta_pipeline[1].transforms[0] = [dict(type='Resize', scale=(90, 70), keep_ratio=False)]
+        cfg.merge_from_dict(options)
+        return cfg
+
+    return build

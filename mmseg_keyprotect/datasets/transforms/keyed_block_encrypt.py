@@ -1,0 +1,94 @@
+"""The keyed block encryption as a step of an MMSegmentation pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, pad_label
+from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ImageFormatError
+
+META_KEYS = ('padding_size', 'key_id', 'cipher')
+"""What this transform records, and PackSegInputs must carry on: add it to its ``meta_keys``."""
+
+_LABEL_KEYS = ('gt_seg_map', 'gt_edge_map', 'gt_depth_map')
+
+
+@TRANSFORMS.register_module()
+class KeyedBlockEncrypt(BaseTransform):
+    """Extend image and label maps to whole blocks and encrypt the image; the last step before PackSegInputs.
+
+    In test pipelines it stands before LoadAnnotations: there the label keeps the original size, and predictions are
+    cut back by ``padding_size`` and resized to it. Source: arXiv 2107.09362, section 3; docs/spec.md.
+
+    Required Keys:
+
+    - img: (H, W) or (H, W, C), uint8, or floating point from 0 to 255.
+    - gt_seg_map, gt_edge_map, gt_depth_map (optional): (H, W).
+
+    Modified Keys:
+
+    - img: encrypted, extended at the right and the bottom; uint8, after FFX float32, 0 to 255.
+    - gt_seg_map, gt_edge_map, gt_depth_map: extended by ``seg_pad_val``.
+    - pad_shape: (H, W) after the extension.
+
+    Added Keys:
+
+    - padding_size: (left, right, top, bottom), in pixels.
+    - key_id: the public id of the key.
+    - cipher: the public description of the cipher, for example ``shuffle+negative-positive/M=4``.
+
+    Args:
+        cipher: A cipher's configuration or a list of them. Defaults to Shuffle, then NegativePositive, M = 4.
+        key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
+        key_id: If set, the id that the key must have.
+        seg_pad_val: The ignore index that extends label maps.
+        channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+
+    Raises:
+        AlreadyEncryptedError: The sample carries a key id.
+        ImageFormatError: The image cannot be encrypted, or a label map has another size than the image.
+        BlockAlignmentError: The image is smaller than one block.
+    """
+
+    def __init__(
+        self,
+        cipher: CipherConfig = DEFAULT_CIPHER,
+        key: Any = None,
+        key_id: str | None = None,
+        seg_pad_val: int = 255,
+        channel_order: str = 'bgr',
+    ) -> None:
+        self.keyed_cipher = KeyedCipher(cipher, key, key_id, channel_order)
+        self.seg_pad_val = seg_pad_val
+
+    def transform(self, results: dict) -> dict:
+        """Encrypt the image of one sample."""
+        if 'key_id' in results:
+            raise AlreadyEncryptedError(
+                f'Expected a plain image, but got one that is encrypted with the key {results["key_id"]}. '
+                'Keep one KeyedBlockEncrypt in the pipeline.'
+            )
+        labels = [name for name in _LABEL_KEYS if name in results]
+        for name in labels:
+            if results[name].shape[:2] != results['img'].shape[:2]:
+                raise ImageFormatError(
+                    f'Expected `{name}` to be as large as the image, {results["img"].shape[:2]}, but got '
+                    f'{results[name].shape[:2]}. Resize both alike in training; in testing, where the label keeps its '
+                    'original size, put KeyedBlockEncrypt before LoadAnnotations.'
+                )
+        results['img'], padding = self.keyed_cipher.encrypt(results['img'])
+        for name in labels:
+            results[name] = pad_label(results[name], padding, self.seg_pad_val)
+        results['pad_shape'] = results['img'].shape[:2]
+        before = results.get('padding_size', (0, 0, 0, 0))
+        results['padding_size'] = tuple(a + b for a, b in zip(before, padding, strict=True))
+        results['key_id'] = self.keyed_cipher.key_id
+        results['cipher'] = self.keyed_cipher.name
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.keyed_cipher!r}, seg_pad_val={self.seg_pad_val})'

@@ -1,0 +1,5 @@
+"""Hooks."""
+
+from mmseg_keyprotect.engine.hooks.key_guard_hook import KeyGuardHook
+
+__all__ = ['KeyGuardHook']

@@ -1,0 +1,75 @@
+"""The hook that keeps key, configuration and checkpoint together."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.engine.config_check import check_config, raise_problems
+from mmseg_keyprotect.engine.pipelines import find_protections
+from mmseg_keyprotect.errors import ConfigError, WrongKeyError
+from mmseg_keyprotect.identity import META_KEY, Identity
+
+_STATE_NAME = 'data_preprocessor.protection'
+
+
+@HOOKS.register_module()
+class KeyGuardHook(Hook):
+    """Check the configuration before anything runs, and the key of every checkpoint.
+
+    - Before the run: reports every problem of the configuration at once.
+    - On saving: writes spec version, key id and cipher into the checkpoint's ``meta['keyprotect']``.
+    - On loading and resuming: compares them.
+
+    Args:
+        on_mismatch: ``'error'``, or ``'warn'`` to load a checkpoint of another key, or of none, on purpose: to
+            evaluate it, or to fine-tune from an unprotected model.
+
+    Raises:
+        ConfigError: Several problems, or one of its own; else the error of the one problem.
+        WrongKeyError: A checkpoint is of another key or cipher, or of none, or the processes have different keys.
+        UnsupportedSpecError: A checkpoint is of a newer spec version.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, on_mismatch: str = 'error') -> None:
+        if on_mismatch not in ('error', 'warn'):
+            raise ConfigError(f"Expected `on_mismatch` to be 'error' or 'warn', but got {on_mismatch!r}.")
+        self.on_mismatch = on_mismatch
+        self.identity: Identity | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the configuration and learn the identity of the key."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
+        self.identity = getattr(preprocessor, 'identity', None)
+        if runner.cfg or self.identity is None:  # a runner may be built by hand, without a configuration
+            raise_problems(check_config(runner.cfg))
+            cipher = KeyedCipher(**find_protections(runner.cfg.to_dict())[0].cipher_arguments)
+            self.identity = Identity(cipher.key_id, cipher.name)
+        if len(set(all_gather_object(self.identity))) > 1:
+            raise WrongKeyError('Expected the same key in every process, but they differ. Give all the same key file.')
+        print_log(f'Protected with the key {self.identity.key_id} by {self.identity.cipher}.', logger='current')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Write the identity into the checkpoint's meta."""
+        checkpoint['meta'][META_KEY] = self.identity.to_meta()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare the checkpoint's identity with that of the key."""
+        try:
+            self.identity.check(Identity.from_meta(checkpoint.get('meta', {}).get(META_KEY)))
+        except WrongKeyError as error:
+            if self.on_mismatch == 'error':
+                raise
+            warnings.warn(f'Loaded on purpose, since on_mismatch is "warn": {error}', stacklevel=2)
+            checkpoint.setdefault('state_dict', checkpoint)[_STATE_NAME] = self.identity.to_tensor()

@@ -1,0 +1,54 @@
+"""MMSegmentation's own command lines, run with this package registered."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import mmseg
+import torch
+from mmengine.config import Config
+
+from mmseg_keyprotect.engine.config_check import check_leaks, raise_problems
+from mmseg_keyprotect.errors import KeyProtectError
+
+
+def run_mmseg_tool(name: str) -> None:
+    """Run ``tools/NAME.py`` of the installed MMSegmentation on this process's command line.
+
+    A configuration that holds a key is refused here, before anything logs it or writes it to a work dir. Without a GPU
+    ``--launcher pytorch`` joins the processes by gloo, where mmengine's own launcher stops.
+
+    Args:
+        name: ``train`` or ``test``.
+    """
+    try:
+        _refuse_leaks(sys.argv[1:])
+    except KeyProtectError as error:
+        sys.exit(f'error: {error}')
+    if 'pytorch' in sys.argv and '--launcher' in sys.argv and not torch.cuda.is_available():
+        _join_by_gloo()
+    runpy.run_path(str(Path(mmseg.__file__).parent / '.mim' / 'tools' / f'{name}.py'), run_name='__main__')
+
+
+def _refuse_leaks(words: list[str]) -> None:
+    """Look for a key on the command line and in the configuration that it names."""
+    raise_problems(list(check_leaks({'the command line': words}, {})))
+    for word in words:
+        if word.endswith(('.py', '.json', '.yaml', '.yml')) and os.path.isfile(word):
+            with contextlib.redirect_stdout(io.StringIO()):  # mmengine prints the variables that it substitutes
+                cfg = Config.fromfile(word)
+            raise_problems(list(check_leaks(cfg.to_dict(), cfg.env_variables)))
+            return
+
+
+def _join_by_gloo() -> None:
+    """Join this process to the others, and let mmengine wrap a model that lies on the CPU."""
+    torch.distributed.init_process_group('gloo')
+    if '--cfg-options' not in sys.argv:
+        sys.argv.append('--cfg-options')
+    sys.argv.insert(sys.argv.index('--cfg-options') + 1, 'model_wrapper_cfg.device_ids=None')

@@ -1,0 +1,106 @@
+"""What a checkpoint says in public about its protection: spec version, key id, cipher."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmseg_keyprotect.errors import UnsupportedSpecError, WrongKeyError
+from mmseg_keyprotect.version import SPEC_VERSION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+META_KEY = 'keyprotect'
+"""Where a checkpoint's ``meta`` holds it, as a dict."""
+
+_TEXT = re.compile(r'(\d{1,6}):([0-9a-f]{16}|reference):([A-Za-z0-9+/=-]{1,200})')
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The public identity of a protected model.
+
+    Args:
+        key_id: 16 hex characters, or ``reference``.
+        cipher: For example ``shuffle+negative-positive/M=4``.
+        spec_version: Of docs/spec.md.
+    """
+
+    key_id: str
+    cipher: str
+    spec_version: int = SPEC_VERSION
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return a dict for a checkpoint's ``meta``."""
+        return asdict(self)
+
+    def to_tensor(self) -> Tensor:
+        """Return the text ``spec_version:key_id:cipher`` as a uint8 tensor, for a state dict."""
+        import torch
+
+        return torch.tensor(list(f'{self.spec_version}:{self.key_id}:{self.cipher}'.encode()), dtype=torch.uint8)
+
+    @classmethod
+    def from_meta(cls, meta: Any) -> Identity | None:
+        """Read what :meth:`to_meta` wrote, or None where there is nothing.
+
+        Raises:
+            WrongKeyError: There is something, but not an identity.
+        """
+        if meta is None:
+            return None
+        fields = (
+            [str(meta.get(name)) for name in ('spec_version', 'key_id', 'cipher')] if isinstance(meta, Mapping) else []
+        )
+        return cls._parse(':'.join(fields))
+
+    @classmethod
+    def from_tensor(cls, text: Tensor | None) -> Identity | None:
+        """Read what :meth:`to_tensor` wrote, or None where there is nothing.
+
+        Raises:
+            WrongKeyError: There is something, but not an identity.
+        """
+        if text is None:
+            return None
+        return cls._parse(bytes(text.flatten()[:300].byte().tolist()).decode('ascii', errors='replace'))
+
+    @classmethod
+    def _parse(cls, text: str) -> Identity:
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise WrongKeyError(
+                'Expected a checkpoint that names its spec version, key id and cipher, but what it holds there is '
+                'damaged. Use another copy of the checkpoint.'
+            )
+        return cls(key_id=match[2], cipher=match[3], spec_version=int(match[1]))
+
+    def check(self, found: Identity | None) -> None:
+        """Compare with what a checkpoint says.
+
+        Args:
+            found: The checkpoint's identity; None where it has none.
+
+        Raises:
+            UnsupportedSpecError: The checkpoint is of a newer spec version.
+            WrongKeyError: The checkpoint is of another key or cipher, or of none.
+        """
+        if found is None:
+            raise WrongKeyError(
+                f'Expected a checkpoint protected with the key {self.key_id}, but got one that names no key: an '
+                'unprotected model. Use it without protection; to fine-tune from it on encrypted images, load it by '
+                "`load_from` and set dict(type='KeyGuardHook', on_mismatch='warn') in custom_hooks."
+            )
+        if found.spec_version > SPEC_VERSION:
+            raise UnsupportedSpecError(
+                f'Expected a checkpoint of spec version {SPEC_VERSION} at most, but got version {found.spec_version}. '
+                'Install a newer mmseg-keyprotect.'
+            )
+        if found != self:
+            raise WrongKeyError(
+                f'Expected a checkpoint of the key {self.key_id} and the cipher {self.cipher}, but got one of the key '
+                f'{found.key_id} and the cipher {found.cipher}. Give the key and the cipher that it was trained with.'
+            )

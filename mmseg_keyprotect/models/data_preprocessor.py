@@ -1,0 +1,137 @@
+"""The keyed block encryption on the device, between the pipeline and the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher
+from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
+from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
+from mmseg_keyprotect.identity import Identity
+
+_LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
+
+
+@MODELS.register_module()
+class KeyedSegDataPreProcessor(SegDataPreProcessor):
+    """mmseg's preprocessor with the keyed block encryption before the normalisation.
+
+    The network gets bit for bit what it gets from the transform ``KeyedBlockEncrypt`` and mmseg's own preprocessor.
+    Images that the transform has encrypted with the same key and cipher pass through. The only addition to the state
+    dict is ``protection``, public text (spec version, key id, cipher) as uint8: a checkpoint of another key does not
+    load, whichever tool loads it.
+
+    Args:
+        cipher: A cipher's configuration or a list of them. Defaults to Shuffle, then NegativePositive, M = 4.
+        key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
+        key_id: If set, the id that the key must have.
+        channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+        **kwargs: Of mmseg's SegDataPreProcessor. ``size`` must be a multiple of the block size.
+
+    Raises:
+        BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
+        WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint belongs to another.
+        ImageFormatError: An image cannot be encrypted, or a label map has another size than its image in training.
+    """
+
+    def __init__(
+        self,
+        cipher: CipherConfig = DEFAULT_CIPHER,
+        key: Any = None,
+        key_id: str | None = None,
+        channel_order: str = 'bgr',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.keyed_cipher: KeyedCipher | None = KeyedCipher(cipher, key, key_id, channel_order)
+        self.identity = Identity(self.keyed_cipher.key_id, self.keyed_cipher.name)
+        self.register_buffer('protection', self.identity.to_tensor())
+
+    def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
+        """Encrypt, normalise, pad and stack a batch.
+
+        Args:
+            data: ``inputs``, a list of tensors (C, H, W), and ``data_samples``, as from PackSegInputs.
+            training: Whether label maps are extended with the images.
+
+        Returns:
+            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``.
+        """
+        data = self.cast_data(data)
+        samples = data.get('data_samples')
+        self._check_size(self.size if training else (self.test_cfg or {}).get('size'))
+        pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
+        encrypted = [self._encrypt(image, sample, training) for image, sample in pairs]
+        data['inputs'] = [image for image, _ in encrypted]
+        data = super().forward(data, training)
+        if samples is not None and not training:
+            for sample, (image, padding) in zip(data['data_samples'], encrypted, strict=True):
+                self._record_padding(sample, image, padding)
+        return data
+
+    def _encrypt(self, image: Tensor, sample: SegDataSample | None, training: bool) -> tuple[Tensor, PaddingSize]:
+        """Encrypt one image, and extend its label maps in training."""
+        padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
+        cipher = self.keyed_cipher
+        if cipher is None:  # evaluation without a key
+            return image, padding
+        if sample is not None and 'key_id' in sample:
+            self._check_same(sample)
+            return image, padding
+        size = image.shape[-2:]
+        image, added = cipher.encrypt(image)
+        if sample is not None:
+            if training:
+                self._pad_labels(sample, size, added)
+            sample.set_metainfo(dict(key_id=cipher.key_id, cipher=cipher.name))
+        return image, tuple(a + b for a, b in zip(padding, added, strict=True))
+
+    def _check_same(self, sample: SegDataSample) -> None:
+        got = (sample.key_id, sample.get('cipher'))
+        if got != (self.keyed_cipher.key_id, self.keyed_cipher.name):
+            raise WrongKeyError(
+                f'Expected images encrypted with the key {self.keyed_cipher.key_id} by {self.keyed_cipher.name}, or '
+                f'plain ones, but got the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and '
+                'cipher.'
+            )
+
+    def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
+        for name in _LABEL_KEYS:
+            if name not in sample:
+                continue
+            label = sample.get(name).data
+            if label.shape[-2:] != size:
+                raise ImageFormatError(
+                    f'Expected `{name}` to be as large as its image, {tuple(size)}, but got '
+                    f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label alike in the pipeline.'
+                )
+            padded = F.pad(label, padding, value=self.seg_pad_val)
+            sample.set_data({name: type(sample.get(name))(data=padded)})
+
+    def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
+        """Let mmseg cut predictions back to the true size: its own padding and that to whole blocks together."""
+        stacked = sample.get('img_padding_size', (0, 0, 0, 0)) if self.test_cfg else (0, 0, 0, 0)
+        total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
+        shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
+        sample.set_metainfo(dict(padding_size=total, img_padding_size=total, pad_shape=tuple(shape)))
+
+    def _check_size(self, size: tuple[int, int] | None) -> None:
+        block_size = self.keyed_cipher.block_size if self.keyed_cipher else 1
+        if size is not None and any(side % block_size for side in size):
+            nearest = tuple(round_to_blocks(side, block_size) for side in size)
+            raise BlockAlignmentError(
+                f'Expected the padding size of the preprocessor to be a multiple of the block size {block_size}, '
+                f'but got {tuple(size)}. The nearest that fits is {nearest}; crop the images to it as well.'
+            )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
+        super()._load_from_state_dict(state_dict, prefix, *args)
