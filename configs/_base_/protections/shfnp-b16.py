@@ -1,0 +1,7 @@
+# Shuffle, then negative/positive, blocks of 16 x 16 pixels.
+custom_imports = dict(imports=['mmseg_keyprotect'], allow_failed_imports=False)
+custom_hooks = [dict(type='KeyGuardHook')]
+protection = dict(
+    type='KeyedSegDataPreProcessor',
+    cipher=[dict(type='Shuffle', block_size=16), dict(type='NegativePositive', block_size=16)],
+)

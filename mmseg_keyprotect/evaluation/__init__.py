@@ -1,0 +1,1 @@
+"""What the protection bought and what it cost."""

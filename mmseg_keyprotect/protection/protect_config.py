@@ -1,0 +1,138 @@
+"""Any MMSegmentation 1.x configuration becomes a protected one that inherits it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmseg
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
+from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
+from mmseg_keyprotect.engine.config_check import aligned, check_structure, raise_problems, sizes_in
+from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_protections
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
+from mmseg_keyprotect.files import write_new
+from mmseg_keyprotect.keys import SecretKey
+
+_PACKAGE = 'mmseg_keyprotect'
+
+
+def protect_config(
+    source: str | Path, target: str | Path, cipher: CipherConfig = DEFAULT_CIPHER, key: Any = None
+) -> Path:
+    """Write a configuration that inherits ``source`` and protects it, for whole and slide testing and TTA.
+
+    The preprocessor encrypts. Crops, paddings and slide windows that are no whole number of blocks are set to the
+    nearest that are.
+
+    Args:
+        source: The configuration file, or ``mmseg::…`` for one of MMSegmentation's own.
+        target: The file to make.
+        cipher: The cipher's configuration.
+        key: The key's configuration; by default none is written and KEYPROTECT_KEY_FILE names the key file.
+
+    Returns:
+        The path of the new file.
+
+    Raises:
+        AlreadyEncryptedError: The configuration is protected already.
+        WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
+        ConfigError: It cannot be protected (the message says why), or the target exists.
+    """
+    base = _base_of(source, target)
+    old = _load(source)
+    new = protected(old, cipher, key)
+    overrides = Config(_difference(old, new)).pretty_text
+    return write_new(target, f'_base_ = {base!r}\n{overrides}')
+
+
+def protected(cfg: dict[str, Any], cipher: CipherConfig = DEFAULT_CIPHER, key: Any = None) -> dict[str, Any]:
+    """Return a protected copy of a whole configuration; see :func:`protect_config`."""
+    if found := find_protections(cfg):
+        raise AlreadyEncryptedError(
+            f'Expected an unprotected configuration, but {found[0].place} encrypts already. '
+            'Change the cipher there, or start from the unprotected configuration.'
+        )
+    block_size = build_cipher(cipher, SecretKey.generate()).block_size  # any key shows whether the cipher is sound
+    cfg = copy.deepcopy(cfg)
+    preprocessor = find_model(cfg).get('data_preprocessor') or {}
+    if preprocessor.get('type') != 'SegDataPreProcessor':
+        raise ConfigError(
+            'Expected a configuration whose model.data_preprocessor is a SegDataPreProcessor, but got '
+            f'{preprocessor.get("type", "none")}. Only images that this preprocessor normalises can be encrypted '
+            'by its place; put KeyedBlockEncrypt into the pipelines instead.'
+        )
+    wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # as test-time augmentation has it
+    for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
+        holder[name] = aligned(holder[name], block_size)
+    protection = dict(type=PREPROCESSOR, cipher=cipher, **({} if key is None else dict(key=key)))
+    preprocessor.update(protection)
+    if cfg.get('data_preprocessor'):  # the one that test-time augmentation gets
+        cfg['data_preprocessor'].update(protection)
+    own = cfg.get('custom_imports') or {}
+    imports = own.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    may_fail = own.get('allow_failed_imports', False)
+    cfg['custom_imports'] = dict(imports=[*imports, _PACKAGE], allow_failed_imports=may_fail)
+    cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='KeyGuardHook')]
+    raise_problems(check_structure(cfg))
+    return cfg
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a configuration that inherits ``old`` must say to become ``new``: lists whole, dicts in part."""
+    changed = {}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := _difference(before, value):
+                changed[name] = inner
+        elif name not in old or value != before:
+            changed[name] = value
+    return changed
+
+
+def _load(source: str | Path) -> dict[str, Any]:
+    """Load a configuration without a word: mmengine logs the variables that it substitutes, and one may be a key."""
+    file = _file_of(source)
+    logger = MMLogger.get_current_instance()
+    before, logger.disabled = logger.disabled, True
+    try:
+        return Config.fromfile(file).to_dict()
+    except Exception as error:  # whatever stands in the file
+        line = (str(error).splitlines() or [''])[0]
+        raise ConfigError(
+            f'Expected a configuration that MMSegmentation can load, but {source} gives {type(error).__name__}: {line} '
+            'Install what it needs, or mend it.'
+        ) from error
+    finally:
+        logger.disabled = before
+
+
+def _mmseg_configs() -> Path:
+    return Path(mmseg.__file__).resolve().parent / '.mim' / 'configs'
+
+
+def _file_of(source: str | Path) -> Path:
+    text = str(source)
+    path = _mmseg_configs() / text.removeprefix('mmseg::') if text.startswith('mmseg::') else Path(text)
+    if not path.is_file():
+        raise ConfigError(f'Expected a configuration file, but {text} does not exist. Check the path.')
+    return path
+
+
+def _base_of(source: str | Path, target: str | Path) -> str:
+    """Say how the target names its base: ``mmseg::…`` for MMSegmentation's own, else a relative path."""
+    file = _file_of(source)
+    if file.resolve().is_relative_to(_mmseg_configs()):
+        return f'mmseg::{file.resolve().relative_to(_mmseg_configs()).as_posix()}'
+    folder = Path(target).parent
+    if Path(os.path.abspath(folder)) != folder.resolve():  # mmengine does not follow `..` through a link
+        return file.resolve().as_posix()
+    return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
