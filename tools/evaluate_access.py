@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.engine.pipelines import load_quietly
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation, set_data_root, set_key_file
 from mmseg_keyprotect.evaluation.report import check_no_report
@@ -32,7 +33,7 @@ def main() -> None:
     args = parse_args()
     try:
         check_no_report(args.out)
-        cfg = Config.fromfile(args.config)
+        cfg = load_quietly(args.config)
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         if args.data:

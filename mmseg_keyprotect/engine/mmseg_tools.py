@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import runpy
 import sys
@@ -11,9 +9,9 @@ from pathlib import Path
 
 import mmseg
 import torch
-from mmengine.config import Config
 
 from mmseg_keyprotect.engine.config_check import check_leaks, raise_problems
+from mmseg_keyprotect.engine.pipelines import load_quietly
 from mmseg_keyprotect.errors import KeyProtectError
 
 
@@ -40,8 +38,7 @@ def _refuse_leaks(words: list[str]) -> None:
     raise_problems(list(check_leaks({'the command line': words}, {})))
     for word in words:
         if word.endswith(('.py', '.json', '.yaml', '.yml')) and os.path.isfile(word):
-            with contextlib.redirect_stdout(io.StringIO()):  # mmengine prints the variables that it substitutes
-                cfg = Config.fromfile(word)
+            cfg = load_quietly(word)
             raise_problems(list(check_leaks(cfg.to_dict(), cfg.env_variables)))
             return
 

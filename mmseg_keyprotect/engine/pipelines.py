@@ -1,10 +1,14 @@
-"""Finding the pipelines and the protection of an MMSegmentation configuration."""
+"""Loading an MMSegmentation configuration, and finding its pipelines and its protection."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
 
@@ -37,6 +41,16 @@ class Protection:
         """The arguments for a KeyedCipher."""
         names = ('cipher', 'key', 'key_id', 'channel_order')
         return {name: self.config[name] for name in names if name in self.config}
+
+
+def load_quietly(file: str | Path) -> Config:
+    """Load a configuration without a word: mmengine logs the variables that it substitutes, and one may be a key."""
+    logger = MMLogger.get_current_instance()
+    before, logger.disabled = logger.disabled, True
+    try:
+        return Config.fromfile(file)
+    finally:
+        logger.disabled = before
 
 
 def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import track_iter_progress
 
 from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, TRANSFORM, find_model, find_pipelines, find_protections
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
@@ -68,6 +70,7 @@ class AccessEvaluation:
     def __init__(self, cfg: Config, checkpoint: str, work_dir: str) -> None:
         cfg = cfg.copy()
         to_preprocessor_form(cfg)
+        raise_problems(check_config(cfg))  # before the runner writes the configuration to its logs
         cfg.update(work_dir=work_dir, log_level='WARNING', launcher='none')
         cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
         self.runner = Runner.from_cfg(cfg)
@@ -107,13 +110,14 @@ class AccessEvaluation:
         for evaluator in evaluators.values():
             evaluator.dataset_meta = loader.dataset.metainfo
         pixels = np.zeros(256, dtype=np.int64)
-        for batch in loader:
+        for batch in track_iter_progress((loader, len(loader))):
             for sample in batch['data_samples']:
                 pixels += np.bincount(sample.gt_sem_seg.data.flatten().numpy(), minlength=256)
             for who, cipher in candidates.items():
                 with self.using(cipher) as model:
                     outputs = model.test_step(batch)
                 evaluators[who].process(data_samples=outputs, data_batch=batch)
+        print()
         rows = [
             AccessRow(who, **{name: float(scores[name]) for name in ('mIoU', 'aAcc', 'mAcc')})
             for who, scores in ((who, evaluator.evaluate(len(loader.dataset))) for who, evaluator in evaluators.items())

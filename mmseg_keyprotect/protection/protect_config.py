@@ -10,12 +10,11 @@ from typing import Any
 
 import mmseg
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
 from mmseg_keyprotect.engine.config_check import aligned, check_structure, raise_problems, sizes_in
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_protections
+from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_protections, load_quietly
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.keys import SecretKey
@@ -99,20 +98,15 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _load(source: str | Path) -> dict[str, Any]:
-    """Load a configuration without a word: mmengine logs the variables that it substitutes, and one may be a key."""
     file = _file_of(source)
-    logger = MMLogger.get_current_instance()
-    before, logger.disabled = logger.disabled, True
     try:
-        return Config.fromfile(file).to_dict()
+        return load_quietly(file).to_dict()
     except Exception as error:  # whatever stands in the file
         line = (str(error).splitlines() or [''])[0]
         raise ConfigError(
             f'Expected a configuration that MMSegmentation can load, but {source} gives {type(error).__name__}: {line} '
             'Install what it needs, or mend it.'
         ) from error
-    finally:
-        logger.disabled = before
 
 
 def _mmseg_configs() -> Path:

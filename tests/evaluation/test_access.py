@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmengine.runner import Runner
 
-from mmseg_keyprotect.errors import ConfigError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation, _floor
 from mmseg_keyprotect.evaluation.picture import save_picture
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
@@ -52,6 +52,13 @@ def test_unprotected_configuration(tiny, tmp_path):
     cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
     with pytest.raises(ConfigError, match='encrypts nowhere'):
         AccessEvaluation(cfg, 'none.pth', str(tmp_path / 'evaluation'))
+
+
+def test_a_key_in_the_configuration_is_refused_before_anything_is_written(tiny, tmp_path, key_file):
+    line = key_file.read_text().splitlines()[-1]
+    with pytest.raises(LeakedKeyError):
+        AccessEvaluation(tiny(note=line), 'none.pth', str(tmp_path / 'evaluation'))
+    assert not (tmp_path / 'evaluation').exists()
 
 
 def report_of(correct, no_key, *wrong, floor=3.0):
