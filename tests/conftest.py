@@ -69,11 +69,15 @@ def image():
 
 
 @pytest.fixture
-def camvid():
-    """The real CamVid images and masks."""
-    if not (DATA / 'camvid' / 'classes.txt').is_file():
-        pytest.skip(f'real data not found: {DATA / "camvid"} (set KEYPROTECT_TEST_DATA)')
-    return DATA / 'camvid'
+def real_data():
+    """A function that gives the path of real data, or skips the test."""
+
+    def find(name):
+        if not (DATA / name).exists():
+            pytest.skip(f'real data not found: {DATA / name} (set KEYPROTECT_TEST_DATA)')
+        return DATA / name
+
+    return find
 
 
 @pytest.fixture(scope='session')

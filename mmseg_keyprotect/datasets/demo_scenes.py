@@ -59,7 +59,7 @@ def write_demo_scenes(
             images.mkdir(parents=True)
             labels.mkdir(parents=True)
             for index in range(count):
-                image, label = draw_scene(np.random.default_rng([seed, split, index]), size)
+                image, label = _framed_scene(np.random.default_rng([seed, split, index]), size)
                 Image.fromarray(image).save(images / f'{index:04d}.png')
                 indexed = Image.fromarray(label)
                 indexed.putpalette(palette)
@@ -68,6 +68,14 @@ def write_demo_scenes(
         (stage / 'scenes.json').write_text(json.dumps(recipe) + '\n', encoding='utf-8')
         stage.rename(root)
     return root
+
+
+def _framed_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a scene 1.4 times as large and cut a window out of it, so that a place says little of what is there."""
+    image, label = draw_scene(rng, (size[0] * 7 // 5, size[1] * 7 // 5))
+    top, left = (rng.integers(whole - part + 1) for whole, part in zip(label.shape, size, strict=True))
+    window = slice(top, top + size[0]), slice(left, left + size[1])
+    return image[window], label[window]
 
 
 def _check_complete(root: Path, recipe: dict) -> None:

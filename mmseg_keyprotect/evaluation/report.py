@@ -68,15 +68,16 @@ class AccessReport:
     @property
     def verdict(self) -> str:
         """The figures in one sentence."""
-        best, figures = self.best_unauthorised, f'{self.correct.mIoU:.1f} mIoU with the correct key'
-        if not self.correct.mIoU - self.floor.mIoU > 0:
-            return f'The model has learned nothing: {figures}, the floor is {self.floor.mIoU:.1f}.'
-        figures += (
-            f', {best.mIoU:.1f} at best without it ({best.who}), floor {self.floor.mIoU:.1f}: leak {self.leak:.2f}'
+        correct, best, floor = self.correct.mIoU, self.best_unauthorised, self.floor.mIoU
+        if not correct > floor:
+            return f'The model has learned nothing: {correct:.1f} mIoU with the correct key, the floor is {floor:.1f}.'
+        figures = (
+            f'{correct:.1f} mIoU with the correct key, {best.mIoU:.1f} at best without it ({best.who}), floor '
+            f'{floor:.1f}: the key is worth {correct - best.mIoU:.1f} points, and the leak is {self.leak:.2f}'
         )
         if self.leak <= MAX_LEAK:
             return f'{self.cipher} denies access: {figures}.'
-        return f'{self.cipher} FAILS to deny access: {figures}, above {MAX_LEAK}.'
+        return f'{self.cipher} FAILS to deny access fully: {figures}, above {MAX_LEAK}.'
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON types."""

@@ -89,7 +89,7 @@ def test_the_folder_is_what_mmseg_reads(small):
     assert json.loads((small / 'scenes.json').read_text(encoding='utf-8'))['seed'] == 5
 
     for split, name in enumerate(('train', 'val')):
-        image, label = draw_scene(np.random.default_rng([5, split, 0]), (96, 112))
+        image, label = demo_scenes._framed_scene(np.random.default_rng([5, split, 0]), (96, 112))
         with Image.open(small / 'images' / name / '0000.png') as file:
             assert file.mode == 'RGB'
             assert np.array_equal(np.asarray(file), image)

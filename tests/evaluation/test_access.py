@@ -73,8 +73,8 @@ def test_verdicts():
     assert denied.verdict.startswith('shuffle/M=4 denies access: 53.0 mIoU with the correct key, 5.0 at best')
     open_door = report_of(53.0, 20.0, 51.0)
     assert open_door.leak == pytest.approx(48 / 50)
-    assert 'FAILS to deny access' in open_door.verdict
-    assert 'wrong key 1' in open_door.verdict
+    assert 'FAILS to deny access fully' in open_door.verdict
+    assert '51.0 at best without it (wrong key 1), floor 3.0: the key is worth 2.0 points' in open_door.verdict
     assert 'learned nothing' in report_of(3.0, 3.0).verdict
     assert np.isnan(report_of(3.0, 3.0).leak)
 
