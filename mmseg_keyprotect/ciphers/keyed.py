@@ -22,11 +22,12 @@ class KeyedCipher:
         key: The key's configuration, see :func:`mmseg_keyprotect.key_providers.build_key`.
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``, the order of the channels of 3-channel images.
+        pad_mode: How images are extended to whole blocks: ``'replicate'`` (docs/spec.md, section 5).
 
     Raises:
         WrongKeyError: The key has another id than ``key_id``.
         KeyFileError: The key cannot be loaded.
-        ConfigError: The cipher, the key or the channel order is not understood.
+        ConfigError: The cipher, the key, the channel order or the padding mode is not understood.
         WeakCipherError: See :func:`build_cipher`.
     """
 
@@ -36,7 +37,13 @@ class KeyedCipher:
         key: Any = None,
         key_id: str | None = None,
         channel_order: str = 'bgr',
+        pad_mode: str = 'replicate',
     ) -> None:
+        if pad_mode != 'replicate':
+            raise ConfigError(
+                f"Expected `pad_mode` to be 'replicate', the only one of spec version 1, but got {pad_mode!r}. "
+                'A constant border would show key bits.'
+            )
         if channel_order not in ('bgr', 'rgb'):
             raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}.")
         self._config = dict(cipher=cipher, key=key, key_id=key_id, channel_order=channel_order)

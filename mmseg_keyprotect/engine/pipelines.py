@@ -39,7 +39,7 @@ class Protection:
     @property
     def cipher_arguments(self) -> dict[str, Any]:
         """The arguments for a KeyedCipher."""
-        names = ('cipher', 'key', 'key_id', 'channel_order')
+        names = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
         return {name: self.config[name] for name in names if name in self.config}
 
 

@@ -34,6 +34,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+        pad_mode: How images are extended to whole blocks: ``'replicate'``.
         **kwargs: Of mmseg's SegDataPreProcessor. ``size`` must be a multiple of the block size.
 
     Raises:
@@ -48,10 +49,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key: Any = None,
         key_id: str | None = None,
         channel_order: str = 'bgr',
+        pad_mode: str = 'replicate',
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.keyed_cipher: KeyedCipher | None = KeyedCipher(cipher, key, key_id, channel_order)
+        self.keyed_cipher: KeyedCipher | None = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.identity = Identity(self.keyed_cipher.key_id, self.keyed_cipher.name)
         self.register_buffer('protection', self.identity.to_tensor())
 

@@ -135,3 +135,8 @@ def test_key_of_another_id(key):
 def test_channel_order(key):
     with pytest.raises(ConfigError, match="'bgr' or 'rgb', but got 'gbr'"):
         KeyedCipher(key=key, channel_order='gbr')
+
+
+def test_pad_mode(key):
+    with pytest.raises(ConfigError, match="'replicate'.*got 'constant'"):
+        KeyedCipher(key=key, pad_mode='constant')

@@ -47,6 +47,7 @@ class KeyedBlockEncrypt(BaseTransform):
         key_id: If set, the id that the key must have.
         seg_pad_val: The ignore index that extends label maps.
         channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+        pad_mode: How images are extended: ``'replicate'``.
 
     Raises:
         AlreadyEncryptedError: The sample carries a key id.
@@ -61,8 +62,9 @@ class KeyedBlockEncrypt(BaseTransform):
         key_id: str | None = None,
         seg_pad_val: int = 255,
         channel_order: str = 'bgr',
+        pad_mode: str = 'replicate',
     ) -> None:
-        self.keyed_cipher = KeyedCipher(cipher, key, key_id, channel_order)
+        self.keyed_cipher = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.seg_pad_val = seg_pad_val
 
     def transform(self, results: dict) -> dict:
