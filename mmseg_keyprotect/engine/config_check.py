@@ -80,8 +80,11 @@ def sizes_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], s
     if test_cfg.get('mode') == 'slide':
         yield from (('model.test_cfg', test_cfg, name) for name in ('crop_size', 'stride'))
     preprocessor = find_preprocessor(cfg)
+    padding = preprocessor.get('test_cfg') or {}
     places = [('model.data_preprocessor', preprocessor, 'size')]
-    places.append(('model.data_preprocessor.test_cfg', preprocessor.get('test_cfg') or {}, 'size'))
+    places.append(('model.data_preprocessor.test_cfg', padding, 'size'))
+    if test_cfg.get('mode') == 'slide':  # the last window stands at the edge of the padded image
+        places.append(('model.data_preprocessor.test_cfg', padding, 'size_divisor'))
     for path, pipeline in find_pipelines(cfg).items():
         for inner, node in walk(pipeline, path):
             if isinstance(node, Mapping) and node.get('type') == 'RandomCrop':

@@ -61,6 +61,11 @@ def protected(cfg: dict[str, Any], cipher: CipherConfig = DEFAULT_CIPHER, key: A
     block_size = build_cipher(cipher, SecretKey.generate()).block_size  # any key shows whether the cipher is sound
     cfg = copy.deepcopy(cfg)
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
+    if '.' in str(preprocessor.get('type')):
+        raise ConfigError(
+            "Expected a configuration with `_base_`, but got one in mmengine's new style, with `read_base()`. Set "
+            f'model.data_preprocessor.type to {PREPROCESSOR} in it, or start from the one with `_base_`.'
+        )
     if preprocessor.get('type') != 'SegDataPreProcessor':
         raise ConfigError(
             'Expected a configuration whose model.data_preprocessor is a SegDataPreProcessor, but got '

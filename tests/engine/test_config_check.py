@@ -104,6 +104,12 @@ class TestSizes:
     def test_padding_in_testing(self, key_file):
         only(in_preprocessor(test_cfg=dict(size=(513, 513))), BlockAlignmentError, 'test_cfg.size', '(512, 512)')
 
+    def test_divisor_of_the_padding_behind_slide_windows(self, key_file):
+        cfg = in_preprocessor(test_cfg=dict(size_divisor=6))
+        assert check_config(cfg) == []
+        cfg['model']['test_cfg'] = dict(mode='slide', crop_size=(64, 64), stride=(44, 44))
+        only(cfg, BlockAlignmentError, 'size_divisor', 'got 6', '8')
+
     def test_whole_testing_has_no_windows(self, key_file):
         cfg = in_preprocessor()
         cfg['model']['test_cfg'] = dict(mode='whole', crop_size=(63, 63))

@@ -395,3 +395,13 @@ class TestTool:
             call(*argv, '-o', target)
         assert str(caught.value.code).startswith('error: Expected')
         assert not target.exists()
+
+
+def test_new_style(tmp_path, target):
+    source = tmp_path / 'new.py'
+    source.write_text(
+        'from mmseg.models.data_preprocessor import SegDataPreProcessor\n'
+        'model = dict(data_preprocessor=dict(type=SegDataPreProcessor))\n'
+    )
+    with pytest.raises(ConfigError, match='new style'):
+        protect_config(source, target)
