@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mmseg_keyprotect.ciphers.blocks import Array, check_block_size, check_image, from_blocks, is_tensor, to_blocks
-from mmseg_keyprotect.errors import LeakedKeyError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
 
 MAX_KEY_BITS = 256.0
 """No cipher has more keys than there are secrets."""
@@ -39,6 +39,21 @@ class BlockOp(ABC):
     @abstractmethod
     def decrypt(self, blocks: Array) -> Array:
         """Invert :meth:`encrypt`."""
+
+    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the transform of a block x of ``samples`` values around 0 as ``sign * x[source]``.
+
+        Returns:
+            ``source`` int64 (n,) and ``sign`` int8 (n,), 1 or -1.
+
+        Raises:
+            ConfigError: The transform is no signed permutation.
+        """
+        raise ConfigError(
+            'Expected a cipher that a block stem can absorb, shuffle, negative-positive or both, but got ffx: it looks '
+            'values up in a keyed table, which no convolution can undo. Use one of those ciphers, or train the model '
+            'with its own stem.'
+        )
 
     def constant(self, name: str, like: Array) -> Array:
         """Return the numpy attribute ``name`` in the library, and on the device, of ``like``."""

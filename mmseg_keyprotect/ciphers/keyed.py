@@ -47,6 +47,7 @@ class KeyedCipher:
         if channel_order not in ('bgr', 'rgb'):
             raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}.")
         self._config = dict(cipher=cipher, key=key, key_id=key_id, channel_order=channel_order)
+        self.channel_order = channel_order
         self._key = None if _is_reference(cipher) else build_key(key)
         self._ciphers: dict[int, BlockCipher] = {}
         rgb = self.cipher_for(3)
@@ -101,7 +102,7 @@ class KeyedCipher:
 
     def _swap(self, image: Array, tensor: bool) -> Array:
         """Turn the order of 3 channels round where images are BGR: the format is RGB."""
-        if self._config['channel_order'] == 'rgb' or image.shape[0 if tensor else -1] != 3:
+        if self.channel_order == 'rgb' or image.shape[0 if tensor else -1] != 3:
             return image
         return image[[2, 1, 0]] if tensor else image[..., ::-1]
 

@@ -34,6 +34,10 @@ class Flip(BlockOp):
 
     decrypt = encrypt
 
+    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return no change of order, and -1 at the keyed positions: 255 - x mirrors x at 127.5."""
+        return np.arange(samples), np.where(self.mask > 0, np.int8(-1), np.int8(1))
+
 
 class NegativePositive(BlockCipher):
     """Invert half of the samples of every block; log2 of n choose floor(n/2) key bits."""

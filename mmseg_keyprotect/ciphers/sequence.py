@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher, BlockOp
 from mmseg_keyprotect.ciphers.blocks import Array
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
@@ -25,6 +27,14 @@ class Chain(BlockOp):
         for op in reversed(self.ops):
             blocks = op.decrypt(blocks)
         return blocks
+
+    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the product of the signed permutations."""
+        source, sign = np.arange(samples), np.ones(samples, dtype=np.int8)
+        for op in self.ops:
+            then, flip = op.signed_permutation(samples)
+            source, sign = source[then], flip * sign[then]
+        return source, sign
 
 
 class Sequence(BlockCipher):

@@ -30,6 +30,10 @@ class Gather(BlockOp):
         """Permute blocks (..., n) back."""
         return blocks[..., self.constant('inverse', blocks)]
 
+    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order and no change of sign."""
+        return self.order, np.ones(samples, dtype=np.int8)
+
 
 class Shuffle(BlockCipher):
     """Permute the samples of every block, channels included; log2(n!) key bits."""

@@ -195,6 +195,27 @@ def check_flips(cfg: Mapping[str, Any]) -> Problems:
         )
 
 
+def check_stem(cfg: Mapping[str, Any]) -> Problems:
+    """A block stem behind encrypting pipelines has their block size, and no key to lift pretrained weights with."""
+    model = find_model(cfg)
+    block_stem = model.get('block_stem') or {}
+    if not str(model.get('type')).startswith('Keyed') or find_preprocessor(cfg).get('type') == PREPROCESSOR:
+        return
+    sizes = _block_sizes(cfg)
+    if sizes and block_stem.get('block_size') not in sizes:
+        yield BlockAlignmentError(
+            f'Expected model.block_stem.block_size to be that of the pipelines, {sorted(sizes)}, but got '
+            f'{block_stem.get("block_size")}. Give both the same.'
+        )
+    backbone = model.get('backbone') or {}
+    if sizes and (model.get('pretrained') or backbone.get('pretrained') or backbone.get('init_cfg')):
+        yield ConfigError(
+            f'Expected {PREPROCESSOR}, which gives the block stem the key to absorb into pretrained weights, but got '
+            f'{find_preprocessor(cfg).get("type")} behind {TRANSFORM}. Encrypt in the preprocessor, or start from a '
+            'protected checkpoint with load_from and without pretrained weights.'
+        )
+
+
 def check_leaks(cfg: Mapping[str, Any], variables: Mapping[str, str]) -> Problems:
     """No key stands in the configuration, and none was put there from an environment variable."""
     leaked = [name for name, value in variables.items() if KEY_LINE.search(str(value))]
@@ -231,4 +252,4 @@ def _describe(parts: list[Mapping[str, Any]]) -> str:
     return ' + '.join(f'{part.get("type")}(block_size={part.get("block_size")})' for part in parts)
 
 
-CHECKS = (check_protected, check_sizes, check_order, check_flips)
+CHECKS = (check_protected, check_sizes, check_order, check_flips, check_stem)

@@ -2,6 +2,17 @@
 
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 
+from mmseg_keyprotect.models.block_stem import BlockStem
 from mmseg_keyprotect.models.data_preprocessor import KeyedSegDataPreProcessor
+from mmseg_keyprotect.models.dilated_mobilenet_v2 import DilatedMobileNetV2
+from mmseg_keyprotect.models.keyed_pretrained import KeyedPretrained
+from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
 
-__all__ = ['KeyedSegDataPreProcessor']
+__all__ = [
+    'BlockStem',
+    'DilatedMobileNetV2',
+    'KeyedCascadeEncoderDecoder',
+    'KeyedEncoderDecoder',
+    'KeyedPretrained',
+    'KeyedSegDataPreProcessor',
+]

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher
-from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
+from mmseg_keyprotect.ciphers.blocks import PaddingSize, pad_image, padding_to_blocks, round_to_blocks
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.identity import Identity
@@ -54,6 +54,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     ) -> None:
         super().__init__(**kwargs)
         self.keyed_cipher: KeyedCipher | None = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
+        self._block_size = self.keyed_cipher.block_size
         self.identity = Identity(self.keyed_cipher.key_id, self.keyed_cipher.name)
         self.register_buffer('protection', self.identity.to_tensor())
 
@@ -83,8 +84,9 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Encrypt one image, and extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
         cipher = self.keyed_cipher
-        if cipher is None:  # evaluation without a key
-            return image, padding
+        if cipher is None:  # evaluation without a key: extended all the same, since a network may need whole blocks
+            added = padding_to_blocks(*image.shape[-2:], self._block_size)
+            return pad_image(image, added), tuple(a + b for a, b in zip(padding, added, strict=True))
         if sample is not None and 'key_id' in sample:
             self._check_same(sample)
             return image, padding
