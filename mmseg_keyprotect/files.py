@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmseg_keyprotect.errors import ConfigError
@@ -19,19 +22,68 @@ def write_new(path: str | Path, text: str) -> Path:
     Raises:
         ConfigError: The file exists, or its folder does not.
     """
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+    return Path(path)
+
+
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file to write, which becomes the file ``path`` at the end, or vanishes with an error.
+
+    Raises:
+        ConfigError: The file exists, or its folder does not.
+    """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ConfigError(f'Expected the folder {path.parent} to exist, but it does not. Make it first.')
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    _check_new(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _flush(temporary)
         os.chmod(temporary, 0o644)
         os.link(temporary, path)  # unlike a rename it fails where the file exists
     except FileExistsError:
-        raise ConfigError(f'Expected a new file, but {path} exists and is never overwritten. Name another.') from None
+        raise _exists(path) from None
     finally:
-        os.unlink(temporary)
-    return path
+        temporary.unlink()
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, which becomes the folder ``path`` at the end, or vanishes with an error.
+
+    Raises:
+        ConfigError: The folder exists, or the one that shall hold it does not.
+    """
+    path = Path(path)
+    _check_new(path)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            _flush(file)
+        os.chmod(temporary, 0o755)
+        if path.exists():  # a rename would take the place of an empty folder
+            raise _exists(path)
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+
+
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise _exists(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f'Expected the folder {path.parent} to exist, but it does not. Make it first.')
+
+
+def _exists(path: Path) -> ConfigError:
+    return ConfigError(f'Expected a new file or folder, but {path} exists and is never overwritten. Name another.')
+
+
+def _flush(file: Path) -> None:
+    with open(file, 'rb') as opened:
+        os.fsync(opened.fileno())

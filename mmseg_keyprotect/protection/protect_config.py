@@ -21,9 +21,16 @@ from mmseg_keyprotect.keys import SecretKey
 
 _PACKAGE = 'mmseg_keyprotect'
 
+SEGMENTORS = ('KeyedCascadeEncoderDecoder', 'KeyedEncoderDecoder')
+"""The segmentors with a block stem, named after MMSegmentation's own."""
+
 
 def protect_config(
-    source: str | Path, target: str | Path, cipher: CipherConfig = DEFAULT_CIPHER, key: Any = None
+    source: str | Path,
+    target: str | Path,
+    cipher: CipherConfig = DEFAULT_CIPHER,
+    key: Any = None,
+    block_stem: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a configuration that inherits ``source`` and protects it, for whole and slide testing and TTA.
 
@@ -35,6 +42,8 @@ def protect_config(
         target: The file to make.
         cipher: The cipher's configuration.
         key: The key's configuration; by default none is written and KEYPROTECT_KEY_FILE names the key file.
+        block_stem: If set, for example ``dict(border='grey')``, the model gets a block stem,
+            see :class:`mmseg_keyprotect.models.BlockStem`.
 
     Returns:
         The path of the new file.
@@ -45,20 +54,27 @@ def protect_config(
         ConfigError: It cannot be protected (the message says why), or the target exists.
     """
     base = _base_of(source, target)
-    old = _load(source)
-    new = protected(old, cipher, key)
+    old = load_config(source)
+    new = protected(old, cipher, key, block_stem)
     overrides = Config(_difference(old, new)).pretty_text
     return write_new(target, f'_base_ = {base!r}\n{overrides}')
 
 
-def protected(cfg: dict[str, Any], cipher: CipherConfig = DEFAULT_CIPHER, key: Any = None) -> dict[str, Any]:
+def protected(
+    cfg: dict[str, Any],
+    cipher: CipherConfig = DEFAULT_CIPHER,
+    key: Any = None,
+    block_stem: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return a protected copy of a whole configuration; see :func:`protect_config`."""
     if found := find_protections(cfg):
         raise AlreadyEncryptedError(
             f'Expected an unprotected configuration, but {found[0].place} encrypts already. '
             'Change the cipher there, or start from the unprotected configuration.'
         )
-    block_size = build_cipher(cipher, SecretKey.generate()).block_size  # any key shows whether the cipher is sound
+    built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
+    if block_stem is not None:
+        built.op.signed_permutation(built.samples)  # and whether a block stem can absorb it
     cfg = copy.deepcopy(cfg)
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
     if '.' in str(preprocessor.get('type')):
@@ -74,11 +90,13 @@ def protected(cfg: dict[str, Any], cipher: CipherConfig = DEFAULT_CIPHER, key: A
         )
     wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # as test-time augmentation has it
     for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
-        holder[name] = aligned(holder[name], block_size)
+        holder[name] = aligned(holder[name], built.block_size)
     protection = dict(type=PREPROCESSOR, cipher=cipher, **({} if key is None else dict(key=key)))
     preprocessor.update(protection)
     if cfg.get('data_preprocessor'):  # the one that test-time augmentation gets
         cfg['data_preprocessor'].update(protection)
+    if block_stem is not None:
+        _add_block_stem(find_model(cfg), block_stem)
     own = cfg.get('custom_imports') or {}
     imports = own.get('imports') or []
     imports = [imports] if isinstance(imports, str) else list(imports)
@@ -87,6 +105,16 @@ def protected(cfg: dict[str, Any], cipher: CipherConfig = DEFAULT_CIPHER, key: A
     cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='KeyGuardHook')]
     raise_problems(check_structure(cfg))
     return cfg
+
+
+def _add_block_stem(model: dict[str, Any], block_stem: Mapping[str, Any]) -> None:
+    kind = f'Keyed{model.get("type")}'
+    if kind not in SEGMENTORS:
+        raise ConfigError(
+            f'Expected a segmentor that can have a block stem, {sorted(SEGMENTORS)} without "Keyed", but got '
+            f'{model.get("type")}. Protect it without a block stem.'
+        )
+    model.update(type=kind, block_stem=dict(block_stem))
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +130,12 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def _load(source: str | Path) -> dict[str, Any]:
+def load_config(source: str | Path) -> dict[str, Any]:
+    """Load a configuration file, or ``mmseg::…``.
+
+    Raises:
+        ConfigError: It does not exist or cannot be loaded.
+    """
     file = _file_of(source)
     try:
         return load_quietly(file).to_dict()

@@ -1,0 +1,70 @@
+"""A trained model is bound to a key without training: its first convolution absorbs the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
+from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.errors import AlreadyEncryptedError
+from mmseg_keyprotect.files import new_folder
+from mmseg_keyprotect.identity import META_KEY
+from mmseg_keyprotect.protection.checkpoints import (
+    PROTECTION,
+    build_model,
+    load_strictly,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mmseg_keyprotect.protection.protect_config import load_config, protected
+
+
+def protect_checkpoint(
+    config: str | Path,
+    checkpoint: str | Path,
+    folder: str | Path,
+    cipher: CipherConfig = DEFAULT_CIPHER,
+    key: Any = None,
+    border: str = 'grey',
+) -> tuple[Path, Path]:
+    """Write a protected checkpoint and its configuration; the weights but for the first convolution stay as they are.
+
+    The checkpoint holds the weights, the old ``meta`` with the new configuration, spec version, key id and cipher;
+    no state of the optimizer. The configuration is whole, so that the folder can be moved, and names no key.
+
+    Args:
+        config: The unprotected configuration, or ``mmseg::…``.
+        checkpoint: Of that configuration.
+        folder: The folder to make.
+        cipher: Shuffle, negative-positive or both.
+        key: The key's configuration; by default the file that KEYPROTECT_KEY_FILE names.
+        border: ``'grey'`` or ``'exact'``, see :class:`mmseg_keyprotect.models.BlockStem`.
+
+    Returns:
+        The paths of the configuration and of the checkpoint, in the folder, with the names of the sources.
+
+    Raises:
+        AlreadyEncryptedError: The configuration or the checkpoint is protected already.
+        ConfigError: They cannot be protected, do not fit, or the folder exists.
+        BlockAlignmentError: The block size is no multiple of the first convolution's stride.
+        KeyFileError: The key cannot be loaded.
+    """
+    with new_folder(folder) as temporary:
+        cfg = protected(load_config(config), cipher, block_stem=dict(border=border))
+        cfg['load_from'], cfg['resume'] = None, False  # they would name an unprotected checkpoint
+        state, meta = read_checkpoint(checkpoint)
+        if META_KEY in meta or PROTECTION in state:
+            raise AlreadyEncryptedError(
+                f'Expected an unprotected checkpoint, but {checkpoint} names a key. To change the key of a model with '
+                'a block stem: python tools/rekey_checkpoint.py.'
+            )
+        model = build_model(cfg, key)
+        identity = model.data_preprocessor.identity
+        load_strictly(model, {**state, PROTECTION: identity.to_tensor()})
+        text = Config(cfg).pretty_text
+        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name)
+        (temporary / Path(config).name).write_text(text, encoding='utf-8')
+    return Path(folder) / Path(config).name, Path(folder) / Path(checkpoint).name
