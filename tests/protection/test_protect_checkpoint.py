@@ -1,25 +1,35 @@
 """A trained checkpoint becomes a protected one, moves to another key, and gives the same predictions."""
 
 import copy
+import json
 import pickle
+import runpy
 import time
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from conftest import NEGATIVE, SHUFFLE
+from conftest import NEGATIVE, ROOT, SHUFFLE
 from mmengine.config import Config
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
+from small_models import one_thread
 
 from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, WrongKeyError
+from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.identity import META_KEY
 from mmseg_keyprotect.protection import protect_checkpoint, protect_config, rekey_checkpoint
 from mmseg_keyprotect.protection.checkpoints import PROTECTION, read_checkpoint
 from mmseg_keyprotect.protection.verify import verify_protection
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
+
+
+@pytest.fixture(autouse=True)
+def one_thread_only():
+    with one_thread():
+        yield
 
 
 @pytest.fixture
@@ -241,3 +251,44 @@ def test_protect_config_with_a_stem(tmp_path, key_file):
         protect_config(name, tmp_path / 'ffx.py', dict(type='FFX', block_size=4), block_stem={})
     with pytest.raises(ConfigError, match='that can have a block stem'):
         protect_config('mmseg::vpd/vpd_sd_4xb8-25k_nyu-480x480.py', tmp_path / 'depth.py', block_stem={})
+
+
+def test_access_of_a_protected_model(trained, tmp_path, key_file):
+    config, checkpoint = protect_checkpoint(*trained, tmp_path / 'out')
+    cfg = Config.fromfile(config)
+    del cfg.test_dataloader.dataset.pipeline[1]  # images of 98 x 110 pixels, no whole blocks
+    report = AccessEvaluation(cfg, str(checkpoint), str(tmp_path / 'logs')).run(wrong_keys=1)
+    assert [row.who for row in report.rows] == ['correct key', 'no key', 'wrong key 1']
+
+
+def run_tool(monkeypatch, name, *arguments):
+    monkeypatch.setattr('sys.argv', [name, *map(str, arguments)])
+    runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+
+
+def test_the_tools(trained, tmp_path, key_file, other_key_file, monkeypatch, capsys):
+    out = tmp_path / 'out'
+    arguments = [*trained, '-o', out, '--key-file', key_file, '--border', 'exact', '--verify', '--images', 1]
+    run_tool(monkeypatch, 'protect_checkpoint.py', *arguments)
+    assert 'difference +0.00' in capsys.readouterr().out
+    monkeypatch.delenv('KEYPROTECT_KEY_FILE')
+    rekey = [out / 'plain.py', out / 'plain.pth', '--old-key-file', key_file, '--new-key-file', other_key_file]
+    run_tool(monkeypatch, 'rekey_checkpoint.py', *rekey, '-o', tmp_path / 'moved.pth')
+    assert (tmp_path / 'moved.pth').exists()
+    with pytest.raises(SystemExit, match='error: Expected a new file or folder'):
+        run_tool(monkeypatch, 'protect_checkpoint.py', *arguments)
+    with pytest.raises(SystemExit, match='error: Expected a checkpoint of the key'):
+        run_tool(
+            monkeypatch, 'rekey_checkpoint.py', *rekey[:2], *rekey[4:], '--old-key-file', other_key_file, '-o', 'x'
+        )
+
+
+@pytest.mark.slow
+def test_the_benchmark(tmp_path, monkeypatch, capsys):
+    config = ROOT / 'configs' / PLAIN
+    arguments = [config, '--size', 64, 64, '--block-sizes', 4, 6, '--repeats', 1, '-o', tmp_path / 'cost.json']
+    run_tool(monkeypatch, 'benchmark_stem.py', *arguments)
+    rows = json.loads((tmp_path / 'cost.json').read_text())['models'][config.stem]
+    assert [row['block_size'] for row in rows] == [None, 4]  # 6 is no multiple of the stride
+    assert rows[0]['model_ms_ratio'] == 1
+    assert 'segformer_mit-b0' in capsys.readouterr().out
