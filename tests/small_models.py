@@ -29,13 +29,16 @@ def shrink(cfg, size=64):
     square, half = (size, size), (size // 2, size // 2)
     for node in dicts(cfg['model']):
         init = node.get('init_cfg') or []
-        if any(part['type'] == 'Pretrained' for part in (init if isinstance(init, list) else [init])):
+        kinds = [part['type'] for part in (init if isinstance(init, list) else [init])]
+        if 'Pretrained' in kinds or 'KeyedPretrained' in kinds:
             node['init_cfg'] = None
         if node.get('type') == 'SyncBN':
             node['type'] = 'BN'
         changes = dict(pretrained=None, img_size=square)
         node.update({name: value for name, value in changes.items() if node.get(name) is not None})
     model = find_model(cfg)
+    if 'SETRUPHead' in [node.get('type') for node in dicts(model)]:
+        shrink_setr(model)
     preprocessor = model['data_preprocessor']
     if preprocessor.get('size_divisor'):
         preprocessor['size_divisor'] = size
@@ -49,6 +52,16 @@ def shrink(cfg, size=64):
         for step in dicts(pipeline):
             shrink_transform(step, size)
     return Config(cfg)
+
+
+def shrink_setr(model, dims=64):
+    """Leave one layer of the ViT for each head, and make it narrow: ViT-L has 300 million weights."""
+    backbone = model['backbone']
+    layers = len(backbone['out_indices'])
+    for node in dicts(model):
+        if node.get('in_channels') == backbone['embed_dims']:
+            node['in_channels'] = dims
+    backbone.update(embed_dims=dims, num_heads=4, num_layers=layers, out_indices=tuple(range(layers)))
 
 
 def shrink_transform(step, size):

@@ -1,14 +1,17 @@
 """Every configuration of the project loads, is sound, trains and predicts."""
 
+import copy
+import functools
 import re
 import warnings
 from collections import Counter
 
 import pytest
+import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmseg.registry import TRANSFORMS
+from mmseg.registry import MODELS, TRANSFORMS
 from small_models import one_step, shrink
 
 import mmseg_keyprotect  # noqa: F401
@@ -26,16 +29,51 @@ WORDS = {
     'shfnp': ['Shuffle', 'NegativePositive'],
 }
 WEAK = {'shf-b2', 'np-b2', 'np-b4', 'shfnp-b2'}
+# one for each way to name pretrained weights, and a ViT, which loads them in a way of its own
+PRETRAINED = {
+    'pspnet/pspnet_r50-d8_shfnp-b4-stem_4xb4-20k_voc12aug-512x512.py': 'pretrained',
+    'segformer/segformer_mit-b0_shfnp-b4-stem_8xb2-20k_voc12aug-512x512.py': 'Pretrained',
+    'setr/setr_vit-l_naive_shfnp-b16-stem_8xb2-160k_ade20k-512x512.py': 'Pretrained',
+    'deeplabv3plus/deeplabv3plus_mobilenet-v2-d16_shfnp-b4-stem_1xb8-0.3k_camvid-160x160.py': 'KeyedPretrained',
+}
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 each_config = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 each_protection = pytest.mark.parametrize('path', PROTECTIONS, ids=lambda path: path.stem)
 
 
+@functools.cache
+def load_once(path):
+    """Load a configuration; each ``mmseg::`` base of it reads all metafiles of mmseg, which is slow."""
+    return Config.fromfile(path)
+
+
+def load(path):
+    return copy.deepcopy(load_once(path))
+
+
 def label_of(path):
     """Return the cipher and block size in a configuration's name, such as ``shfnp-b4``."""
     found = re.search(r'_((?:shfnp|shf|np|ffx)-b\d+)(?:-stem)?_', path.stem)
     return found and found[1]
+
+
+def has_stem(path):
+    return '-stem_' in path.name
+
+
+def bases_of(path):
+    """Return what a configuration inherits, directly or by a base in its folder, as it is written."""
+    bases = re.search(r'^_base_ = (\[.*?\]|\S+)$', path.read_text(), re.DOTALL | re.MULTILINE)[1]
+    return bases + ''.join(bases_of(path.with_name(name)) for name in re.findall(r"'\./(\S+?)'", bases))
+
+
+def without_types(cfg):
+    """Return a configuration as a dict without what a block stem changes."""
+    cfg = cfg.to_dict()
+    del cfg['model']['type']
+    (cfg['model']['backbone'].get('init_cfg') or {}).pop('type', None)
+    return cfg
 
 
 def parts_of(label):
@@ -60,7 +98,8 @@ class TestConfig:
     """One of the configurations that a user trains."""
 
     def test_sound(self, path, key_file):
-        cfg = Config.fromfile(path)
+        cfg = load(path)
+        assert cfg.model.type == ('KeyedEncoderDecoder' if has_stem(path) else 'EncoderDecoder')
         if label := label_of(path):
             assert check_config(cfg) == []
             (protection,) = find_protections(cfg.to_dict())
@@ -72,30 +111,65 @@ class TestConfig:
 
     def test_sound_with_tta(self, path, key_file):
         """mmseg's tools/test.py wraps the model so for ``--tta``."""
-        cfg = Config.fromfile(path)
+        cfg = load(path)
         if label_of(path):
             cfg.model = dict(type='SegTTAModel', module=cfg.model)
             assert check_config(cfg) == []
 
     def test_pipelines_build(self, path, key_file):
-        pipelines = find_pipelines(Config.fromfile(path).to_dict())
+        cfg = load(path).to_dict()
+        pipelines = find_pipelines(cfg)
         assert {'test_pipeline', 'tta_pipeline'} < set(pipelines)
+        assert cfg['test_dataloader']
         for split in ('train', 'val', 'test'):
-            assert any(name.startswith(f'{split}_dataloader.') for name in pipelines)
+            assert not cfg[f'{split}_dataloader'] or any(name.startswith(f'{split}_dataloader.') for name in pipelines)
         for steps in pipelines.values():
             Compose([TRANSFORMS.build(step) for step in steps])
 
     def test_runs(self, path, key_file):
-        one_step(shrink(Config.fromfile(path)))
+        one_step(shrink(load(path)))
 
     def test_inherits(self, path):
         """What is MMSegmentation's stays there; the small ones have models and data of their own."""
-        text = path.read_text()
-        bases = re.search(r'^_base_ = (\[.*?\]|\S+)$', text, re.DOTALL | re.MULTILINE)[1]
+        bases = bases_of(path)
         if '_1xb8-' not in path.name:
             assert 'mmseg::' in bases
         if label := label_of(path):
             assert f'_base_/protections/{label}.py' in bases
+
+
+@pytest.mark.parametrize('path', filter(has_stem, CONFIGS), ids=lambda path: path.stem)
+def test_stem_is_the_only_difference(path):
+    label = label_of(path)
+    protected = path.with_name(path.name.replace('-stem_', '_'))
+    unprotected = path.with_name(re.sub(r'_(?:\w+-)?b\d+-stem_', '_', path.name))
+    if label and protected.is_file():
+        assert without_types(load(path)) == without_types(load(protected))
+    else:
+        assert load(path).optim_wrapper == load(unprotected).optim_wrapper
+        assert without_types(load(path))['model']['backbone'] == without_types(load(unprotected))['model']['backbone']
+
+
+@pytest.mark.parametrize(('name', 'way'), PRETRAINED.items(), ids=[name.split('/')[0] for name in PRETRAINED])
+def test_stem_takes_pretrained_weights(name, way, tmp_path, key_file):
+    cfg = load(FOLDER / name)
+    small = shrink(cfg)
+    plain = MODELS.build(small.model.backbone).state_dict()
+    checkpoint = str(tmp_path / 'plain.pth')
+    torch.save(dict(state_dict=plain), checkpoint)
+    if way == 'pretrained':
+        assert cfg.model.pretrained
+        small.model.pretrained = checkpoint
+    else:
+        assert cfg.model.backbone.init_cfg.type == way
+        small.model.backbone.init_cfg = dict(type=way, checkpoint=checkpoint)
+    model = MODELS.build(small.model)
+    model.init_weights()
+    assert model.stem.lifted
+    loaded = model.backbone.state_dict()
+    others = [other for other in plain if not other.startswith(f'{model.block_stem}.')]
+    assert len(others) > 20
+    assert all(torch.equal(loaded[other], plain[other]) for other in others)
 
 
 @each_protection

@@ -26,7 +26,17 @@ FOLDERS = ['configs', 'docs', 'mmseg_keyprotect', 'tools']
 PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
-MIM_TOOLS = ['demo', 'evaluate_access', 'keygen', 'protect_config', 'test', 'train']
+MIM_TOOLS = [
+    'benchmark_stem',
+    'demo',
+    'evaluate_access',
+    'keygen',
+    'protect_checkpoint',
+    'protect_config',
+    'rekey_checkpoint',
+    'test',
+    'train',
+]
 WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'shfnp': 'shuffle+negative-positive'}
 BLOCKS_OF_8 = [f'model.data_preprocessor.cipher.{part}.block_size=8' for part in (0, 1)]
 
@@ -170,13 +180,13 @@ def test_index_lists_every_config_once():
     assert sorted(model['Config'] for model in models) == sorted(configs)
     for model in models:
         assert model['Name'] == Path(model['Config']).stem
-        gpus, images = re.search(r'_(\d+)xb(\d+)-', model['Name']).groups()
-        assert model['Metadata']['Batch Size'] == int(gpus) * int(images)
-        bases = re.findall(r'_base_/protections/(\w+)-b(\d+)\.py', (ROOT / model['Config']).read_text())
-        assert bases == re.findall(r'_(shf|np|ffx|shfnp)-b(\d+)_', model['Name'])
-        words, block_size = bases[0] if bases else ('none', None)
+        if images := re.search(r'_(\d+)xb(\d+)-', model['Name']):  # the others are not trained
+            assert model['Metadata']['Batch Size'] == int(images[1]) * int(images[2])
+        protection = re.search(r'_(shf|np|ffx|shfnp)-b(\d+)(?:-stem)?_', model['Name'])
+        words, block_size = protection.groups() if protection else ('none', None)
         assert model['Metadata']['Cipher'] == WORDS.get(words, words)
         assert model['Metadata'].get('Block Size') == (block_size and int(block_size))
+        assert model['Metadata'].get('Stem') == ('block' if '-stem_' in model['Name'] else None)
 
 
 def test_base_names_are_unique():

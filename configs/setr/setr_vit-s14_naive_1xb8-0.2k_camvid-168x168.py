@@ -1,0 +1,8 @@
+# Unprotected, fine-tuned from a pretrained ViT: what the protected ones are compared with.
+_base_ = [
+    '../_base_/models/setr_vit-s14_small.py',
+    '../_base_/datasets/camvid_252x182.py',
+    '../_base_/schedules/schedule_0.2k_adamw.py',
+    'mmseg::_base_/default_runtime.py',
+]
+optim_wrapper = dict(optimizer=dict(lr=0.0001), paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.0))))
