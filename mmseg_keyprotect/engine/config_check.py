@@ -196,19 +196,28 @@ def check_flips(cfg: Mapping[str, Any]) -> Problems:
 
 
 def check_stem(cfg: Mapping[str, Any]) -> Problems:
-    """A block stem behind encrypting pipelines has their block size, and no key to lift pretrained weights with."""
+    """Pretrained weights find the block stem and the key that they need, and pipelines its block size."""
     model = find_model(cfg)
-    block_stem = model.get('block_stem') or {}
-    if not str(model.get('type')).startswith('Keyed') or find_preprocessor(cfg).get('type') == PREPROCESSOR:
+    backbone = model.get('backbone') or {}
+    init = backbone.get('init_cfg') or []
+    kinds = [part.get('type') for part in ([init] if isinstance(init, Mapping) else init)]
+    if not str(model.get('type')).startswith('Keyed'):
+        if 'KeyedPretrained' in kinds:
+            yield ConfigError(
+                f'Expected a model with a block stem for KeyedPretrained, but got {model.get("type")}. Set model.type '
+                'to KeyedEncoderDecoder.'
+            )
         return
     sizes = _block_sizes(cfg)
-    if sizes and block_stem.get('block_size') not in sizes:
+    if find_preprocessor(cfg).get('type') == PREPROCESSOR or not sizes:
+        return
+    found = (model.get('block_stem') or {}).get('block_size')
+    if found not in sizes:
         yield BlockAlignmentError(
-            f'Expected model.block_stem.block_size to be that of the pipelines, {sorted(sizes)}, but got '
-            f'{block_stem.get("block_size")}. Give both the same.'
+            f'Expected model.block_stem.block_size to be that of the pipelines, {sorted(sizes)}, but got {found}. '
+            'Give both the same.'
         )
-    backbone = model.get('backbone') or {}
-    if sizes and (model.get('pretrained') or backbone.get('pretrained') or backbone.get('init_cfg')):
+    if model.get('pretrained') or backbone.get('pretrained') or {'Pretrained', 'KeyedPretrained'} & set(kinds):
         yield ConfigError(
             f'Expected {PREPROCESSOR}, which gives the block stem the key to absorb into pretrained weights, but got '
             f'{find_preprocessor(cfg).get("type")} behind {TRANSFORM}. Encrypt in the preprocessor, or start from a '

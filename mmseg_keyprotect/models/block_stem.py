@@ -34,10 +34,11 @@ class BlockStem(nn.Conv2d):
         border: What lies around the image. ``'grey'``: 127.5 in every channel, which shows nothing of the key;
             ``'exact'``: the mean colour as for the plain convolution, kept, encrypted, in the buffer ``border``, which
             shows whoever reads the weights the key's bits of negative-positive.
+        bias: Whether the plain convolution has a bias; the block stem always has.
 
     Raises:
         BlockAlignmentError: The block size is no multiple of the stride.
-        ConfigError: Another border, or padding that does not keep H / s and W / s.
+        ConfigError: A block size of 1, another border, or padding that does not keep H / s and W / s.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class BlockStem(nn.Conv2d):
         padding: int,
         block_size: int,
         border: str = 'grey',
+        bias: bool = True,
     ) -> None:
         block_size = check_block_size(block_size)
+        if block_size == 1:
+            raise ConfigError('Expected blocks of several pixels for a block stem, but got `block_size` 1. Use 4.')
         if block_size % stride:
             raise BlockAlignmentError(
                 f'Expected a block size that is a multiple of the stride {stride} of the first convolution, but got '
@@ -68,6 +72,7 @@ class BlockStem(nn.Conv2d):
         super().__init__(samples, out_channels * self.grid.ratio**2, self.grid.blocks)
         self.plain_shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.register_buffer('border', torch.zeros(samples) if border == 'exact' else None)
+        self.plain_bias = bias
         self.plain_input: PlainInput | None = None
         self.lifted = False
         """Whether plain weights have been loaded."""
@@ -88,10 +93,15 @@ class BlockStem(nn.Conv2d):
                 f'{conv}. Train this backbone with its own stem.'
             )
         sizes = (conv.kernel_size[0], conv.stride[0], conv.padding[0])
-        stem = cls(conv.in_channels, conv.out_channels, *sizes, block_size, border)
+        stem = cls(conv.in_channels, conv.out_channels, *sizes, block_size, border, conv.bias is not None)
         stem.plain_input = plain_input
         if plain_input is not None:
             channels = conv.in_channels
+            if len(plain_input.mean) not in (1, channels):
+                raise ConfigError(
+                    f'Expected mean and std of {channels} channels, as the first convolution has, but got '
+                    f'{len(plain_input.mean)}. Set them in model.data_preprocessor.'
+                )
             plain_input.transform(channels, block_size)  # so that a cipher which cannot be absorbed is refused here
             if stem.border is not None:
                 stem.border.copy_(plain_input.border(channels, block_size))
@@ -132,12 +142,13 @@ class BlockStem(nn.Conv2d):
                 'Expected the weights of a block stem, but got those of a plain first convolution, and no mean, std '
                 'and key to lift them with. Use model.type KeyedEncoderDecoder, or tools/protect_checkpoint.py.'
             )
-        weight = weight.to(self.weight)
-        weight, bias = self.plain_input.absorb(weight, bias, self.grid)
-        lifted = {names['weight']: weight, names['bias']: bias}
-        if self.border is not None:
-            lifted[names['border']] = self.plain_input.border(self.plain_shape[1], self.grid.block_size).to(weight)
         self.lifted = True
+        lifted_weight, lifted_bias = self.plain_input.absorb(weight.to(self.weight), bias, self.grid)
+        lifted = {names['weight']: lifted_weight}
+        if bias is not None or not self.plain_bias:  # else torch reports it as missing
+            lifted[names['bias']] = lifted_bias
+        if self.border is not None:
+            lifted[names['border']] = self.plain_input.border(self.plain_shape[1], self.grid.block_size)
         return lifted
 
     def _check_border(self, found: bool) -> None:

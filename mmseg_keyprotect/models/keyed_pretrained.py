@@ -53,9 +53,12 @@ def keyed_to_pretrained(backbone: Mapping[str, Any]) -> tuple[str | None, Config
         The checkpoint, None where there was no KeyedPretrained, and the backbone's configuration.
     """
     init = backbone.get('init_cfg')
-    if not isinstance(init, Mapping) or init.get('type') != 'KeyedPretrained':
+    parts = init if isinstance(init, list | tuple) else [init]
+    keyed = [part for part in parts if isinstance(part, Mapping) and part.get('type') == 'KeyedPretrained']
+    if not keyed:
         return None, ConfigDict(backbone)
-    return init['checkpoint'], ConfigDict({**backbone, 'init_cfg': {**init, 'type': 'Pretrained'}})
+    changed = [{**part, 'type': 'Pretrained'} if part in keyed else part for part in parts]
+    return keyed[0]['checkpoint'], ConfigDict({**backbone, 'init_cfg': changed if len(parts) > 1 else changed[0]})
 
 
 def check_lifted(stem: BlockStem, name: str, checkpoint: str) -> None:
@@ -63,5 +66,6 @@ def check_lifted(stem: BlockStem, name: str, checkpoint: str) -> None:
     if not stem.lifted:
         raise ConfigError(
             f'Expected {checkpoint} to hold {name}.weight of shape {stem.plain_shape}, but it does not. Give a '
-            "checkpoint of this backbone; if it is one of a whole segmentor, add prefix='backbone.' to init_cfg."
+            "checkpoint of this backbone; for one of a whole segmentor, init_cfg needs prefix='backbone.', which a "
+            'VisionTransformer does not take.'
         )

@@ -58,10 +58,17 @@ class BlockStemMixin:
         preprocessor.register_buffer('mean', torch.full((1, 1, 1), CENTRE), persistent=False)
         preprocessor.register_buffer('std', torch.full((1, 1, 1), CENTRE), persistent=False)
         if stem.border is not None:
+            if preprocessor.pad_val != 0:
+                raise ConfigError(
+                    f'Expected data_preprocessor.pad_val 0, the mean colour, for the exact border, but got '
+                    f'{preprocessor.pad_val}. Set it to 0, or use the grey border.'
+                )
             preprocessor.pad_val = math.nan  # the stem puts its border there
 
     def _options(self, block_stem: Mapping[str, Any]) -> dict[str, Any]:
         cipher = getattr(self.data_preprocessor, 'keyed_cipher', None)
+        if not isinstance(block_stem, Mapping):
+            raise ConfigError(f"Expected `block_stem` as a dict, such as dict(border='exact'), but got {block_stem!r}.")
         options = dict(block_stem)
         if cipher is not None and options.setdefault('block_size', cipher.block_size) != cipher.block_size:
             raise BlockAlignmentError(

@@ -180,6 +180,26 @@ class TestSameEverywhere:
         only(in_preprocessor(), KeyFileError, 'keygen')
 
 
+class TestStem:
+    def test_keyed_pretrained_wants_a_stem(self, key_file):
+        cfg = in_preprocessor()
+        keyed = dict(type='KeyedPretrained', checkpoint='a.pth')
+        for init in (keyed, [dict(type='Kaiming', layer='Conv2d'), keyed]):
+            cfg['model'].update(type='EncoderDecoder', backbone=dict(init_cfg=init))
+            only(cfg, ConfigError, 'KeyedPretrained', 'KeyedEncoderDecoder')
+            cfg['model'].update(type='KeyedEncoderDecoder')
+            assert check_config(cfg) == []
+
+    def test_behind_pipelines(self, key_file):
+        stem = dict(type='KeyedEncoderDecoder', block_stem=dict(block_size=4))
+        assert check_config(in_pipelines(**stem)) == []
+        only(in_pipelines(**stem | dict(block_stem=dict(block_size=8))), BlockAlignmentError, '[4]', '8')
+        assert check_config(in_pipelines(**stem, backbone=dict(init_cfg=dict(type='Kaiming')))) == []
+        init = dict(type='Pretrained', checkpoint='a.pth')
+        for pretrained in (dict(pretrained='a.pth'), dict(backbone=dict(init_cfg=init))):
+            only(in_pipelines(**stem, **pretrained), ConfigError, 'the key to absorb')
+
+
 class TestLeaks:
     @pytest.fixture
     def line(self, key_file):

@@ -1,0 +1,63 @@
+"""What a block stem absorbs is what the cipher does to values around 127.5."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import CIPHERS, NEGATIVE, SHUFFLE
+
+from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.errors import ConfigError
+
+pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
+
+SIGNED = {name: cipher for name, cipher in CIPHERS.items() if 'ffx' not in name.lower()} | {
+    'negative-positive+shuffle': [NEGATIVE, SHUFFLE],
+}
+FFX = {name: cipher for name, cipher in CIPHERS.items() if 'ffx' in name.lower()}
+
+
+def sized(cipher, block_size=4):
+    """Set the block size, and allow a weak cipher."""
+    if isinstance(cipher, list):
+        return [sized(part, block_size) for part in cipher]
+    weak = {} if cipher['type'] == 'ReferenceCipher' else dict(allow_weak=True)
+    return dict(cipher, block_size=block_size, **weak)
+
+
+@pytest.mark.parametrize('block_size', [1, 4, 5])
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('name', SIGNED)
+def test_it_is_what_encrypt_does_to_centred_blocks(name, channels, block_size, key):
+    cipher = build_cipher(sized(SIGNED[name], block_size), key, channels)
+    source, sign = cipher.op.signed_permutation(cipher.samples)
+    assert (source.dtype, sign.dtype) == (np.int64, np.int8)
+    assert sorted(source) == list(range(cipher.samples))
+    assert set(sign) <= {-1, 1}
+    blocks = np.random.default_rng(0).integers(0, 256, (5, 2, cipher.samples), dtype=np.uint8)
+    for got in (cipher.op.encrypt(blocks), cipher.op.encrypt(torch.from_numpy(blocks)).numpy()):
+        np.testing.assert_array_equal(got - 127.5, sign * (blocks - 127.5)[..., source])
+
+
+def test_the_order_of_a_sequence_matters(key):
+    one, other = (
+        build_cipher(cipher, key).op.signed_permutation(48) for cipher in ([SHUFFLE, NEGATIVE], [NEGATIVE, SHUFFLE])
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[1] != other[1]).any()
+
+
+def test_each_part_does_its_share(key):
+    source, sign = build_cipher(SHUFFLE, key).op.signed_permutation(48)
+    assert (sign == 1).all()
+    assert (source != np.arange(48)).sum() > 40
+    source, sign = build_cipher(sized(NEGATIVE), key).op.signed_permutation(48)
+    np.testing.assert_array_equal(source, np.arange(48))
+    assert (sign == -1).sum() == 24
+
+
+@pytest.mark.parametrize('name', FFX)
+def test_ffx_is_none(name, key):
+    if name == 'reference-FFX':
+        pytest.importorskip('pyffx')
+    with pytest.raises(ConfigError, match='shuffle, negative-positive or both, but got ffx.*table.*no convolution'):
+        build_cipher(FFX[name], key).op.signed_permutation(48)
