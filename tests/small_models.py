@@ -1,6 +1,5 @@
 """Any full configuration made small enough to run without data or weights, and one step of it."""
 
-import contextlib
 import copy
 import tempfile
 from pathlib import Path
@@ -145,18 +144,6 @@ def without_labels(steps):
     return [copy.deepcopy(step) for step in steps if step['type'] != 'LoadAnnotations']
 
 
-@contextlib.contextmanager
-def one_thread():
-    """Small models are fastest so, by far where other processes want the cores too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@one_thread()
 def one_step(cfg, shape=None):
     """Train a small configuration for one step and predict an image in memory and an image file.
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from conftest import CIPHERS
 from mmengine.runner.checkpoint import load_state_dict as mmengine_load
 from mmseg.registry import MODELS
-from small_models import one_thread
 from torch import nn
 
 from mmseg_keyprotect.ciphers import KeyedCipher, pad_image, padding_to_blocks
@@ -40,10 +39,8 @@ EVERY_CIPHER = ['shuffle', 'negative-positive', 'shuffle+negative-positive', 'ne
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    with one_thread():
-        torch.manual_seed(0)
-        yield
+def _seed():
+    torch.manual_seed(0)
 
 
 def cipher_of(key, block_size=4, name='shuffle+negative-positive', order='bgr'):

@@ -8,7 +8,6 @@ from mmengine.model import BaseModule
 from mmengine.runner import Runner
 from mmseg.models.backbones.resnet import BasicBlock
 from mmseg.registry import MODELS
-from small_models import one_thread
 from test_segmentors import (
     STRIDES,
     build,
@@ -31,10 +30,8 @@ WAYS = ['KeyedPretrained', 'Pretrained', 'pretrained', 'backbone.pretrained']
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    with one_thread():
-        torch.manual_seed(0)
-        yield
+def _seed():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from conftest import CIPHERS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small_models import one_thread
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.errors import ConfigError
@@ -18,10 +17,8 @@ MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    with one_thread():
-        torch.manual_seed(0)
-        yield
+def _seed():
+    torch.manual_seed(0)
 
 
 def on_blocks(x, weight, grid, bias=None):

@@ -22,7 +22,6 @@ from mmengine.structures import PixelData
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from small_models import one_thread
 from torch import nn
 
 import mmseg_keyprotect  # noqa: F401
@@ -66,10 +65,8 @@ NORMS = {
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    with one_thread():
-        torch.manual_seed(0)
-        yield
+def _seed():
+    torch.manual_seed(0)
 
 
 def need(name):

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from mmseg.registry import MODELS
-from small_models import one_thread
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 
@@ -35,7 +34,6 @@ def encrypted(model, image):
 
 
 @pytest.mark.parametrize('make', [torch.optim.AdamW, torch.optim.SGD], ids=['adamw', 'sgd'])
-@one_thread()
 def test_same_losses_step_for_step(pair, make):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 2, 3, 32, 32), generator=generator, dtype=torch.uint8)

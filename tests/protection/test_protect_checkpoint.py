@@ -14,7 +14,6 @@ from conftest import NEGATIVE, ROOT, SHUFFLE
 from mmengine.config import Config
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
-from small_models import one_thread
 
 from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
@@ -24,12 +23,6 @@ from mmseg_keyprotect.protection.checkpoints import PROTECTION, read_checkpoint
 from mmseg_keyprotect.protection.verify import verify_protection
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
-
-
-@pytest.fixture(autouse=True)
-def one_thread_only():
-    with one_thread():
-        yield
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
-from small_models import one_step, one_thread, run_pipeline, shrink, write_png
+from small_models import one_step, run_pipeline, shrink, write_png
 
 import mmseg_keyprotect  # noqa: F401
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
@@ -340,7 +340,7 @@ def test_runs(target, key_file):
 @pytest.mark.parametrize('source', [PSPNET, SEGFORMER])
 def test_tta_runs(source, target, key_file, tmp_path):
     cfg = shrink(Config.fromfile(protect_config(source, target)))
-    with one_thread(), torch.no_grad():
+    with torch.no_grad():
         model = MODELS.build(dict(cfg.tta_model, module=cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
         scales = cfg.tta_pipeline[1].transforms[0]
         cfg.tta_pipeline[1].transforms[0] = [scales[0], scales[-1]]
