@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA))
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/pytest -m slow
