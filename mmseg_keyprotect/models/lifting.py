@@ -4,8 +4,8 @@ A grid of blocks has n = C * M * M channels, in the order of ``F.pixel_unshuffle
 (kernel k, stride s, padding p) with M a multiple of s is, exactly, a convolution on that grid followed by
 ``F.pixel_shuffle(M / s)``: output row ``i * M / s + a`` reads the rows ``i * M + r`` with ``r = a * s - p + u``, u < k,
 and row r lies in the block ``floor(r / M)`` further on, at its row ``r mod M``. On the grid, shuffle is a permutation
-of channels, negative-positive a sign flip around 127.5, so both fold into the weights (for kernels of one block, the patches of a
-ViT: arXiv 2208.13135).
+of channels, negative-positive a sign flip around 127.5, so both fold into the weights; arXiv 2208.13135 has it for the
+patches of a ViT, which are kernels of one block.
 """
 
 from __future__ import annotations
