@@ -2,7 +2,9 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_mobilenet-v2-d16_small.py',
     '../_base_/datasets/voc440_256x256.py',
-    '../_base_/schedules/schedule_0.3k_adamw.py',
+    '../_base_/schedules/schedule_0.6k_adamw.py',
     'mmseg::_base_/default_runtime.py',
 ]
 model = dict(decode_head=dict(num_classes=21), auxiliary_head=dict(num_classes=21))
+# the pretrained backbone learns slowly, the new heads fast
+optim_wrapper = dict(optimizer=dict(lr=0.0001), paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.0))))

@@ -1,0 +1,3 @@
+_base_ = ['./deeplabv3plus_mobilenet-v2-d16_1xb8-0.6k_voc440-160x160.py', '../_base_/protections/np-b4.py']
+data_preprocessor = _base_.protection
+model = dict(data_preprocessor=data_preprocessor)
