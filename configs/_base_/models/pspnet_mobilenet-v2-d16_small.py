@@ -13,6 +13,7 @@ model = dict(
         dilations=(1, 1, 1, 1, 1, 2, 2),
         out_indices=(1, 2, 4, 6),
         norm_cfg=norm_cfg,
+        norm_eval=True,  # BN is folded into these weights: statistics of a batch would undo them
         init_cfg=dict(type='Pretrained', checkpoint='data/weights/mobilenet_v2_imagenet.pth'),
     ),
     decode_head=dict(in_channels=320, channels=128, num_classes=11, norm_cfg=norm_cfg),
