@@ -108,6 +108,7 @@ def tiny(scenes, tmp_path, key_file):
                 'default_hooks.logger.interval': 1,
                 'model.data_preprocessor.size': (64, 64),
                 'work_dir': str(tmp_path / 'work'),
+                'visualizer.name': str(tmp_path),  # mmengine keeps visualizers by name, with the folder they write to
                 **{
                     f'{split}_dataloader.{name}': value
                     for split in ('train', 'val', 'test')
