@@ -50,6 +50,14 @@ def new_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink()
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file of our own in the place of the old one: at any moment there is one of them, whole."""
+    temporary = path.with_name(f'.{path.name}.new')
+    temporary.write_text(text, encoding='utf-8')
+    _flush(temporary)
+    os.replace(temporary, path)
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Give a temporary folder to fill, which becomes the folder ``path`` at the end, or vanishes with an error.

@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.datasets.demo_scenes import write_demo_scenes
 from mmseg_keyprotect.errors import KeyProtectError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation, set_data_root, set_key_file
-from mmseg_keyprotect.evaluation.picture import save_picture
+from mmseg_keyprotect.evaluation.access import set_data_root, set_key_file
+from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
 from mmseg_keyprotect.keys import SecretKey
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'segformer'
@@ -55,15 +55,12 @@ def main() -> None:
 
         print('3. who gets what')
         checkpoint = work_dir / f'iter_{cfg.train_cfg.max_iters}.pth'
-        evaluation = AccessEvaluation(cfg, str(checkpoint), str(work_dir / 'evaluation'))
-        report = evaluation.run(args.wrong_keys)
-        path = report.save(work_dir, config=Path(cfg.filename).name, checkpoint=checkpoint.name)
-        picture = save_picture(evaluation, work_dir / 'access.png')
+        report = evaluate_access(cfg, str(checkpoint), work_dir / 'access', args.wrong_keys)
     except KeyProtectError as error:
         sys.exit(f'error: {error}')
     print(report.table())
     print(report.verdict)
-    print(f'report: {path}\npicture: {picture}')
+    print(f'report: {work_dir}/access/{REPORT}')
 
 
 if __name__ == '__main__':

@@ -1,18 +1,21 @@
-"""Measure what a protected model gives to the correct key, to no key and to wrong keys."""
+"""Measure what a protected model gives to the correct key, to no key, to wrong and to partly right keys."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.engine.config_check import check_leaks, raise_problems
+from mmseg_keyprotect.engine.mmseg_tools import join_processes
 from mmseg_keyprotect.engine.pipelines import load_quietly
 from mmseg_keyprotect.errors import KeyProtectError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation, set_data_root, set_key_file
-from mmseg_keyprotect.evaluation.report import check_no_report
+from mmseg_keyprotect.evaluation.access import set_data_root, set_key_file
+from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,33 +24,60 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='protected config file')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument('--key-file', help='key file; default: the one that KEYPROTECT_KEY_FILE names')
-    parser.add_argument('--wrong-keys', type=int, default=10, help='how many fresh random keys to try')
+    parser.add_argument('--wrong-keys', type=int, default=20, help='how many random keys to try; default: 20')
+    parser.add_argument(
+        '--baseline', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='the unprotected model to compare with'
+    )
+    parser.add_argument(
+        '--known',
+        type=int,
+        nargs='*',
+        default=[25, 50, 75, 90],
+        help='percent of the key that partly right keys have right; default: 25 50 75 90',
+    )
     parser.add_argument('--data', help='folder of the data set, in place of data_root')
-    parser.add_argument('-o', '--out', required=True, help='folder for access.json and access.md')
+    parser.add_argument('--pictures', type=int, default=12, help='how many images to show; 0: figures only in JSON')
+    parser.add_argument('-o', '--out', required=True, help='folder to make, or that of an interrupted run to go on')
+    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch: under torchrun')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
     return parser.parse_args()
+
+
+def load(config: str, args: argparse.Namespace) -> Config:
+    """Load a configuration with what the command line says of it."""
+    cfg = load_quietly(config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.data:
+        set_data_root(cfg, args.data)
+    return cfg
 
 
 def main() -> None:
     """Run the evaluation."""
     args = parse_args()
     try:
-        check_no_report(args.out)
-        cfg = load_quietly(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
-        if args.data:
-            set_data_root(cfg, args.data)
+        raise_problems(list(check_leaks({'the command line': sys.argv}, {})))
+        if args.launcher == 'pytorch':
+            join_processes()
+        cfg = load(args.config, args)
         if args.key_file:
             set_key_file(cfg, args.key_file)
-        evaluation = AccessEvaluation(cfg, args.checkpoint, str(Path(args.out) / 'logs'))
-        report = evaluation.run(args.wrong_keys)
-        path = report.save(args.out, config=Path(args.config).name, checkpoint=Path(args.checkpoint).name)
+        baseline = (load(args.baseline[0], args), args.baseline[1]) if args.baseline else None
+        command = f'python {shlex.join(sys.argv)}'
+        report = evaluate_access(
+            cfg, args.checkpoint, args.out, args.wrong_keys, baseline, args.known, args.pictures, command
+        )
     except KeyProtectError as error:
         sys.exit(f'error: {error}')
-    print(report.table())
-    print(report.verdict)
-    print(f'report: {path}')
+    except KeyboardInterrupt:
+        print('\ninterrupted: run the same command again to go on', file=sys.stderr)
+        sys.exit(130)
+    if is_main_process():
+        if report.rows:
+            print(report.table())
+        print(report.verdict)
+        print(f'report: {args.out}/{REPORT if args.pictures else "access.md"}')
 
 
 if __name__ == '__main__':

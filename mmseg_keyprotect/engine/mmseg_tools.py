@@ -29,7 +29,8 @@ def run_mmseg_tool(name: str) -> None:
     except KeyProtectError as error:
         sys.exit(f'error: {error}')
     if 'pytorch' in sys.argv and '--launcher' in sys.argv and not torch.cuda.is_available():
-        _join_by_gloo()
+        join_processes()
+        _wrap_on_the_cpu()
     runpy.run_path(str(Path(mmseg.__file__).parent / '.mim' / 'tools' / f'{name}.py'), run_name='__main__')
 
 
@@ -43,9 +44,16 @@ def _refuse_leaks(words: list[str]) -> None:
             return
 
 
-def _join_by_gloo() -> None:
-    """Join this process to the others, and let mmengine wrap a model that lies on the CPU."""
-    torch.distributed.init_process_group('gloo')
+def join_processes() -> None:
+    """Join this process to the others that torchrun has started: by NCCL where there is a GPU, else by gloo."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+    torch.distributed.init_process_group('nccl' if cuda else 'gloo')
+
+
+def _wrap_on_the_cpu() -> None:
+    """Let mmengine wrap a model that lies on the CPU."""
     if '--cfg-options' not in sys.argv:
         sys.argv.append('--cfg-options')
     sys.argv.insert(sys.argv.index('--cfg-options') + 1, 'model_wrapper_cfg.device_ids=None')

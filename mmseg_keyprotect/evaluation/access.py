@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
-from mmengine.utils import track_iter_progress
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
+from mmengine.model import revert_sync_batchnorm
+from mmengine.utils import ProgressBar
+from torch import nn
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, TRANSFORM, find_model, find_pipelines, find_protections
 from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
-from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
+from mmseg_keyprotect.evaluation.tally import Tally
+from mmseg_keyprotect.evaluation.users import PartlyRightCipher, wrong_cipher
+from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
-IGNORE_INDEX = 255
+BASELINE = 'unprotected'
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -55,37 +66,43 @@ def to_preprocessor_form(cfg: Config) -> None:
 
 
 class AccessEvaluation:
-    """A protected model with its test data, to be tried with one key after another.
+    """A protected model with its test images, to be tried with one key after another.
 
     Args:
-        cfg: A protected configuration with ``test_dataloader`` and ``test_evaluator``.
+        cfg: A protected configuration with ``test_dataloader``.
         checkpoint: A checkpoint of the configuration's key.
-        work_dir: Where mmengine writes its logs.
+        baseline: The unprotected model to compare with: its configuration and its checkpoint.
 
     Raises:
         WrongKeyError: The checkpoint belongs to another key.
-        ConfigError: The configuration is not protected, or not sound.
+        ConfigError: The configuration is not protected, or not sound; the data set is empty; the baseline is
+            protected, or has other classes or other images.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, work_dir: str) -> None:
+    def __init__(self, cfg: Config, checkpoint: str, baseline: tuple[Config, str] | None = None) -> None:
         cfg = cfg.copy()
         to_preprocessor_form(cfg)
-        raise_problems(check_config(cfg))  # before the runner writes the configuration to its logs
-        cfg.update(work_dir=work_dir, log_level='WARNING', launcher='none')
-        cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
-        self.runner = Runner.from_cfg(cfg)
-        self.runner.call_hook('before_run')
-        self.runner.load_checkpoint(checkpoint)
-        self.model = self.runner.model.eval()
+        raise_problems(check_config(cfg))
+        self.images = TestImages(cfg)
+        self.model = _load(cfg, checkpoint)
         self.correct: KeyedCipher = self.model.data_preprocessor.keyed_cipher
+        self.nonce = _shared(secrets.token_bytes(16))
         self._arguments = find_protections(cfg.to_dict())[0].cipher_arguments
+        self._sources = [repr(cfg.to_dict()), _digest(checkpoint), self.correct.key_id]
+        self.baseline: nn.Module | None = None
+        self.baseline_images = self.images
+        if baseline is not None:
+            baseline_cfg, baseline_checkpoint = baseline
+            self.baseline_images = self.images.for_baseline(baseline_cfg)
+            self.baseline = _load(baseline_cfg, baseline_checkpoint)
+            self._sources += [repr(baseline_cfg.to_dict()), _digest(baseline_checkpoint)]
 
-    def wrong_cipher(self) -> KeyedCipher:
-        """Return the model's cipher with a freshly random key."""
-        return KeyedCipher(**{**self._arguments, 'key': SecretKey.generate(), 'key_id': None})
+    def wrong_cipher(self, number: int = 1) -> KeyedCipher:
+        """Return the model's cipher with the random wrong key of that number."""
+        return wrong_cipher(self._arguments, self.nonce, number)
 
     @contextmanager
-    def using(self, cipher: KeyedCipher | None) -> Iterator[Any]:
+    def using(self, cipher: KeyedCipher | None) -> Iterator[nn.Module]:
         """Give the model images encrypted with ``cipher``, or plain ones for None, within this block."""
         preprocessor = self.model.data_preprocessor
         try:
@@ -94,52 +111,106 @@ class AccessEvaluation:
         finally:
             preprocessor.keyed_cipher = self.correct
 
-    def run(self, wrong_keys: int) -> AccessReport:
-        """Evaluate the correct key, no key and ``wrong_keys`` fresh wrong keys in one pass over the images.
+    @torch.no_grad()
+    def predict(self, who: str, cipher: KeyedCipher | None, index: int) -> Any:
+        """Return the prediction, a SegDataSample, that a user gets for the test image ``index``."""
+        if who == BASELINE:
+            return self.baseline.test_step(self.baseline_images.batch(index))[0]
+        with self.using(cipher) as model:
+            return model.test_step(self.images.batch(index))[0]
+
+    def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, tuple[str, KeyedCipher | None]]:
+        """Return everybody who is evaluated: the kind of a user, as in AccessRow, and the cipher."""
+        users: dict[str, tuple[str, KeyedCipher | None]] = {BASELINE: ('baseline', None)} if self.baseline else {}
+        users.update({'correct key': ('correct', self.correct), 'no key': ('none', None)})
+        users.update({f'wrong key {n}': ('wrong', self.wrong_cipher(n)) for n in range(1, wrong_keys + 1)})
+        for share in known:
+            users[f'{share}% of the key'] = ('partly', PartlyRightCipher(self.correct, share, self.nonce))
+        return users
+
+    def run(self, folder: Path, wrong_keys: int, known: Sequence[int] = ()) -> AccessReport:
+        """Evaluate everybody in one pass over the images; with several processes each takes a part of them.
+
+        An interrupted evaluation goes on where it was when it is run again with the same ``folder``.
+
+        Args:
+            folder: Where the state is kept until the report is written; it must exist.
+            wrong_keys: How many random wrong keys.
+            known: Percent of the positions that a partly right key has right, one such key each.
 
         Raises:
-            ConfigError: The data set is empty.
+            ConfigError: The folder holds the state of another evaluation.
         """
-        runner = self.runner
-        loader = runner.build_dataloader(runner.cfg.test_dataloader)
-        if len(loader.dataset) == 0:
-            raise ConfigError('Expected test images, but the data set is empty. Check data_root and data_prefix.')
-        candidates: dict[str, KeyedCipher | None] = {'correct key': self.correct, 'no key': None}
-        candidates.update({f'wrong key {n}': self.wrong_cipher() for n in range(1, wrong_keys + 1)})
-        evaluators = {who: runner.build_evaluator(runner.cfg.test_evaluator) for who in candidates}
-        for evaluator in evaluators.values():
-            evaluator.dataset_meta = loader.dataset.metainfo
-        pixels = np.zeros(256, dtype=np.int64)
-        for batch in track_iter_progress((loader, len(loader))):
-            for sample in batch['data_samples']:
-                pixels += np.bincount(sample.gt_sem_seg.data.flatten().numpy(), minlength=256)
-            for who, cipher in candidates.items():
-                with self.using(cipher) as model:
-                    outputs = model.test_step(batch)
-                evaluators[who].process(data_samples=outputs, data_batch=batch)
-        print()
-        rows = [
-            AccessRow(who, **{name: float(scores[name]) for name in ('mIoU', 'aAcc', 'mAcc')})
-            for who, scores in ((who, evaluator.evaluate(len(loader.dataset))) for who, evaluator in evaluators.items())
-        ]
+        rank, processes = get_rank(), get_world_size()
+        question = repr([*self._sources, self.images.paths, wrong_keys, known, processes])
+        users = self.users(wrong_keys, known)
+        shape = (len(users), 3, len(self.images.classes))
+        tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)
+        self.nonce = _shared(tally.nonce)
+        tally.keep_if(self.nonce)
+        users = self.users(wrong_keys, known)
+        if self.images.labelled:
+            self._count(tally, users, range(rank, len(self.images), processes))
+        return self._report(tally.total(), users)
+
+    def _count(self, tally: Tally, users: dict[str, tuple[str, KeyedCipher | None]], mine: range) -> None:
+        progress = ProgressBar(len(mine)) if is_main_process() else None
+        if progress is not None and tally.done:
+            print(f'going on after {tally.done} of {len(mine)} images')
+            progress.completed = tally.done
+        try:
+            for index in mine[tally.done :]:
+                counts = []
+                for who, (_, cipher) in users.items():
+                    output = self.predict(who, cipher, index)
+                    label = output.gt_sem_seg.data
+                    counts.append(
+                        count_pixels(output.pred_sem_seg.data, label, tally.counts.shape[2], self.images.ignore_index)
+                    )
+                tally.add(np.stack(counts))
+                if progress is not None:
+                    progress.update()
+        finally:
+            tally.save()
+        if progress is not None:
+            print()
+
+    def _report(self, counts: np.ndarray, users: dict[str, tuple[str, KeyedCipher | None]]) -> AccessReport:
+        rows, floor = [], None
+        if self.images.labelled:
+            rows = [
+                AccessRow(who, kind, Scores.from_counts(row))
+                for (who, (kind, _)), row in zip(users.items(), counts, strict=True)
+            ]
+            floor = Scores.of_most_frequent(counts[0, 2])
         return AccessReport(
             rows=rows,
-            floor=_floor(pixels, len(loader.dataset.metainfo['classes'])),
-            images=len(loader.dataset),
+            floor=floor,
+            classes=list(self.images.classes),
+            images=len(self.images),
             key_id=self.correct.key_id,
             cipher=self.correct.name,
             key_space_bits=round(self.correct.cipher_for(3).key_space_bits, 1),
         )
 
 
-def _floor(pixels: np.ndarray, classes: int) -> AccessRow:
-    """Score the predictor that always says the most frequent class.
+def _load(cfg: Config, checkpoint: str) -> nn.Module:
+    model = build_model(cfg)
+    load_strictly(model, read_checkpoint(checkpoint)[0])
+    device = get_device()
+    return (revert_sync_batchnorm(model) if device == 'cpu' else model).to(device).eval()
 
-    Args:
-        pixels: int64 (256,), how many pixels have each label.
-        classes: How many classes there are.
-    """
-    pixels = pixels[:classes]
-    share = 100 * pixels.max() / pixels.sum()
-    present = np.count_nonzero(pixels)
-    return AccessRow('floor', mIoU=round(share / present, 2), aAcc=round(share, 2), mAcc=round(100 / present, 2))
+
+def _digest(file: str) -> str:
+    digest = sha256()
+    with open(file, 'rb') as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _shared(value: bytes) -> bytes:
+    """Return the value of the main process in every process."""
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]

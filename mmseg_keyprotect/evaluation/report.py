@@ -1,29 +1,39 @@
-"""The access table, its two sums and its verdict."""
+"""The access table, the two figures that sum it up, and the verdict."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 from prettytable import PrettyTable, TableStyle
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.evaluation.scores import Scores
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 MAX_LEAK = 0.1
 """A protection that leaks more does not deny access."""
 
+KINDS = ('baseline', 'correct', 'none', 'wrong', 'partly')
 
-@dataclass
+
+@dataclass(frozen=True)
 class AccessRow:
-    """The accuracy that one user gets, in percent."""
+    """The accuracy that one user gets.
+
+    Args:
+        who: For example ``wrong key 3``.
+        kind: ``'baseline'``, ``'correct'``, ``'none'``, ``'wrong'`` or ``'partly'``.
+        scores: In percent.
+    """
 
     who: str
-    mIoU: float  # noqa: N815  the field's own spelling
-    aAcc: float  # noqa: N815
-    mAcc: float  # noqa: N815
+    kind: str
+    scores: Scores
 
 
 @dataclass
@@ -31,30 +41,54 @@ class AccessReport:
     """The accuracy of everybody.
 
     Args:
-        rows: The correct key first, then no key, then the wrong keys.
-        floor: The predictor that always says the most frequent class: what "useless" is measured against.
-        images: How many images were evaluated.
+        rows: Of everybody; none where the images have no labels.
+        floor: The predictor that always says the most frequent class; None where the images have no labels.
+        classes: Their names.
+        images: How many images there are.
         key_id: Of the correct key.
         cipher: Its public description.
         key_space_bits: log2 of the number of keys.
+        about: More to show: model, data, date, command.
     """
 
     rows: list[AccessRow]
-    floor: AccessRow
+    floor: Scores | None
+    classes: list[str]
     images: int
     key_id: str
     cipher: str
     key_space_bits: float
+    about: dict[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[AccessRow]:
+        """Return the rows of one kind."""
+        return [row for row in self.rows if row.kind == kind]
 
     @property
-    def correct(self) -> AccessRow:
+    def correct(self) -> Scores:
         """What the correct key gets."""
-        return self.rows[0]
+        return self.of('correct')[0].scores
+
+    @property
+    def unauthorised(self) -> list[AccessRow]:
+        """Everybody without any part of the key: no key, and the wrong keys."""
+        return self.of('none') + self.of('wrong')
 
     @property
     def best_unauthorised(self) -> AccessRow:
-        """The best of all without the correct key."""
-        return max(self.rows[1:], key=lambda row: row.mIoU)
+        """The best of them."""
+        return max(self.unauthorised, key=lambda row: row.scores.mIoU)
+
+    @property
+    def worst_case(self) -> AccessRow | None:
+        """The wrong key that gets the most; None where none was tried."""
+        return max(self.of('wrong'), key=lambda row: row.scores.mIoU, default=None)
+
+    @property
+    def price(self) -> float | None:
+        """Unprotected - correct key, in points of mIoU; None without a baseline."""
+        baseline = self.of('baseline')
+        return round(baseline[0].scores.mIoU - self.correct.mIoU, 2) if baseline else None
 
     @property
     def leak(self) -> float:
@@ -63,66 +97,90 @@ class AccessReport:
         Not a number where the model itself is no better than the floor.
         """
         gain = self.correct.mIoU - self.floor.mIoU
-        return (self.best_unauthorised.mIoU - self.floor.mIoU) / gain if gain > 0 else float('nan')
+        return (self.best_unauthorised.scores.mIoU - self.floor.mIoU) / gain if gain > 0 else math.nan
 
     @property
     def verdict(self) -> str:
         """The figures in one sentence."""
+        if not self.rows:
+            return f'No verdict: the {self.images} images have no labels, so there are pictures only.'
         correct, best, floor = self.correct.mIoU, self.best_unauthorised, self.floor.mIoU
         if not correct > floor:
             return f'The model has learned nothing: {correct:.1f} mIoU with the correct key, the floor is {floor:.1f}.'
         figures = (
-            f'{correct:.1f} mIoU with the correct key, {best.mIoU:.1f} at best without it ({best.who}), floor '
-            f'{floor:.1f}: the key is worth {correct - best.mIoU:.1f} points, and the leak is {self.leak:.2f}'
+            f'{correct:.1f} mIoU with the correct key, {best.scores.mIoU:.1f} at best without it ({best.who}), floor '
+            f'{floor:.1f}: the key is worth {correct - best.scores.mIoU:.1f} points, and the leak is {self.leak:.2f}'
         )
+        price = '' if self.price is None else f' It costs {self.price:.1f} points of the unprotected model.'
         if self.leak <= MAX_LEAK:
-            return f'{self.cipher} denies access: {figures}.'
-        return f'{self.cipher} FAILS to deny access fully: {figures}, above {MAX_LEAK}.'
+            return f'{self.cipher} denies access: {figures}.{price}'
+        return f'{self.cipher} FAILS to deny access fully: {figures}, above {MAX_LEAK}.{price}'
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON types."""
-        return dict(
-            asdict(self), leak=round(self.leak, 4), verdict=self.verdict, spec_version=SPEC_VERSION, version=__version__
-        )
+    def summary(self) -> list[tuple[str, Scores, float | None]]:
+        """Return the lines of the table: who, scores, and the spread (standard deviation) of mIoU over wrong keys."""
+        lines: list[tuple[str, Scores, float | None]] = [
+            (row.who, row.scores, None) for kind in ('baseline', 'correct', 'none') for row in self.of(kind)
+        ]
+        wrong = [row.scores for row in self.of('wrong')]
+        if wrong:
+            means = {name: round(mean(getattr(row, name) for row in wrong), 2) for name in ('mIoU', 'aAcc', 'mAcc')}
+            lines.append((f'wrong keys, mean of {len(wrong)}', Scores(**means), pstdev(row.mIoU for row in wrong)))
+            lines.append(('wrong keys, best of them', self.worst_case.scores, None))
+        lines += [(row.who, row.scores, None) for row in self.of('partly')]
+        return [*lines, ('floor: most frequent class', self.floor, None)] if self.floor else lines
 
     def table(self, style: TableStyle = TableStyle.DEFAULT) -> str:
         """Return the table as text; ``TableStyle.MARKDOWN`` for documents."""
-        table = PrettyTable(['who', 'mIoU', 'aAcc', 'mAcc'], align='r', float_format='.2')
+        table = PrettyTable(['who', 'mIoU', 'spread', 'aAcc', 'mAcc'], align='r')
         table.align['who'] = 'l'
         table.set_style(style)
-        wrong = self.rows[2:]
-        shown = self.rows[:2]
-        if wrong:
-            means = {name: sum(getattr(row, name) for row in wrong) / len(wrong) for name in ('mIoU', 'aAcc', 'mAcc')}
-            worst = max(wrong, key=lambda row: row.mIoU)
-            shown += [
-                AccessRow(f'wrong keys, mean of {len(wrong)}', **means),
-                AccessRow('wrong keys, best of them', worst.mIoU, worst.aAcc, worst.mAcc),
-            ]
-        for row in [*shown, AccessRow('floor: most frequent class', self.floor.mIoU, self.floor.aAcc, self.floor.mAcc)]:
-            table.add_row([row.who, row.mIoU, row.aAcc, row.mAcc])
+        for who, scores, spread in self.summary():
+            numbers = [scores.mIoU, spread, scores.aAcc, scores.mAcc]
+            table.add_row([who, *('' if number is None else f'{number:.2f}' for number in numbers)])
         return table.get_string()
 
-    def save(self, folder: str | Path, **about: Any) -> Path:
-        """Write ``access.json`` and ``access.md``.
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON types."""
+        rows = [dict(who=row.who, kind=row.kind, **asdict(row.scores)) for row in self.rows]
+        return dict(
+            verdict=self.verdict,
+            price=self.price if self.rows else None,
+            leak=round(self.leak, 4) if self.rows and not math.isnan(self.leak) else None,
+            key_id=self.key_id,
+            cipher=self.cipher,
+            key_space_bits=self.key_space_bits,
+            spec_version=SPEC_VERSION,
+            version=__version__,
+            about=self.about,
+            images=self.images,
+            classes=self.classes,
+            floor=asdict(self.floor) if self.floor else None,
+            rows=rows,
+        )
 
-        Args:
-            folder: Made if it is missing.
-            **about: More for the JSON file: the configuration's name, the data, the command.
+    @classmethod
+    def from_dict(cls, report: Mapping[str, Any]) -> AccessReport:
+        """Read what :meth:`to_dict` wrote."""
+        names = [item.name for item in fields(Scores)]
+        rows = [
+            AccessRow(row['who'], row['kind'], Scores(**{name: row[name] for name in names})) for row in report['rows']
+        ]
+        floor = Scores(**report['floor']) if report['floor'] else None
+        plain = {name: report[name] for name in ('classes', 'images', 'key_id', 'cipher', 'key_space_bits', 'about')}
+        return cls(rows=rows, floor=floor, **plain)
 
-        Raises:
-            ConfigError: The folder holds a report already; nothing is overwritten.
-        """
-        folder = Path(folder)
-        check_no_report(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        report = json.dumps({**about, **self.to_dict()}, indent=2) + '\n'
-        (folder / 'access.md').write_text(f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n')
-        (folder / 'access.json').write_text(report)
-        return folder / 'access.json'
+    def write(self, folder: Path) -> None:
+        """Write ``access.md``, then ``access.json``, whose presence says that the report is whole."""
+        about = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
+        (folder / 'access.md').write_text(f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{about}')
+        (folder / 'access.json').write_text(json.dumps(self.to_dict(), indent=1) + '\n')
 
-
-def check_no_report(folder: str | Path) -> None:
-    """Raise ConfigError if the folder holds an access report already."""
-    if (Path(folder) / 'access.json').exists():
-        raise ConfigError(f'Expected a folder without a report, but {folder} has one. Name another with -o.')
+    def facts(self) -> dict[str, str]:
+        """Return what was evaluated, in words."""
+        return {
+            **self.about,
+            'images': f'{self.images}',
+            'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits',
+            'key id': self.key_id,
+            'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
+        }

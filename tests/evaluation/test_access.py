@@ -1,15 +1,19 @@
-"""The access table of a real, tiny model."""
+"""The access evaluation of real, tiny models."""
 
 import json
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.runner import Runner
+from PIL import Image
 
+from mmseg_keyprotect.datasets.transforms import META_KEYS
 from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation, _floor
-from mmseg_keyprotect.evaluation.picture import save_picture
-from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
+from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.evaluation.evaluate import evaluate_access
+
+PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 
 
 @pytest.fixture
@@ -19,74 +23,201 @@ def trained(tiny, tmp_path):
     return cfg, str(tmp_path / 'work' / 'iter_2.pth')
 
 
-def test_table_of_a_trained_model(trained, tmp_path, key):
-    cfg, checkpoint = trained
-    evaluation = AccessEvaluation(cfg, checkpoint, str(tmp_path / 'evaluation'))
-    report = evaluation.run(wrong_keys=2)
-    assert [row.who for row in report.rows] == ['correct key', 'no key', 'wrong key 1', 'wrong key 2']
-    assert report.images == 3
-    assert report.key_id == key.key_id
-    assert report.key_space_bits == 247.8
+@pytest.fixture
+def baseline(tiny, tmp_path):
+    cfg = tiny(PLAIN, work_dir=str(tmp_path / 'plain'))
+    Runner.from_cfg(cfg).train()
+    return cfg, str(tmp_path / 'plain' / 'iter_2.pth')
+
+
+def by_mmseg(cfg, checkpoint):
+    cfg = cfg.copy()
     cfg.load_from = checkpoint
-    by_mmseg = Runner.from_cfg(cfg).test()
-    assert report.correct.mIoU == pytest.approx(by_mmseg['mIoU'], abs=0.01)
-    assert report.correct.aAcc == pytest.approx(by_mmseg['aAcc'], abs=0.01)
-    saved = json.loads(report.save(tmp_path / 'report', config='a.py').read_text())
-    assert saved['config'] == 'a.py'
-    assert saved['rows'][0]['mIoU'] == report.correct.mIoU
-    assert report.verdict in (tmp_path / 'report' / 'access.md').read_text()
-    with pytest.raises(ConfigError, match='has one'):
-        report.save(tmp_path / 'report')
-    assert save_picture(evaluation, tmp_path / 'access.png', images=2).stat().st_size > 10_000
-    assert evaluation.model.data_preprocessor.keyed_cipher is evaluation.correct
+    return Runner.from_cfg(cfg).test()
+
+
+def test_report_of_trained_models(trained, baseline, tmp_path, key):
+    cfg, checkpoint = trained
+    out = tmp_path / 'report'
+    report = evaluate_access(cfg, checkpoint, out, wrong_keys=2, baseline=baseline, known=[50], command='a command')
+    assert [(row.who, row.kind) for row in report.rows] == [
+        ('unprotected', 'baseline'),
+        ('correct key', 'correct'),
+        ('no key', 'none'),
+        ('wrong key 1', 'wrong'),
+        ('wrong key 2', 'wrong'),
+        ('50% of the key', 'partly'),
+    ]
+    assert (report.images, report.key_id, report.key_space_bits) == (3, key.key_id, 247.8)
+    for scores, expected in (
+        (report.correct, by_mmseg(cfg, checkpoint)),
+        (report.of('baseline')[0].scores, by_mmseg(*baseline)),
+    ):
+        for name in ('mIoU', 'aAcc', 'mAcc'):
+            assert getattr(scores, name) == pytest.approx(expected[name], abs=0.02)
+    saved = json.loads((out / 'access.json').read_text())
+    assert saved['about']['command'] == 'a command'
+    assert saved['rows'][1]['mIoU'] == report.correct.mIoU
+    assert report.verdict in (out / 'access.md').read_text()
+    names = sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file())
+    assert names == [
+        'access.json',
+        'access.md',
+        'figures/classes.png',
+        'figures/keys.png',
+        'figures/partly.png',
+        'gallery.png',
+        'report.html',
+    ]
+    with pytest.raises(ConfigError, match='without a report'):
+        evaluate_access(cfg, checkpoint, out, wrong_keys=2)
+
+
+def test_the_transform_form_gives_the_same(trained, tmp_path):
+    """A model whose pipeline encrypts is evaluated as one whose preprocessor does."""
+    cfg, checkpoint = trained
+    by_transform = cfg.copy()
+    cipher = by_transform.model.data_preprocessor.pop('cipher')
+    by_transform.model.data_preprocessor.type = 'SegDataPreProcessor'
+    by_transform.data_preprocessor = by_transform.model.data_preprocessor
+    step = dict(type='KeyedBlockEncrypt', cipher=cipher)
+    pack = dict(type='PackSegInputs', meta_keys=(*META_KEYS, 'img_path', 'ori_shape', 'img_shape', 'pad_shape'))
+    for name in ('train', 'val', 'test'):
+        pipeline = by_transform[f'{name}_dataloader'].dataset.pipeline
+        pipeline[-1:] = [step, pack] if name == 'train' else [pack]
+        if name != 'train':
+            pipeline.insert(2, step)
+    by_transform.pop('tta_pipeline')
+    by_transform.pop('test_pipeline')
+    by_transform.pop('train_pipeline')
+    reports = [
+        evaluate_access(each, checkpoint, tmp_path / name, 0, known=[], pictures=0)
+        for name, each in (('preprocessor', cfg), ('transform', by_transform))
+    ]
+    assert reports[0].correct == reports[1].correct
+    assert reports[0].of('none') == reports[1].of('none')
 
 
 def test_checkpoint_of_another_key(trained, tmp_path, other_key_file):
     cfg, checkpoint = trained
     cfg.model.data_preprocessor.key = dict(type='KeyFile', path=str(other_key_file))
     with pytest.raises(WrongKeyError):
-        AccessEvaluation(cfg, checkpoint, str(tmp_path / 'evaluation'))
+        AccessEvaluation(cfg, checkpoint)
 
 
-def test_unprotected_configuration(tiny, tmp_path):
-    cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
+def test_unprotected_configuration(tiny):
     with pytest.raises(ConfigError, match='encrypts nowhere'):
-        AccessEvaluation(cfg, 'none.pth', str(tmp_path / 'evaluation'))
+        AccessEvaluation(tiny(PLAIN), 'none.pth')
 
 
-def test_a_key_in_the_configuration_is_refused_before_anything_is_written(tiny, tmp_path, key_file):
+def test_a_key_in_the_configuration_is_refused(tiny, key_file):
     line = key_file.read_text().splitlines()[-1]
     with pytest.raises(LeakedKeyError):
-        AccessEvaluation(tiny(note=line), 'none.pth', str(tmp_path / 'evaluation'))
-    assert not (tmp_path / 'evaluation').exists()
+        AccessEvaluation(tiny(note=line), 'none.pth')
 
 
-def report_of(correct, no_key, *wrong, floor=3.0):
-    rows = [AccessRow('correct key', correct, 90, 80), AccessRow('no key', no_key, 30, 20)]
-    rows += [AccessRow(f'wrong key {n}', value, 30, 20) for n, value in enumerate(wrong, 1)]
-    return AccessReport(rows, AccessRow('floor', floor, 30, 10), 5, '0' * 16, 'shuffle/M=4', 202.9)
+TWO_CLASSES = dict(classes=('sky', 'other'), palette=[[0, 0, 0], [9, 9, 9]])
 
 
-def test_verdicts():
-    denied = report_of(53.0, 4.0, 5.0, 3.5)
-    assert denied.leak == pytest.approx(2 / 50)
-    assert denied.verdict.startswith('shuffle/M=4 denies access: 53.0 mIoU with the correct key, 5.0 at best')
-    open_door = report_of(53.0, 20.0, 51.0)
-    assert open_door.leak == pytest.approx(48 / 50)
-    assert 'FAILS to deny access fully' in open_door.verdict
-    assert '51.0 at best without it (wrong key 1), floor 3.0: the key is worth 2.0 points' in open_door.verdict
-    assert 'learned nothing' in report_of(3.0, 3.0).verdict
-    assert np.isnan(report_of(3.0, 3.0).leak)
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda cfg: cfg.test_dataloader.dataset.metainfo.update(TWO_CLASSES), 'same 8 classes'),
+        (lambda cfg: cfg.test_dataloader.dataset.update(indices=2), 'same 3 images'),
+        (lambda cfg: cfg.model.data_preprocessor.update(type='KeyedSegDataPreProcessor'), 'unprotected model'),
+    ],
+)
+def test_bad_baselines(trained, baseline, change, message):
+    change(baseline[0])
+    with pytest.raises(ConfigError, match=message):
+        AccessEvaluation(*trained, baseline)
 
 
-def test_table_text():
-    table = report_of(53.0, 4.0, 5.0, 3.5).table()
-    for text in ('correct key', '53.00', 'wrong keys, mean of 2', '4.25', 'wrong keys, best of them', 'floor'):
-        assert text in table
+def test_no_images(trained, tmp_path):
+    cfg, checkpoint = trained
+    cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(ConfigError, match='images/val does not exist'):
+        AccessEvaluation(cfg, checkpoint)
+    (tmp_path / 'images' / 'val').mkdir(parents=True)
+    with pytest.raises(ConfigError, match='data set is empty'):
+        AccessEvaluation(cfg, checkpoint)
 
 
-def test_floor_says_the_most_frequent_class():
-    """By hand: 60 of 100 labelled pixels, three of four classes present."""
-    pixels = np.zeros(256, dtype=np.int64)
-    pixels[[0, 1, 3, 255]] = 30, 60, 10, 1000
-    assert _floor(pixels, classes=4) == AccessRow('floor', mIoU=20.0, aAcc=60.0, mAcc=33.33)
+@pytest.fixture
+def without_labels(trained, tmp_path):
+    """A copy of the validation images alone."""
+    cfg, checkpoint = trained
+    dataset = cfg.test_dataloader.dataset
+    images = tmp_path / 'images'
+    images.mkdir()
+    for path in AccessEvaluation(cfg, checkpoint).images.paths:
+        Image.open(path).save(images / path.split('/')[-1])
+    dataset.data_root, dataset.data_prefix = '', dict(img_path=str(images), seg_map_path=str(tmp_path / 'none'))
+    return cfg, checkpoint
+
+
+def test_images_without_labels_give_pictures_only(without_labels, tmp_path):
+    report = evaluate_access(*without_labels, tmp_path / 'report', 2)
+    assert report.rows == []
+    assert report.verdict.startswith('No verdict: the 3 images have no labels')
+    page = (tmp_path / 'report' / 'report.html').read_text()
+    assert page.count('<img') == 3 * 5
+    assert report.verdict in page
+    assert '<svg' not in page
+
+
+def test_a_part_of_the_labels_is_missing(without_labels, tmp_path, trained):
+    cfg, checkpoint = without_labels
+    (tmp_path / 'none').mkdir()
+    name = sorted(path.stem for path in (tmp_path / 'images').iterdir())[0]
+    Image.fromarray(np.zeros((98, 110), np.uint8)).save(tmp_path / 'none' / f'{name}.png')
+    with pytest.raises(ConfigError, match='2 of 3 are missing'):
+        AccessEvaluation(cfg, checkpoint)
+
+
+def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
+    """The second run predicts only what is left, with the same wrong keys, and ends at the same figures."""
+    cfg, checkpoint = trained
+    calls = []
+    predict = AccessEvaluation.predict
+
+    def interrupted(self, who, cipher, index):
+        calls.append(index)
+        if index == 1 and who == 'wrong key 2':
+            raise KeyboardInterrupt
+        return predict(self, who, cipher, index)
+
+    out = tmp_path / 'report'
+    monkeypatch.setattr(AccessEvaluation, 'predict', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
+    state = json.loads((out / 'state_0.json').read_text())
+    assert state['done'] == 1
+    monkeypatch.setattr(AccessEvaluation, 'predict', lambda *args: calls.append(args[3]) or predict(*args))
+    calls.clear()
+    with pytest.raises(ConfigError, match='that of another'):
+        evaluate_access(cfg, checkpoint, out, 3, known=[75], pictures=0)
+    report = evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
+    assert set(calls) == {1, 2}
+    assert not list(out.glob('state_*'))
+    monkeypatch.setattr('secrets.token_bytes', lambda length: bytes.fromhex(state['nonce']))
+    assert evaluate_access(cfg, checkpoint, tmp_path / 'whole', 2, known=[75], pictures=0).rows == report.rows
+
+
+def test_damaged_state(trained, tmp_path):
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report' / 'state_0.json').write_text('{"done": 1')
+    with pytest.raises(ConfigError, match='damaged'):
+        evaluate_access(*trained, tmp_path / 'report', 1)
+
+
+def test_a_folder_with_something_else(tmp_path):
+    (tmp_path / 'thesis.tex').touch()
+    with pytest.raises(ConfigError, match=r'holds thesis\.tex'):
+        evaluate_access(Config(), 'none.pth', tmp_path, 1)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigError, match='Not a directory'):
+        evaluate_access(Config(), 'none.pth', tmp_path / 'file' / 'report', 1)

@@ -1,0 +1,96 @@
+"""Images side by side: plain, encrypted, truth, and what everybody sees in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.evaluation.report import AccessReport
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One test image.
+
+    Args:
+        name: Its file name.
+        panels: By title, RGB uint8 (H, W, 3), not all of one size.
+    """
+
+    name: str
+    panels: dict[str, np.ndarray]
+
+
+def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int = 12) -> list[Picture]:
+    """Take pictures of test images, evenly spread over the data set.
+
+    Args:
+        evaluation: The model and its images.
+        report: Of that evaluation; it knows which wrong key gets the most.
+        count: How many images.
+    """
+    indices = np.unique(np.linspace(0, len(evaluation.images) - 1, count).round().astype(int))
+    return [_take(evaluation, report, int(index)) for index in indices]
+
+
+def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Picture:
+    images, correct = evaluation.images, evaluation.correct
+    batch = images.batch(index)
+    image = batch['inputs'][0]
+    palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
+    panels = {'image': _rgb(image, correct), 'encrypted': _rgb(correct.encrypt(image)[0], correct)}
+    if images.labelled:
+        panels['truth'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
+    worst = report.worst_case.who if report.worst_case else 'wrong key 1'
+    ciphers = {'correct key': correct, 'no key': None, worst: evaluation.wrong_cipher(int(worst.split()[-1]))}
+    for who, cipher in ciphers.items():
+        panels[who] = _paint(evaluation.predict(who, cipher, index).pred_sem_seg.data[0].cpu(), palette)
+    return Picture(Path(images.paths[index]).name, panels)
+
+
+def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
+    """Write the first pictures, a row each, as one PNG file.
+
+    Returns:
+        The path.
+    """
+    pictures = pictures[:rows]
+    titles = list(pictures[0].panels)
+    figure = Figure(figsize=(2.2 * len(titles), 1.8 * len(pictures)), layout='constrained')
+    axes = figure.subplots(len(pictures), len(titles), squeeze=False)
+    for row, picture in zip(axes, pictures, strict=True):
+        for axis, panel in zip(row, picture.panels.values(), strict=True):
+            axis.imshow(panel)
+            axis.axis('off')
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _rgb(image: torch.Tensor, cipher: KeyedCipher) -> np.ndarray:
+    """Turn a tensor (C, H, W), 0 to 255, in the cipher's channel order into an RGB picture."""
+    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    if cipher.channel_order == 'bgr':
+        image = image.flip(0)
+    return image.permute(1, 2, 0).round().byte().cpu().numpy()
+
+
+def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
+    """Colour a label map (H, W); what is ignored stays white."""
+    labels = labels.numpy()
+    picture = np.full((*labels.shape, 3), 255, dtype=np.uint8)
+    known = labels < len(palette)
+    picture[known] = palette[labels[known]]
+    return picture
+
+
+def _palette(classes: int) -> np.ndarray:
+    """Return some colour for every class of a data set that has no palette."""
+    return np.random.default_rng(0).integers(0, 256, (classes, 3))

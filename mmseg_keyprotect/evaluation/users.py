@@ -1,0 +1,107 @@
+"""Who tries to use a protected model: the ciphers that stand for no key, wrong keys and partly right keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.ciphers.base import BlockCipher, BlockOp
+from mmseg_keyprotect.ciphers.ffx import DOMAIN, Lookup
+from mmseg_keyprotect.ciphers.negative_positive import Flip
+from mmseg_keyprotect.ciphers.sequence import Chain
+from mmseg_keyprotect.ciphers.shuffle import Gather
+from mmseg_keyprotect.keys import SecretKey
+
+
+def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> KeyedCipher:
+    """Return a cipher with a random wrong key.
+
+    Args:
+        arguments: Of the model's KeyedCipher.
+        nonce: Fresh random bytes for an evaluation; the same ones give the same keys, so that it can be resumed.
+        number: Of the wrong key.
+    """
+    secret = HKDF(SHA256(), 32, salt=None, info=f'wrong-key/{number}'.encode()).derive(nonce)
+    arguments = {**arguments, 'key': SecretKey.from_bytes(secret), 'key_id': None}
+    cipher = arguments.get('cipher')
+    if isinstance(cipher, Mapping) and 'seed' in cipher:  # the reference implementation's form of a key
+        arguments['cipher'] = {**cipher, 'seed': int.from_bytes(secret[:4], 'little')}
+    return KeyedCipher(**arguments)
+
+
+class PartlyRightCipher(KeyedCipher):
+    """A cipher that knows a share of the key's positions and has guessed the rest at random.
+
+    Known is where a sample goes, its sign, or (ffx) whether it is keyed and a share of the table. With 0 percent it is
+    a wrong key, with 100 the correct one. A guess can be right by chance: half of the signs of negative-positive are.
+
+    Args:
+        correct: The model's cipher.
+        known: Percent of the positions.
+        seed: Of the choice and of the guess.
+    """
+
+    def __init__(self, correct: KeyedCipher, known: int, seed: bytes) -> None:
+        self._correct, self._known, self._seed = correct, known / 100, seed
+        self.channel_order = correct.channel_order
+        self.key_id, self.name, self.block_size = correct.key_id, correct.name, correct.block_size
+        self._ciphers: dict[int, BlockCipher] = {}
+
+    def cipher_for(self, channels: int) -> BlockCipher:
+        """Return the cipher for images of that many channels."""
+        if channels not in self._ciphers:
+            correct = self._correct.cipher_for(channels)
+            rng = np.random.default_rng([*self._seed, round(100 * self._known), channels])
+            cipher = BlockCipher(correct.block_size, correct.key_id, channels)
+            cipher.word, cipher.max_value = correct.word, correct.max_value
+            cipher.op = guess_rest(
+                correct.op, rng.random(correct.samples).argsort() < self._known * correct.samples, rng
+            )
+            self._ciphers[channels] = cipher
+        return self._ciphers[channels]
+
+
+def guess_rest(op: BlockOp, known: np.ndarray, rng: np.random.Generator) -> BlockOp:
+    """Return a transform that is right at the known positions of its output and random at the others.
+
+    Args:
+        op: The correct transform.
+        known: bool (n,).
+        rng: The source of the guess.
+    """
+    return _GUESSES[type(op)](op, known, rng)
+
+
+def _guess_gather(op: Gather, known: np.ndarray, rng: np.random.Generator) -> Gather:
+    order = op.order.copy()
+    order[~known] = rng.permutation(order[~known])
+    return Gather(order)
+
+
+def _guess_flip(op: Flip, known: np.ndarray, rng: np.random.Generator) -> Flip:
+    return Flip(np.where(known, op.mask > 0, rng.random(len(known)) < 0.5))
+
+
+def _guess_lookup(op: Lookup, known: np.ndarray, rng: np.random.Generator) -> Lookup:
+    table = op.table[256:].astype(np.int64)
+    unknown = rng.random(256).argsort() >= known.mean() * 256
+    free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
+    table[unknown] = rng.permutation(free)[: unknown.sum()]
+    return Lookup(np.where(known, op.offset > 0, rng.random(len(known)) < 0.5), table)
+
+
+def _guess_chain(op: Chain, known: np.ndarray, rng: np.random.Generator) -> Chain:
+    return Chain([guess_rest(part, known, rng) for part in op.ops])
+
+
+_GUESSES: dict[type[BlockOp], Callable[..., BlockOp]] = {
+    Gather: _guess_gather,
+    Flip: _guess_flip,
+    Lookup: _guess_lookup,
+    Chain: _guess_chain,
+}

@@ -1,0 +1,59 @@
+"""Wrong keys and partly right keys."""
+
+import numpy as np
+import pytest
+from conftest import CIPHERS
+
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.evaluation.users import PartlyRightCipher, wrong_cipher
+
+NONCE = bytes(16)
+pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
+
+
+@pytest.fixture(params=sorted(CIPHERS))
+def correct(request, key_file):
+    return KeyedCipher(CIPHERS[request.param])
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(1).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+
+
+def agreement(one, other, image):
+    """The share of samples that two ciphers encrypt alike, where the image is noise."""
+    return (one.encrypt(image)[0] == other.encrypt(image)[0]).mean()
+
+
+def test_all_known_is_the_correct_key_and_nothing_known_is_a_wrong_one(correct, noise):
+    assert agreement(correct, PartlyRightCipher(correct, 100, NONCE), noise) == 1
+    assert agreement(correct, PartlyRightCipher(correct, 0, NONCE), noise) < 0.8
+    wrong = wrong_cipher(correct._config, NONCE, 1)
+    assert agreement(correct, wrong, noise) < 0.8
+
+
+def test_shares_of_a_shuffle(key_file, noise):
+    correct = KeyedCipher(CIPHERS['shuffle+negative-positive'])
+    for known in (25, 50, 75, 90):
+        op = PartlyRightCipher(correct, known, NONCE).cipher_for(3).op
+        right = correct.cipher_for(3).op
+        (source, sign), (true_source, true_sign) = op.signed_permutation(48), right.signed_permutation(48)
+        share = ((source == true_source) & (sign == true_sign)).mean()
+        assert known / 100 <= share <= known / 100 + 0.1
+        assert sorted(source) == list(range(48))
+
+
+def test_partly_right_tables_stay_injective(key_file):
+    correct = KeyedCipher(CIPHERS['ffx'])
+    op, right = PartlyRightCipher(correct, 75, NONCE).cipher_for(3).op, correct.cipher_for(3).op
+    assert len(set(op.table[256:])) == 256
+    assert 0.75 <= (op.table[256:] == right.table[256:]).mean() < 0.78
+
+
+def test_wrong_keys_differ_and_can_be_had_again(correct, noise):
+    one, again, two = (wrong_cipher(correct._config, NONCE, number) for number in (1, 1, 2))
+    assert agreement(one, again, noise) == 1
+    assert agreement(one, two, noise) < 0.8
+    other_nonce = wrong_cipher(correct._config, bytes(range(16)), 1)
+    assert agreement(one, other_nonce, noise) < 0.8
