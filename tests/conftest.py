@@ -94,7 +94,7 @@ def tiny(scenes, tmp_path, key_file):
     from mmengine.config import Config
 
     import mmseg_keyprotect  # noqa: F401
-    from mmseg_keyprotect.evaluation.access import set_data_root
+    from mmseg_keyprotect.engine.pipelines import set_data_root
 
     def build(name='segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py', **options):
         cfg = Config.fromfile(ROOT / 'configs' / name)

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
 
 from mmseg_keyprotect.ciphers import build_cipher, pad_image, padding_to_blocks
+from mmseg_keyprotect.engine.pipelines import set_data_root
 from mmseg_keyprotect.errors import WrongKeyError
-from mmseg_keyprotect.evaluation.access import set_data_root
 
 CONFIGS = ROOT / 'configs'
 

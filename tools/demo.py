@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 
 import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.datasets.demo_scenes import write_demo_scenes
+from mmseg_keyprotect.engine.pipelines import set_data_root, set_key_file
 from mmseg_keyprotect.errors import KeyProtectError
-from mmseg_keyprotect.evaluation.access import set_data_root, set_key_file
 from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
 from mmseg_keyprotect.keys import SecretKey
 

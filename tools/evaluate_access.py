@@ -12,9 +12,8 @@ from mmengine.dist import is_main_process
 import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.engine.config_check import check_leaks, raise_problems
 from mmseg_keyprotect.engine.mmseg_tools import join_processes
-from mmseg_keyprotect.engine.pipelines import load_quietly
+from mmseg_keyprotect.engine.pipelines import load_quietly, set_data_root, set_key_file
 from mmseg_keyprotect.errors import KeyProtectError
-from mmseg_keyprotect.evaluation.access import set_data_root, set_key_file
 from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.errors import KeyProtectError
+from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.protection import protect_checkpoint
 from mmseg_keyprotect.protection.command_line import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.protection.verify import verify_protection
@@ -26,7 +30,11 @@ def parse_args() -> argparse.Namespace:
         help='around the image; exact: as the plain model has it, which shows key bits in the weights; default: grey',
     )
     parser.add_argument('-o', '--out', required=True, help='the folder to make')
-    parser.add_argument('--verify', action='store_true', help='compare logits and mIoU with the plain model')
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='compare logits and mIoU with the plain model, and write verification.json',
+    )
     parser.add_argument('--data', help='folder of the data set for --verify, in place of data_root')
     parser.add_argument('--images', type=int, help='how many images --verify takes; default: all')
     return parser.parse_args()
@@ -43,7 +51,9 @@ def main() -> None:
         print(f'protected config:     {config}')
         print(f'protected checkpoint: {checkpoint}')
         if args.verify:
-            print(verify_protection(args.config, args.checkpoint, config, checkpoint, key, args.data, args.images))
+            found = verify_protection(args.config, args.checkpoint, config, checkpoint, key, args.data, args.images)
+            write_new(Path(args.out) / 'verification.json', json.dumps(asdict(found)) + '\n')
+            print(found)
     except KeyProtectError as error:
         sys.exit(f'error: {error}')
     print('It needs the key to understand images. The key can be looked for in its weights: docs/threat_model.md.')

@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/schedules/schedule_0.3k_adamw.py',
     'mmseg::_base_/default_runtime.py',
 ]
+# the pretrained backbone learns slowly, the new heads fast
+optim_wrapper = dict(optimizer=dict(lr=0.0001), paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.0))))

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
+from mmseg_keyprotect.errors import ConfigError
 
 TRANSFORM = 'KeyedBlockEncrypt'
 PREPROCESSOR = 'KeyedSegDataPreProcessor'
@@ -116,3 +117,36 @@ def find_protections(cfg: Mapping[str, Any]) -> list[Protection]:
     for path, pipeline in find_pipelines(cfg).items():
         found += [Protection(path, step) for step in steps(pipeline) if step.get('type') == TRANSFORM]
     return found
+
+
+def set_data_root(cfg: Config, root: str) -> None:
+    """Let every dataset of a configuration read from the folder ``root``."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name):
+            cfg[name].dataset.data_root = root
+
+
+def set_key_file(cfg: Config, path: str) -> None:
+    """Let every encryption of a configuration take its key from the file ``path``."""
+    for protection in find_protections(cfg):
+        protection.config['key'] = dict(type='KeyFile', path=path)
+
+
+def to_preprocessor_form(cfg: Config) -> None:
+    """Move the encryption of a protected configuration into the preprocessor, which gives the model the same input.
+
+    Raises:
+        ConfigError: The configuration is not protected.
+    """
+    protections = find_protections(cfg.to_dict())
+    if not protections:
+        raise ConfigError(
+            'Expected a protected configuration, but this one encrypts nowhere. '
+            'Protect it first: python tools/protect_config.py CONFIG -o PROTECTED.py'
+        )
+    for pipeline in find_pipelines(cfg).values():
+        pipeline[:] = [step for step in pipeline if step.get('type') != TRANSFORM]
+        for step in pipeline:
+            if step.get('type') == 'TestTimeAug':
+                step.transforms = [branch for branch in step.transforms if branch[0].get('type') != TRANSFORM]
+    find_model(cfg).data_preprocessor.update(type=PREPROCESSOR, **protections[0].cipher_arguments)

@@ -20,8 +20,7 @@ from torch import nn
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, TRANSFORM, find_model, find_pipelines, find_protections
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.engine.pipelines import find_protections, to_preprocessor_form
 from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
 from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
@@ -30,39 +29,6 @@ from mmseg_keyprotect.evaluation.users import PartlyRightCipher, wrong_cipher
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
 BASELINE = 'unprotected'
-
-
-def set_data_root(cfg: Config, root: str) -> None:
-    """Let every dataset of a configuration read from the folder ``root``."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(name):
-            cfg[name].dataset.data_root = root
-
-
-def set_key_file(cfg: Config, path: str) -> None:
-    """Let every encryption of a configuration take its key from the file ``path``."""
-    for protection in find_protections(cfg):
-        protection.config['key'] = dict(type='KeyFile', path=path)
-
-
-def to_preprocessor_form(cfg: Config) -> None:
-    """Move the encryption of a protected configuration into the preprocessor, which gives the model the same input.
-
-    Raises:
-        ConfigError: The configuration is not protected.
-    """
-    protections = find_protections(cfg.to_dict())
-    if not protections:
-        raise ConfigError(
-            'Expected a protected configuration, but this one encrypts nowhere. '
-            'Protect it first: python tools/protect_config.py CONFIG -o PROTECTED.py'
-        )
-    for pipeline in find_pipelines(cfg).values():
-        pipeline[:] = [step for step in pipeline if step.get('type') != TRANSFORM]
-        for step in pipeline:
-            if step.get('type') == 'TestTimeAug':
-                step.transforms = [branch for branch in step.transforms if branch[0].get('type') != TRANSFORM]
-    find_model(cfg).data_preprocessor.update(type=PREPROCESSOR, **protections[0].cipher_arguments)
 
 
 class AccessEvaluation:

@@ -79,9 +79,9 @@ def verify(cfg: Config, plain: nn.Module, protected: nn.Module, images: int | No
             agree = one.pred_sem_seg.data == other.pred_sem_seg.data
             same, total = same + agree.sum().item(), total + agree.numel()
     print()
-    scores = {who: evaluator.evaluate(len(loader.dataset))['mIoU'] for who, evaluator in evaluators.items()}
+    scores = {who: round(float(one.evaluate(len(loader.dataset))['mIoU']), 2) for who, one in evaluators.items()}
     return Verification(
-        len(loader.dataset), float(scores['plain']), float(scores['protected']), logits, logit_range, 100 * same / total
+        len(loader.dataset), scores['plain'], scores['protected'], logits, logit_range, 100 * same / total
     )
 
 

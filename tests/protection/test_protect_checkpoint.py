@@ -16,7 +16,7 @@ from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
 
 from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, WrongKeyError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.identity import META_KEY
 from mmseg_keyprotect.protection import protect_checkpoint, protect_config, rekey_checkpoint
 from mmseg_keyprotect.protection.checkpoints import PROTECTION, read_checkpoint
@@ -250,7 +250,7 @@ def test_access_of_a_protected_model(trained, tmp_path, key_file):
     config, checkpoint = protect_checkpoint(*trained, tmp_path / 'out')
     cfg = Config.fromfile(config)
     del cfg.test_dataloader.dataset.pipeline[1]  # images of 98 x 110 pixels, no whole blocks
-    report = AccessEvaluation(cfg, str(checkpoint), str(tmp_path / 'logs')).run(wrong_keys=1)
+    report = evaluate_access(cfg, str(checkpoint), tmp_path / 'access', wrong_keys=1, known=[], pictures=0)
     assert [row.who for row in report.rows] == ['correct key', 'no key', 'wrong key 1']
 
 
@@ -264,6 +264,7 @@ def test_the_tools(trained, tmp_path, key_file, other_key_file, monkeypatch, cap
     arguments = [*trained, '-o', out, '--key-file', key_file, '--border', 'exact', '--verify', '--images', 1]
     run_tool(monkeypatch, 'protect_checkpoint.py', *arguments)
     assert 'difference +0.00' in capsys.readouterr().out
+    assert json.loads((out / 'verification.json').read_text())['images'] == 1
     monkeypatch.delenv('KEYPROTECT_KEY_FILE')
     rekey = [out / 'plain.py', out / 'plain.pth', '--old-key-file', key_file, '--new-key-file', other_key_file]
     run_tool(monkeypatch, 'rekey_checkpoint.py', *rekey, '-o', tmp_path / 'moved.pth')

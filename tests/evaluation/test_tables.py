@@ -1,0 +1,94 @@
+"""Cells are run for real, and tables say what the cells say."""
+
+import json
+import runpy
+import shutil
+
+import pytest
+from conftest import ROOT
+
+from mmseg_keyprotect.evaluation import cells
+from mmseg_keyprotect.evaluation.cells import Binding, Training, find_config, protection
+from mmseg_keyprotect.evaluation.tables import Row, binding_table, training_table, write_table
+
+TABLES = runpy.run_path(str(ROOT / 'tools' / 'reproduce.py'))['TABLES']
+
+
+@pytest.fixture
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def own_folders(at_root, tmp_path, monkeypatch):
+    """Cells, work folders and configurations of the test alone."""
+    for name in ('CELLS', 'WORK', 'CONFIGS'):
+        monkeypatch.setattr(cells, name, tmp_path / name.lower())
+    monkeypatch.setattr(cells, 'WRONG_KEYS', 2)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_config(own_folders, tiny):
+    """A plain configuration, two iterations long, and the protections beside it."""
+    folder = own_folders / 'configs'
+    (folder / 'tiny').mkdir(parents=True)
+    shutil.copytree(ROOT / 'configs' / '_base_' / 'protections', folder / '_base_' / 'protections')
+    cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.dump(folder / 'tiny' / 'tiny_mit-b0_demo.py')
+    return 'tiny_mit-b0{}_demo'
+
+
+def test_trainings_and_a_binding(tiny_config, own_folders):
+    plain, protected = Training(tiny_config.format('')), Training(tiny_config.format('_np-b8'))
+    assert protected.read() is None
+    plain.run()
+    protected.run()
+    assert plain.read()['iterations'] == 2
+    assert 'leak' not in plain.read()
+    result = protected.read()
+    assert result['cipher'] == 'negative-positive/M=8'
+    assert len(result['wrong_keys']) == 2
+    table = training_table([Row('plain', [plain]), Row('protected', [protected]), Row('later', [Training('x', 1)])])
+    assert f'| {result["mIoU"]:.2f} |' in ' '.join(table.split())
+    assert ' '.join(table.splitlines()[-1].split()).startswith('| later | missing | missing')
+
+    bound = Binding(tiny_config.format(''))
+    bound.run()
+    assert bound.read()['exact']['plain'] == bound.read()['grey']['plain'] == plain.read()['mIoU']
+    assert abs(bound.read()['exact']['protected'] - plain.read()['mIoU']) < 1  # the scenes are no whole blocks
+    assert f'{bound.read()["no_key"]:.2f}' in binding_table([Row('bound', [bound])])
+    written = ''.join(file.read_text() for file in (own_folders / 'cells').iterdir())
+    assert str(own_folders) not in written
+
+
+def test_a_failed_cell_names_its_log(own_folders):
+    (own_folders / 'configs' / 'a').mkdir(parents=True)
+    (own_folders / 'configs' / 'a' / 'broken.py').write_text('model = (')
+    with pytest.raises(RuntimeError, match=r'train\.log'):
+        Training('broken').run()
+    assert not Training('broken').file.exists()
+
+
+@pytest.mark.parametrize('name', list(TABLES))
+def test_every_cell_has_its_configuration(name, at_root):
+    for cell in (cell for row in TABLES[name][1] for cell in row.cells):
+        word = protection(cell.config)
+        assert find_config(cell.config) or find_config(cell.config.replace(f'_{word}', ''))
+        assert not word or word.endswith('-stem') or (cells.CONFIGS / '_base_' / 'protections' / f'{word}.py').exists()
+
+
+def test_no_cell_is_an_orphan(at_root):
+    """Every result in the folder belongs to a table."""
+    known = {cell.file.name for _, rows in TABLES.values() for row in rows for cell in row.cells}
+    found = {file.name for file in cells.CELLS.glob('*.json')}
+    assert found <= known
+    for file in cells.CELLS.glob('*.json'):
+        assert json.loads(file.read_text())['config'] in file.name
+
+
+def test_a_page_without_the_table_stays():
+    assert write_table('a\n', 'bound', 'b') == 'a\n'
+    page = 'a\n<!-- table bound -->\nold\n<!-- end -->\nz\n'
+    assert write_table(page, 'bound', 'new') == 'a\n<!-- table bound -->\nnew\n<!-- end -->\nz\n'
