@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from functools import cached_property
 from math import lgamma, log
 from typing import Any, NoReturn
 
 import numpy as np
 
-from mmseg_keyprotect.ciphers.blocks import Array, check_block_size, check_image, from_blocks, is_tensor, to_blocks
-from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
+from mmseg_keyprotect.ciphers.blocks import Array, check_block_size, check_image, is_tensor
+from mmseg_keyprotect.ciphers.kernels import Kernel
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.errors import LeakedKeyError
 
 MAX_KEY_BITS = 256.0
 """No cipher has more keys than there are secrets."""
@@ -24,48 +25,6 @@ def log2_factorial(n: int) -> float:
 def log2_binomial(n: int, k: int) -> float:
     """Return log2 of n choose k."""
     return log2_factorial(n) - log2_factorial(k) - log2_factorial(n - k)
-
-
-class BlockOp(ABC):
-    """A fixed transform of flattened blocks and its exact inverse, on numpy arrays and on torch tensors."""
-
-    def __init__(self) -> None:
-        self._tensors: dict[tuple[str, Any], Any] = {}
-
-    @abstractmethod
-    def encrypt(self, blocks: Array) -> Array:
-        """Transform blocks (..., n)."""
-
-    @abstractmethod
-    def decrypt(self, blocks: Array) -> Array:
-        """Invert :meth:`encrypt`."""
-
-    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the transform of a block x of ``samples`` values around 0 as ``sign * x[source]``.
-
-        Returns:
-            ``source`` int64 (n,) and ``sign`` int8 (n,), 1 or -1.
-
-        Raises:
-            ConfigError: The transform is no signed permutation.
-        """
-        raise ConfigError(
-            'Expected a cipher that a block stem can absorb, shuffle, negative-positive or both, but got ffx: it looks '
-            'values up in a keyed table, which no convolution can undo. Use one of those ciphers, or train the model '
-            'with its own stem.'
-        )
-
-    def constant(self, name: str, like: Array) -> Array:
-        """Return the numpy attribute ``name`` in the library, and on the device, of ``like``."""
-        array = getattr(self, name)
-        if not is_tensor(like):
-            return array
-        place = (name, like.device)
-        if place not in self._tensors:
-            import torch
-
-            self._tensors[place] = torch.from_numpy(array).to(like.device)
-        return self._tensors[place]
 
 
 class BlockCipher:
@@ -86,8 +45,8 @@ class BlockCipher:
     word: str
     """The cipher's word in specifications and labels."""
 
-    op: BlockOp
-    """What happens to the blocks."""
+    transform: BlockTransform
+    """What happens to every block."""
 
     key_space_bits: float
     """log2 of the number of keys, at most 256 (docs/spec.md, section 4)."""
@@ -123,7 +82,7 @@ class BlockCipher:
             ImageFormatError: The image has another type, rank, dtype or number of channels.
             BlockAlignmentError: H or W is not a multiple of M.
         """
-        return self._apply(self.op.encrypt, image, 'uint8')
+        return self._apply('encrypt', image, 'uint8')
 
     def decrypt(self, image: Array) -> Array:
         """Invert :meth:`encrypt` exactly.
@@ -134,7 +93,7 @@ class BlockCipher:
             WrongKeyError: FFX met a value that this key never produces.
         """
         wide = 'int16' if is_tensor(image) else 'uint16'
-        return self._apply(self.op.decrypt, image, 'uint8' if self.max_value == 255 else wide)
+        return self._apply('decrypt', image, 'uint8' if self.max_value == 255 else wide)
 
     def to_network_input(self, encrypted: Array) -> Array:
         """Scale an encrypted image to the range 0 to 255 that a network's normalisation expects.
@@ -150,11 +109,38 @@ class BlockCipher:
         scale = np.float32(255 / self.max_value)
         return encrypted.float() * float(scale) if is_tensor(encrypted) else encrypted.astype(np.float32) * scale
 
-    def _apply(self, transform: Callable[[Array], Array], image: Array, dtype: str) -> Array:
+    def renamed(self, order: np.ndarray) -> BlockCipher:
+        """Return the same cipher for images whose channels are kept in another order, for example BGR.
+
+        Args:
+            order: int64 (C,); channel c of such an image is channel ``order[c]`` of the specification.
+        """
+        pixels = np.arange(self.block_size**2)[:, None] * self.channels
+        return self.with_transform(self.transform.renamed((pixels + order).reshape(-1)))
+
+    def with_transform(self, transform: BlockTransform) -> BlockCipher:
+        """Return a cipher like this one that does ``transform`` to every block."""
+        other = BlockCipher(self.block_size, self.key_id, self.channels)
+        other.word, other.max_value, other.key_space_bits = self.word, self.max_value, self.key_space_bits
+        other.transform = transform
+        return other
+
+    @cached_property
+    def _kernel(self) -> Kernel:
+        return Kernel(self.transform, self.block_size, self.channels)
+
+    @cached_property
+    def _torch_kernel(self) -> Any:
+        from mmseg_keyprotect.ciphers.torch_kernels import TorchKernel
+
+        return TorchKernel(self._kernel)
+
+    def _apply(self, action: str, image: Array, dtype: str) -> Array:
         check_image(image, self.block_size, self.channels, dtype)
-        if is_tensor(image) and image.ndim == 3:
-            return self._apply(transform, image[None], dtype)[0]
-        return from_blocks(transform(to_blocks(image, self.block_size)), self.block_size)
+        if not is_tensor(image):
+            return getattr(self._kernel, action)(image)
+        done = getattr(self._torch_kernel, action)(image if image.ndim == 4 else image[None])
+        return done if image.ndim == 4 else done[0]
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name} channels={self.channels} key_id={self.key_id}>'

@@ -88,8 +88,10 @@ def pad_image(image: Array, padding: PaddingSize) -> Array:
 
 
 def pad_label(label: np.ndarray, padding: PaddingSize, seg_pad_val: int = 255) -> np.ndarray:
-    """Extend a label map (H, W) at the right and the bottom by the ignore index ``seg_pad_val``."""
+    """Extend a label map (H, W) at the right and the bottom by the ignore index ``seg_pad_val``, if at all."""
     _, right, _, bottom = padding
+    if not (right or bottom):
+        return label
     return np.pad(label, [(0, bottom), (0, right)], mode='constant', constant_values=seg_pad_val)
 
 
@@ -133,36 +135,3 @@ def check_image(image: Array, block_size: int, channels: int, wanted: str) -> No
             f'Expected height and width to be multiples of the block size {block_size}, but got {height} x {width}. '
             'Extend the image first: pad_image(image, padding_to_blocks(height, width, block_size)).'
         )
-
-
-def to_blocks(image: Array, block_size: int) -> Array:
-    """Cut an image into flattened blocks, channel fastest.
-
-    Args:
-        image: ndarray (H, W, C) or tensor (N, C, H, W).
-        block_size: M, of which H and W are multiples.
-
-    Returns:
-        ndarray (H/M, W/M, M*M*C) or tensor (N, H/M, W/M, M*M*C).
-    """
-    m = block_size
-    if is_tensor(image):
-        n, c, height, width = image.shape
-        cells = image.reshape(n, c, height // m, m, width // m, m)
-        return cells.permute(0, 2, 4, 3, 5, 1).reshape(n, height // m, width // m, m * m * c)
-    height, width, c = image.shape
-    cells = image.reshape(height // m, m, width // m, m, c)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(height // m, width // m, m * m * c)
-
-
-def from_blocks(blocks: Array, block_size: int) -> Array:
-    """Put the blocks of :func:`to_blocks` together again, into a contiguous image."""
-    m = block_size
-    c = blocks.shape[-1] // (m * m)
-    if is_tensor(blocks):
-        n, rows, columns, _ = blocks.shape
-        cells = blocks.reshape(n, rows, columns, m, m, c)
-        return cells.permute(0, 5, 1, 3, 2, 4).reshape(n, c, rows * m, columns * m)
-    rows, columns, _ = blocks.shape
-    cells = blocks.reshape(rows, columns, m, m, c)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * m, columns * m, c)

@@ -50,6 +50,7 @@ class KeyedCipher:
         self.channel_order = channel_order
         self._key = None if _is_reference(cipher) else build_key(key)
         self._ciphers: dict[int, BlockCipher] = {}
+        self._bgr_cipher: BlockCipher | None = None
         rgb = self.cipher_for(3)
         self.key_id, self.name, self.block_size = rgb.key_id, rgb.name, rgb.block_size
         if key_id not in (None, self.key_id):
@@ -96,15 +97,16 @@ class KeyedCipher:
                 f'but got {height} x {width}. Use larger images or a smaller `block_size`.'
             )
         padding = padding_to_blocks(height, width, cipher.block_size)
-        encrypted = cipher.encrypt(self._swap(pad_image(image, padding), tensor))
-        encrypted = self._swap(cipher.to_network_input(encrypted), tensor)
+        if self.channel_order == 'bgr' and cipher.channels == 3:
+            cipher = self._bgr(cipher)
+        encrypted = cipher.to_network_input(cipher.encrypt(pad_image(image, padding)))
         return (encrypted[..., 0] if flat else encrypted), padding
 
-    def _swap(self, image: Array, tensor: bool) -> Array:
-        """Turn the order of 3 channels round where images are BGR: the format is RGB."""
-        if self.channel_order == 'rgb' or image.shape[0 if tensor else -1] != 3:
-            return image
-        return image[[2, 1, 0]] if tensor else image[..., ::-1]
+    def _bgr(self, cipher: BlockCipher) -> BlockCipher:
+        """Return the cipher for images in BGR, since the format is RGB."""
+        if self._bgr_cipher is None:
+            self._bgr_cipher = cipher.renamed(np.array([2, 1, 0]))
+        return self._bgr_cipher
 
     def __repr__(self) -> str:
         return f'<KeyedCipher {self.name} key_id={self.key_id}>'

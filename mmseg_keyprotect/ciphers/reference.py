@@ -12,9 +12,7 @@ from typing import Literal
 import numpy as np
 
 from mmseg_keyprotect.ciphers.base import BlockCipher, log2_factorial
-from mmseg_keyprotect.ciphers.ffx import Lookup
-from mmseg_keyprotect.ciphers.negative_positive import Flip
-from mmseg_keyprotect.ciphers.shuffle import Gather
+from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import ConfigError
 
 KEY_ID = 'reference'
@@ -75,12 +73,12 @@ class ReferenceCipher(BlockCipher):
         order = _reference_permutation(self.samples, seed)
         keyed = order > self.samples / 2
         if transform == 'SHF':
-            self.op = Gather(order)
+            self.transform = BlockTransform(order)
         elif transform == 'NP':
-            self.op = Flip(keyed)
+            self.transform = BlockTransform.flip(keyed)
         elif transform == 'FFX':
             table = _reference_table(password)
-            self.op = Lookup(keyed, table)
+            self.transform = BlockTransform(keyed=keyed, table=table)
             self.max_value = int(table.max())
         else:
             raise ConfigError(f"Expected `transform` to be 'SHF', 'NP' or 'FFX', but got {transform!r}.")

@@ -2,39 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import reduce
 
-from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher, BlockOp
-from mmseg_keyprotect.ciphers.blocks import Array
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
+from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
-
-
-class Chain(BlockOp):
-    """Apply ``ops`` from left to right."""
-
-    def __init__(self, ops: list[BlockOp]) -> None:
-        super().__init__()
-        self.ops = ops
-
-    def encrypt(self, blocks: Array) -> Array:
-        """Transform blocks (..., n)."""
-        for op in self.ops:
-            blocks = op.encrypt(blocks)
-        return blocks
-
-    def decrypt(self, blocks: Array) -> Array:
-        """Invert :meth:`encrypt`."""
-        for op in reversed(self.ops):
-            blocks = op.decrypt(blocks)
-        return blocks
-
-    def signed_permutation(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the product of the signed permutations."""
-        source, sign = np.arange(samples), np.ones(samples, dtype=np.int8)
-        for op in self.ops:
-            then, flip = op.signed_permutation(samples)
-            source, sign = source[then], flip * sign[then]
-        return source, sign
 
 
 class Sequence(BlockCipher):
@@ -63,5 +35,5 @@ class Sequence(BlockCipher):
         super().__init__(sizes[0], ciphers[0].key_id, ciphers[0].channels)
         self.word = '+'.join(words)
         self.max_value = ciphers[-1].max_value
-        self.op = Chain([cipher.op for cipher in ciphers])
+        self.transform = reduce(BlockTransform.then, (cipher.transform for cipher in ciphers))
         self.key_space_bits = min(sum(cipher.key_space_bits for cipher in ciphers), MAX_KEY_BITS)

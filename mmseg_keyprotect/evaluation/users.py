@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.ciphers.base import BlockCipher, BlockOp
-from mmseg_keyprotect.ciphers.ffx import DOMAIN, Lookup
-from mmseg_keyprotect.ciphers.negative_positive import Flip
-from mmseg_keyprotect.ciphers.sequence import Chain
-from mmseg_keyprotect.ciphers.shuffle import Gather
+from mmseg_keyprotect.ciphers.base import BlockCipher
+from mmseg_keyprotect.ciphers.kernels import DOMAIN
+from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.keys import SecretKey
 
 
@@ -51,57 +49,34 @@ class PartlyRightCipher(KeyedCipher):
         self.channel_order = correct.channel_order
         self.key_id, self.name, self.block_size = correct.key_id, correct.name, correct.block_size
         self._ciphers: dict[int, BlockCipher] = {}
+        self._bgr_cipher: BlockCipher | None = None
 
     def cipher_for(self, channels: int) -> BlockCipher:
         """Return the cipher for images of that many channels."""
         if channels not in self._ciphers:
             correct = self._correct.cipher_for(channels)
             rng = np.random.default_rng([*self._seed, round(100 * self._known), channels])
-            cipher = BlockCipher(correct.block_size, correct.key_id, channels)
-            cipher.word, cipher.max_value = correct.word, correct.max_value
-            cipher.op = guess_rest(
-                correct.op, rng.random(correct.samples).argsort() < self._known * correct.samples, rng
-            )
-            self._ciphers[channels] = cipher
+            known = rng.random(correct.samples).argsort() < self._known * correct.samples
+            self._ciphers[channels] = correct.with_transform(guess_rest(correct.transform, known, rng))
         return self._ciphers[channels]
 
 
-def guess_rest(op: BlockOp, known: np.ndarray, rng: np.random.Generator) -> BlockOp:
-    """Return a transform that is right at the known positions of its output and random at the others.
+def guess_rest(transform: BlockTransform, known: np.ndarray, rng: np.random.Generator) -> BlockTransform:
+    """Return a transform that is right at the known positions of a block and random at the others.
 
     Args:
-        op: The correct transform.
+        transform: The correct one.
         known: bool (n,).
         rng: The source of the guess.
     """
-    return _GUESSES[type(op)](op, known, rng)
-
-
-def _guess_gather(op: Gather, known: np.ndarray, rng: np.random.Generator) -> Gather:
-    order = op.order.copy()
-    order[~known] = rng.permutation(order[~known])
-    return Gather(order)
-
-
-def _guess_flip(op: Flip, known: np.ndarray, rng: np.random.Generator) -> Flip:
-    return Flip(np.where(known, op.mask > 0, rng.random(len(known)) < 0.5))
-
-
-def _guess_lookup(op: Lookup, known: np.ndarray, rng: np.random.Generator) -> Lookup:
-    table = op.table[256:].astype(np.int64)
-    unknown = rng.random(256).argsort() >= known.mean() * 256
-    free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
-    table[unknown] = rng.permutation(free)[: unknown.sum()]
-    return Lookup(np.where(known, op.offset > 0, rng.random(len(known)) < 0.5), table)
-
-
-def _guess_chain(op: Chain, known: np.ndarray, rng: np.random.Generator) -> Chain:
-    return Chain([guess_rest(part, known, rng) for part in op.ops])
-
-
-_GUESSES: dict[type[BlockOp], Callable[..., BlockOp]] = {
-    Gather: _guess_gather,
-    Flip: _guess_flip,
-    Lookup: _guess_lookup,
-    Chain: _guess_chain,
-}
+    source, mask, keyed, table = transform.source.copy(), transform.mask, transform.keyed, transform.table
+    if transform.moves:
+        source[~known] = rng.permutation(source[~known])
+    if mask.any():
+        mask = np.where(known, mask, np.where(rng.random(len(known)) < 0.5, 255, 0))
+    if table is not None:
+        keyed = np.where(known, keyed, rng.random(len(known)) < 0.5)
+        table, unknown = table.copy(), rng.random(256).argsort() >= known.mean() * 256
+        free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
+        table[unknown] = rng.permutation(free)[: unknown.sum()]
+    return BlockTransform(source, mask, keyed, table)

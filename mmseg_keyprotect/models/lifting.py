@@ -134,7 +134,7 @@ class PlainInput:
         samples = channels * block_size**2
         if self.keyed_cipher is None:
             return torch.arange(samples), torch.ones(samples, dtype=torch.float64)
-        source, sign = self.keyed_cipher.cipher_for(channels).op.signed_permutation(samples)
+        source, sign = self.keyed_cipher.cipher_for(channels).transform.signed_permutation()
         # from the specification's order of samples (row, column, channel) to the grid's (channel, row, column)
         place = torch.arange(samples).reshape(channels, block_size, block_size)
         place = (place.flip(0) if channels == 3 and not self.rgb else place).permute(1, 2, 0).flatten()

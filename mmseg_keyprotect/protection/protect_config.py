@@ -74,7 +74,7 @@ def protected(
         )
     built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
     if block_stem is not None:
-        built.op.signed_permutation(built.samples)  # and whether a block stem can absorb it
+        built.transform.signed_permutation()  # and whether a block stem can absorb it
     cfg = copy.deepcopy(cfg)
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
     if '.' in str(preprocessor.get('type')):

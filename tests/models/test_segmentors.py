@@ -435,7 +435,7 @@ class TestSecrecy:
 
     @pytest.mark.parametrize('as_tensor', [True, False])
     def test_the_search_finds_a_table(self, as_tensor, keyed):
-        order = keyed.data_preprocessor.keyed_cipher.cipher_for(3).op.ops[0].order
+        order = keyed.data_preprocessor.keyed_cipher.cipher_for(3).transform.source
         for leak in (order, order.astype(np.int32), order.astype(np.float32), list(map(int, order))):
             file = io.BytesIO()
             torch.save(dict(keyed=nn.Linear(2, 2), leak=torch.tensor(leak) if as_tensor else leak), file)
