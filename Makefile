@@ -1,11 +1,12 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style and docstrings
+# make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 
-.PHONY: demo test test-slow lint install
+.PHONY: demo test test-slow bench lint install
 
 install: $(VENV)/installed
 
@@ -23,6 +24,9 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+bench: install
+	$(BIN)/python tools/benchmark.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import mmseg  # noqa: F401  which registers the package
 import pytest
 import torch
 
@@ -40,8 +41,10 @@ def test_importing_the_package_registers_everything(first):
 
 def test_the_client_side_loads_neither_torch_nor_openmmlab():
     code, output = python(
-        'import sys, mmseg_keyprotect.ciphers, mmseg_keyprotect.keys\n'
-        "print([name for name in ('torch', 'mmseg', 'mmengine', 'mmcv') if name in sys.modules])"
+        'import sys, numpy, mmseg_keyprotect.ciphers, mmseg_keyprotect.keys\n'
+        "cfg, key = dict(type='Shuffle', block_size=4), mmseg_keyprotect.keys.SecretKey.generate()\n"
+        "mmseg_keyprotect.ciphers.build_cipher(cfg, key, 3).encrypt(numpy.zeros((8, 8, 3), dtype='uint8'))\n"
+        "print([name for name in ('torch', 'mmseg', 'mmengine', 'mmcv', 'cv2') if name in sys.modules])"
     )
     assert (code, output.strip()) == (0, '[]')
 

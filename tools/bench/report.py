@@ -1,0 +1,101 @@
+"""The tables and the plot of tools/benchmark.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from prettytable import PrettyTable, TableStyle
+
+
+def table_of(fields: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table, its first column to the left."""
+    table = PrettyTable(fields, align='r')
+    table.align[fields[0]] = 'l'
+    table.set_style(TableStyle.MARKDOWN)
+    table.add_rows(rows)
+    return table.get_string()
+
+
+def cipher_table(rows: list[dict[str, Any]]) -> str:
+    """Return one line for each cipher, block size, image size and number of threads."""
+    fields = ['cipher, M, image, threads', 'numpy ms', 'torch ms', 'published ms', 'naive ms', 'copy ms']
+    fields += ['published / numpy', 'numpy / copy']
+    lines = []
+    for row in rows:
+        ms = {name: times['ms'] for name, times in row['times'].items()}
+        name = f'{row["cipher"]}, {row["block_size"]}, {row["size"][0]}x{row["size"][1]}, {row["threads"]}'
+        numbers = [_quartiles(row['times'][key]) for key in ('numpy', 'torch', 'published', 'naive', 'copy')]
+        lines.append([name, *numbers, f'{ms["published"] / ms["numpy"]:.0f}', f'{ms["numpy"] / ms["copy"]:.1f}'])
+    return table_of(fields, lines)
+
+
+def target_table(rows: list[dict[str, Any]]) -> str:
+    """Return, for each cipher on one thread, the worst of all its ratios."""
+    lines = []
+    for cipher in dict.fromkeys(row['cipher'] for row in rows):
+        ms = [
+            {name: times['ms'] for name, times in row['times'].items()}
+            for row in rows
+            if row['cipher'] == cipher and row['threads'] == 1
+        ]
+        faster = sorted(one['published'] / one['numpy'] for one in ms)
+        copies = sorted(one['numpy'] / one['copy'] for one in ms)
+        lines.append([cipher, f'{faster[0]:.0f} to {faster[-1]:.0f}', f'{copies[0]:.1f} to {copies[-1]:.1f}'])
+    return table_of(['cipher', 'times the published form', 'copies of the image'], lines)
+
+
+def mmseg_table(result: dict[str, Any]) -> str:
+    """Return what encryption costs inside MMSegmentation."""
+    lines = []
+    for title, key, first in (
+        ('training pipeline, an image', 'pipeline', 'plain'),
+        ('training step, batch of 8', 'step', 'unprotected'),
+        ('inference, an image', 'inference', 'unprotected'),
+    ):
+        for name, times in result[key].items():
+            ratio = times['ms'] / result[key][first]['ms']
+            memory = f'{times["mb"]:.0f}' if 'mb' in times else ''
+            lines.append([f'{title}: {name}', _quartiles(times), f'{100 * (ratio - 1):+.1f}%', memory])
+    return table_of(['what', 'ms', 'against the first', 'peak MB'], lines)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Draw how the cost grows with pixels, block size and workers."""
+    figure = Figure(figsize=(12, 3.6), layout='constrained')
+    by_pixels, by_block, by_workers = figure.subplots(1, 3)
+    one = [row for row in result['ciphers'] if row['threads'] == 1]
+    for cipher in dict.fromkeys(row['cipher'] for row in one):
+        mine = [row for row in one if row['cipher'] == cipher]
+        pixels = [
+            (row['size'][0] * row['size'][1] / 1e6, row['times']['numpy']['ms'])
+            for row in mine
+            if row['block_size'] == 4
+        ]
+        by_pixels.plot(*zip(*sorted(pixels), strict=True), marker='o', label=cipher)
+        sizes = [(row['block_size'], row['times']['numpy']['ms']) for row in mine if row['size'] == (512, 1024)]
+        by_block.plot(*zip(*sizes, strict=True), marker='o', label=cipher)
+    for key, label in (('plain', 'plain'), ('encrypted', 'KeyedBlockEncrypt')):
+        by_workers.plot(
+            [row['workers'] for row in result['workers']],
+            [row[key] for row in result['workers']],
+            marker='o',
+            label=label,
+        )
+    for axes, x, y in (
+        (by_pixels, 'megapixels, M = 4', 'ms an image'),
+        (by_block, 'block size M, 512 x 1024', 'ms an image'),
+        (by_workers, 'worker processes', 'images a second'),
+    ):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.set_ylim(bottom=0)
+        axes.spines[['top', 'right']].set_visible(False)
+    by_pixels.legend(frameon=False)
+    by_workers.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _quartiles(times: dict[str, float]) -> str:
+    return f'{times["ms"]:.3g} ({times["low"]:.3g} to {times["high"]:.3g})'

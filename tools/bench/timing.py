@@ -1,0 +1,40 @@
+"""Time and memory of alternatives, measured turn by turn, so that a noisy machine is noisy for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+
+def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
+    """Time every alternative once a turn, after one turn to warm up.
+
+    Returns:
+        For each one the median in milliseconds, ``ms``, and the quartiles, ``low`` and ``high``.
+    """
+    times: dict[str, list[float]] = {name: [] for name in alternatives}
+    for turn in range(repeats + 1):
+        for name, run in alternatives.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - start))
+    result = {}
+    for name, values in times.items():
+        low, _, high = quantiles(values, n=4) if len(values) > 1 else values * 3
+        result[name] = dict(ms=round(median(values), 4), low=round(low, 4), high=round(high, 4))
+    return result
+
+
+def memory(name: str) -> float:
+    """Return a size of this process, such as ``VmRSS`` or ``VmHWM``, in megabytes; Linux only."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:')) / 1024
+
+
+def begin_peak() -> None:
+    """Let ``VmHWM`` begin anew; Linux only."""
+    Path('/proc/self/clear_refs').write_text('5')
