@@ -19,7 +19,7 @@ from mmseg_keyprotect.keys import SecretKey
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'segformer'
 DEMO = CONFIGS / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py'
-CAMVID = CONFIGS / 'segformer_mit-b0_shfnp-b4_1xb8-0.7k_camvid-160x160.py'
+CAMVID = CONFIGS / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_camvid-160x160.py'
 
 
 def parse_args() -> argparse.Namespace:

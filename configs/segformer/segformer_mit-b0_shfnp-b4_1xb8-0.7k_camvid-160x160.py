@@ -1,3 +1,0 @@
-_base_ = ['./segformer_mit-b0_1xb8-0.7k_camvid-160x160.py', '../_base_/protections/shfnp-b4.py']
-data_preprocessor = _base_.protection
-model = dict(data_preprocessor=data_preprocessor)
