@@ -21,6 +21,7 @@ from torch import nn
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections, to_preprocessor_form
+from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
 from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
@@ -169,7 +170,7 @@ def _load(cfg: Config, checkpoint: str) -> nn.Module:
 
 def _digest(file: str) -> str:
     digest = sha256()
-    with open(file, 'rb') as opened:
+    with open(without_scheme(file), 'rb') as opened:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -12,6 +12,7 @@ from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.errors import AlreadyEncryptedError
 from mmseg_keyprotect.files import new_folder
 from mmseg_keyprotect.identity import META_KEY
+from mmseg_keyprotect.key_providers import build_key
 from mmseg_keyprotect.protection.checkpoints import (
     PROTECTION,
     build_model,
@@ -29,6 +30,7 @@ def protect_checkpoint(
     cipher: CipherConfig = DEFAULT_CIPHER,
     key: Any = None,
     border: str = 'grey',
+    seal: bool = False,
 ) -> tuple[Path, Path]:
     """Write a protected checkpoint and its configuration; the weights but for the first convolution stay as they are.
 
@@ -42,6 +44,7 @@ def protect_checkpoint(
         cipher: Shuffle, negative-positive or both.
         key: The key's configuration; by default the file that KEYPROTECT_KEY_FILE names.
         border: ``'grey'`` or ``'exact'``, see :class:`mmseg_keyprotect.models.BlockStem`.
+        seal: Whether the checkpoint is sealed with the same key; it is then loaded as ``sealed://PATH``.
 
     Returns:
         The paths of the configuration and of the checkpoint, in the folder, with the names of the sources.
@@ -65,6 +68,7 @@ def protect_checkpoint(
         identity = model.data_preprocessor.identity
         load_strictly(model, {**state, PROTECTION: identity.to_tensor()})
         text = Config(cfg).pretty_text
-        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name)
+        sealing_key = build_key(key) if seal else None
+        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name, sealing_key)
         (temporary / Path(config).name).write_text(text, encoding='utf-8')
     return Path(folder) / Path(config).name, Path(folder) / Path(checkpoint).name
