@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.engine.sealed_checkpoints import SEAL_KEY_FILE_VARIABLE
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.protection import protect_checkpoint
-from mmseg_keyprotect.protection.command_line import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.protection.verify import verify_protection
 
 
