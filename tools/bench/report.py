@@ -61,6 +61,15 @@ def mmseg_table(result: dict[str, Any]) -> str:
     return table_of(['what', 'ms', 'against the first', 'peak MB'], lines)
 
 
+def sealing_table(result: dict[str, Any]) -> str:
+    """Return what sealing costs."""
+    lines = []
+    for what, rows in result['sealing'].items():
+        plain = next(iter(rows.values()))['ms']
+        lines += [[f'{what}: {name}', _quartiles(row), f'{row["ms"] / plain:.2f}'] for name, row in rows.items()]
+    return table_of(['checkpoint of 200 MB', 'ms', 'against plain torch'], lines)
+
+
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw how the cost grows with pixels, block size and workers."""
     figure = Figure(figsize=(12, 3.6), layout='constrained')
