@@ -20,7 +20,7 @@ from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, build_key, find_passphrase
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
-from mmseg_keyprotect.sealing.files import sealing_into
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 SCHEME = 'sealed://'
 SEAL_KEY_FILE_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE'

@@ -19,7 +19,7 @@ from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.identity import META_KEY, Identity
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
-from mmseg_keyprotect.sealing.files import sealing_into
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 PROTECTION = 'data_preprocessor.protection'
 

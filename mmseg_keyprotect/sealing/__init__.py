@@ -3,7 +3,8 @@
 Needs ``cryptography`` and nothing else; mmengine meets it in :mod:`mmseg_keyprotect.engine.sealed_backend`.
 """
 
-from mmseg_keyprotect.sealing.files import (
+from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of
+from mmseg_keyprotect.sealing.sealed_files import (
     add_recipients,
     file_info,
     open_sealed,
@@ -11,7 +12,6 @@ from mmseg_keyprotect.sealing.files import (
     seal_file,
     unseal_file,
 )
-from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of
 from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter
 
 __all__ = [

@@ -25,7 +25,7 @@ from mmseg_keyprotect.sealing import (
     seal_file,
     unseal_file,
 )
-from mmseg_keyprotect.sealing.files import sealed_output
+from mmseg_keyprotect.sealing.sealed_files import sealed_output
 
 DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
 PLAIN = bytes(range(256)) * 9000  # three chunks
@@ -184,7 +184,7 @@ def test_kill_in_the_middle_leaves_no_half_file(plain, tmp_path, key_file):
 import time, sys
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
-from mmseg_keyprotect.sealing.files import sealed_output
+from mmseg_keyprotect.sealing.sealed_files import sealed_output
 with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
     writer.write(open({str(plain)!r}, 'rb').read())
     print('half', flush=True)

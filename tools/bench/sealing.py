@@ -11,7 +11,7 @@ import mmseg_keyprotect  # noqa: F401  registers
 from bench.timing import take_turns
 from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file
-from mmseg_keyprotect.sealing.files import sealing_into
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 MEGABYTES = 200
 
