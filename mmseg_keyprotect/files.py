@@ -44,7 +44,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
         with _named(path):
             yield temporary
             _flush(temporary)
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.link(temporary, path)  # unlike a rename it fails where the file exists
     except FileExistsError:
         raise _exists(path) from None
@@ -61,11 +61,14 @@ def replace_file(path: Path, text: str) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write, which takes the place of ``path`` at the end, or vanishes with an error."""
-    temporary = path.with_name(f'.{path.name}.new')
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    os.close(handle)
+    temporary = Path(name)
     try:
         with _named(path):
             yield temporary
             _flush(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -87,7 +90,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             yield temporary
             for file in temporary.iterdir():
                 _flush(file)
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():  # a rename would take the place of an empty folder
             raise _exists(path)
         os.rename(temporary, path)
@@ -118,6 +121,12 @@ def _check_new(path: Path) -> None:
 
 def _exists(path: Path) -> ConfigError:
     return ConfigError(f'Expected a new file or folder, but {path} exists and is never overwritten. Name another.')
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _flush(file: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
-from mmseg_keyprotect.engine.sealed_checkpoints import SEAL_KEY_FILE_VARIABLE
+from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, is_sealed
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.protection import protect_checkpoint
@@ -31,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         default='grey',
         help='around the image; exact: as the plain model has it, which shows key bits in the weights; default: grey',
     )
-    parser.add_argument('--seal', action='store_true', help='seal the checkpoint with the same key')
+    parser.add_argument('--seal', action='store_true', help='seal the checkpoint, with the same key by default')
     parser.add_argument('-o', '--out', required=True, help='the folder to make')
     parser.add_argument(
         '--verify',
@@ -51,11 +50,9 @@ def main() -> None:
         config, checkpoint = protect_checkpoint(
             args.config, args.checkpoint, args.out, cipher_of(args), key, args.border, args.seal
         )
-        loaded_as = f'sealed://{checkpoint}' if args.seal else str(checkpoint)
+        loaded_as = f'{SCHEME}{checkpoint}' if args.seal or is_sealed(args.checkpoint) else str(checkpoint)
         print(f'protected config:     {config}')
         print(f'protected checkpoint: {loaded_as}')
-        if args.seal and args.key_file:
-            os.environ.setdefault(SEAL_KEY_FILE_VARIABLE, args.key_file)
         if args.verify:
             found = verify_protection(args.config, args.checkpoint, config, loaded_as, key, args.data, args.images)
             write_new(Path(args.out) / 'verification.json', json.dumps(asdict(found)) + '\n')

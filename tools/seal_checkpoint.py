@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from mmseg_keyprotect.errors import KeyProtectError
-from mmseg_keyprotect.key_providers import build_key, find_passphrase
+from mmseg_keyprotect.key_providers import build_key, find_passphrase, seal_key
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import (
     KeyRecipient,
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument('checkpoint')
         if name != 'info':
-            command.add_argument('--key-file', help='default: the one that KEYPROTECT_KEY_FILE names')
+            command.add_argument('--key-file', help='default: KEYPROTECT_SEAL_KEY_FILE, else KEYPROTECT_KEY_FILE')
         if name in ('seal', 'unseal', 'add', 'remove'):
             command.add_argument('-o', '--out', required=True, help='the file to make')
         if name in ('seal', 'add'):
@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 def key_of(args: argparse.Namespace) -> SecretKey:
     """Return the key that the command line names."""
-    return build_key(dict(type='KeyFile', path=args.key_file) if args.key_file else None)
+    return build_key(dict(type='KeyFile', path=args.key_file)) if args.key_file else seal_key()
 
 
 def opener(args: argparse.Namespace) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
-from mmseg_keyprotect.client.encryptor import Encryptor
+from mmseg_keyprotect.client.encryptor import Encryptor, is_encrypted
 from mmseg_keyprotect.client.image_files import SUFFIXES
 from mmseg_keyprotect.errors import ConfigError, KeyProtectError
 from mmseg_keyprotect.key_providers import build_key
@@ -31,26 +31,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_images(words: Sequence[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield every image with its path below the output folder, without suffix.
+def find_images(words: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield every image with its path below the output folder, without suffix; what lies in that folder is left out.
 
     Raises:
         ConfigError: A word names nothing.
     """
     for word in words:
-        paths = (
-            [Path(word)] if Path(word).exists() else [Path(found) for found in sorted(glob.glob(word, recursive=True))]
-        )
+        paths = [Path(word)] if Path(word).exists() else [Path(one) for one in sorted(glob.glob(word, recursive=True))]
         if not paths:
             raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}.')
         for path in paths:
             if path.is_dir():
-                files = sorted(file for file in path.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file())
+                files = [file for file in sorted(path.rglob('*')) if _is_input(file, path, out)]
                 if not files:
                     raise ConfigError(f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none.')
                 yield from ((file, file.relative_to(path).with_suffix('')) for file in files)
             else:
                 yield path, Path(path.stem)
+
+
+def _is_input(file: Path, folder: Path, out: Path) -> bool:
+    inside = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not inside and not is_encrypted(file)
 
 
 def plan(args: argparse.Namespace, suffix: str) -> dict[Path, Path]:
@@ -59,8 +62,8 @@ def plan(args: argparse.Namespace, suffix: str) -> dict[Path, Path]:
     Raises:
         ConfigError: Two images have one target.
     """
-    images = list(find_images(args.images))
     out = Path(args.out)
+    images = list(find_images(args.images, out))
     if len(images) == 1 and out.suffix == suffix and not out.is_dir():
         return {out: images[0][0]}
     targets: dict[Path, Path] = {}
@@ -90,6 +93,8 @@ def encrypt(args: argparse.Namespace) -> int:
             made += encryptor.encrypt_file(image, target)
         except KeyProtectError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
         _progress(number, len(targets), time.monotonic() - start)
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)

@@ -89,13 +89,17 @@ class Encryptor:
 
     def _check_is_ours(self, target: Path) -> None:
         try:
-            note = read_encrypted(target)[1]
+            image, note = read_encrypted(target)
         except ImageFormatError:
             note = {}
-        if (note.get('key_id'), note.get('cipher')) != (self.cipher.key_id, self.cipher.name):
+        same = (note.get('key_id'), note.get('cipher')) == (self.cipher.key_id, self.cipher.name)
+        if same:  # and of the size that it would have now
+            height, width = image.shape[0] - note['padding_size'][3], image.shape[1] - note['padding_size'][1]
+            same = (height, width) == (tuple(note['size']) if self.resize is None else self.resize[::-1])
+        if not same:
             raise AlreadyEncryptedError(
-                f'Expected no file {target}, or one of the key {self.cipher.key_id} by {self.cipher.name}, but it is '
-                'something else and is never overwritten. Name another place with -o.'
+                f'Expected no file {target}, or one of the key {self.cipher.key_id} by {self.cipher.name} and of the '
+                'same size, but it is something else and is never overwritten. Name another place with -o.'
             )
 
 

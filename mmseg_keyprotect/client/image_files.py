@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from mmseg_keyprotect.errors import ImageFormatError
-from mmseg_keyprotect.files import replacing
+from mmseg_keyprotect.errors import ImageFormatError, UnsupportedSpecError
+from mmseg_keyprotect.files import new_file
+from mmseg_keyprotect.version import SPEC_VERSION
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp')
+MAX_PIXELS = 1 << 28
+"""Of an image before it was resized, as an encrypted one may say: more would exhaust the memory of who believes it."""
+
 NOTE = 'mmseg-keyprotect'
 """The name of the note in a PNG file; a TIFF has it as its description."""
 
-_TO_RGB = {'RGB': None, 'L': 'one value for all three channels', '1': 'black and white', 'P': 'its palette'}
-_TIFF_DESCRIPTION = 270
+_TO_RGB = ('RGB', 'L', '1', 'P')
+_TIFF_DESCRIPTION, _TIFF_BITS = 270, 258
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, UnidentifiedImageError)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -34,9 +39,11 @@ def read_image(path: str | Path) -> np.ndarray:
         with Image.open(path) as image:
             if getattr(image, 'n_frames', 1) > 1:
                 raise _refused(path, f'{image.n_frames} frames', 'Give one file for each frame.')
+            if _bits(image) > 8:  # Pillow would cut 16-bit colours down to 8 without a word
+                raise _refused(path, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
             image.load()
             upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise ImageFormatError(f'Expected an image file, but {path} cannot be read as one: {error}') from None
     if upright.mode in ('RGBA', 'LA', 'PA') or 'transparency' in upright.info:
         upright = upright.convert('RGBA')
@@ -52,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
 def write_encrypted(path: Path, image: np.ndarray, note: Mapping[str, Any]) -> None:
     """Write an encrypted image without loss: PNG, or a TIFF of three 16-bit pages where it is uint16 (ffx).
 
-    It is there whole or not at all.
+    It is there whole or not at all, and never in the place of another file.
 
     Args:
         path: Ends in ``.png``, for uint16 in ``.tiff``.
@@ -60,7 +67,7 @@ def write_encrypted(path: Path, image: np.ndarray, note: Mapping[str, Any]) -> N
         note: What the file says of itself: ``spec_version``, ``key_id``, ``cipher``, ``padding_size``, ``size``.
     """
     text = json.dumps(dict(note))
-    with replacing(path) as temporary:
+    with new_file(path) as temporary:
         if image.dtype == np.uint16:
             pages = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(3)]
             info = {_TIFF_DESCRIPTION: text}
@@ -81,6 +88,7 @@ def read_encrypted(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
 
     Raises:
         ImageFormatError: The file cannot be read, or is not encrypted.
+        UnsupportedSpecError: It is of a newer version.
     """
     try:
         with Image.open(path) as image:
@@ -92,7 +100,7 @@ def read_encrypted(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
                     pages.append(np.asarray(image).astype(np.uint16))
                 return np.stack(pages, axis=-1), note
             return np.asarray(image.convert('RGB')), note
-    except (OSError, SyntaxError, EOFError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise ImageFormatError(f'Expected an encrypted image, but {path} cannot be read: {error}') from None
     except KeyError:
         raise ImageFormatError(
@@ -102,19 +110,40 @@ def read_encrypted(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def read_note(image: Image.Image) -> dict[str, Any]:
-    """Return the note of an opened encrypted image.
+    """Return the note of an opened encrypted image. Nobody vouches for it, so it is taken as hostile.
 
     Raises:
-        KeyError: It has none.
+        KeyError: It has none, or one that makes no sense.
+        UnsupportedSpecError: It is of a newer version.
     """
     text = image.tag_v2[_TIFF_DESCRIPTION] if image.format == 'TIFF' else image.info[NOTE]
-    note = json.loads(text)
-    sizes = [note['padding_size'], note['size']]
-    if not isinstance(note['key_id'], str) or not isinstance(note['cipher'], str):
+    try:
+        note = json.loads(text)
+        version, padding, size = note['spec_version'], note['padding_size'], note['size']
+        named = isinstance(note['key_id'], str) and isinstance(note['cipher'], str)
+        whole = all(type(n) is int for n in (version, *padding, *size)) and (len(padding), len(size)) == (4, 2)
+    except (ValueError, TypeError, RecursionError):
+        raise KeyError(NOTE) from None
+    if not (named and whole) or version < 1:
         raise KeyError(NOTE)
-    if [len(size) for size in sizes] != [4, 2] or not all(type(n) is int and n >= 0 for size in sizes for n in size):
+    if version > SPEC_VERSION:
+        raise UnsupportedSpecError(
+            f'Expected an image of specification version {SPEC_VERSION} at most, but got version {version}. '
+            'Install a newer mmseg-keyprotect.'
+        )
+    left, right, top, bottom = padding
+    fits = (left, top) == (0, 0) and 0 <= right < image.width and 0 <= bottom < image.height
+    if not fits or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise KeyError(NOTE)
     return note
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits of a sample in the file, where the format may have more than 8."""
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(_TIFF_BITS, (8,)))
+    raw = str(image.tile[0][3]) if image.format == 'PNG' and image.tile else ''
+    return 16 if '16' in raw else 8
 
 
 def _refused(path: str | Path, found: str, hint: str) -> ImageFormatError:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmseg_keyprotect.errors import KeyFileError
 from mmseg_keyprotect.files import replacing
-from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, build_key, find_passphrase
-from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 SCHEME = 'sealed://'
-SEAL_KEY_FILE_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE'
 
 
 def without_scheme(path: str | Path) -> str:
@@ -31,36 +28,27 @@ def without_scheme(path: str | Path) -> str:
     return str(path).removeprefix(SCHEME)
 
 
-def seal_key() -> SecretKey:
-    """Return the key that seals and opens checkpoints.
-
-    Raises:
-        KeyFileError: No variable names a key file, or it cannot be loaded.
-    """
-    named = SEAL_KEY_FILE_VARIABLE in os.environ
-    return build_key(dict(type='EnvKeyFile', name=SEAL_KEY_FILE_VARIABLE if named else KEY_FILE_VARIABLE))
+def is_sealed(path: str | Path) -> bool:
+    """Tell whether a path is one of ``sealed://``."""
+    return str(path).startswith(SCHEME)
 
 
 @CheckpointLoader.register_scheme(SCHEME)
-def load_from_sealed(filename: str, map_location: Any = None) -> Any:
+def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -> Any:
     """Load a sealed checkpoint by ``torch.load`` with ``weights_only``; nothing of it touches the disk.
 
     Args:
         filename: ``sealed://PATH``.
         map_location: As for ``torch.load``.
+        key: The configuration of a key, as for :func:`seal_key`.
 
     Raises:
         WrongKeyError: The file is for other keys.
         SealedFileError: It is damaged.
         KeyFileError: There is no key and no passphrase.
     """
-    try:
-        key = seal_key()
-    except KeyFileError:
-        if any(os.environ.get(name) for name in (SEAL_KEY_FILE_VARIABLE, KEY_FILE_VARIABLE)):
-            raise
-        key = None
-    with open_sealed(without_scheme(filename), key, find_passphrase) as reader:
+    named = key is not None or any(os.environ.get(name) for name in (SEAL_KEY_FILE_VARIABLE, KEY_FILE_VARIABLE))
+    with open_sealed(without_scheme(filename), seal_key(key) if named else None, find_passphrase) as reader:
         try:
             checkpoint = torch.load(reader, map_location=map_location, weights_only=True)
         except Exception:
@@ -92,6 +80,14 @@ class SealedBackend(LocalBackend):
         ):
             writer.write(obj)
 
+    def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
+        """Return the plain text of a sealed file."""
+        return self.get(filepath).decode(encoding)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Seal text to a file."""
+        self.put(obj.encode(encoding), filepath)
+
     def exists(self, filepath: str | Path) -> bool:
         """Tell whether there is something of that name."""
         return super().exists(without_scheme(filepath))
@@ -111,6 +107,16 @@ class SealedBackend(LocalBackend):
     def rmtree(self, dir_path: str | Path) -> None:
         """Delete a folder."""
         super().rmtree(without_scheme(dir_path))
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Copy nothing: what mmengine's backends copy would be plain on one side."""
+        raise NotImplementedError(
+            'sealed:// reads and writes single files alone. Copy sealed files as they are on disk.'
+        )
+
+    copyfile = copyfile_from_local = copyfile_to_local = _refuse
+    copytree = copytree_from_local = copytree_to_local = _refuse
+    copy_if_symlink_fails = get_local_path = list_dir_or_file = _refuse
 
 
 FileClient.register_backend('sealed', SealedBackend, prefixes='sealed')

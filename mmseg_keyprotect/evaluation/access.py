@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ class AccessEvaluation:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, baseline: tuple[Config, str] | None = None) -> None:
-        cfg = cfg.copy()
+        cfg = Config(copy.deepcopy(cfg.to_dict()))
         to_preprocessor_form(cfg)
         raise_problems(check_config(cfg))
         self.images = TestImages(cfg)
@@ -115,6 +116,7 @@ class AccessEvaluation:
         tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)
         self.nonce = _shared(tally.nonce)
         tally.keep_if(self.nonce)
+        tally.save()  # so that the folder is known for one of an evaluation
         users = self.users(wrong_keys, known)
         if self.images.labelled:
             self._count(tally, users, range(rank, len(self.images), processes))

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_keyprotect.engine.pipelines import find_model
-from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, load_from_sealed, without_scheme
+from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.identity import META_KEY, Identity
 from mmseg_keyprotect.keys import SecretKey
@@ -24,12 +24,13 @@ from mmseg_keyprotect.sealing.sealed_files import sealing_into
 PROTECTION = 'data_preprocessor.protection'
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the weights and the meta of a checkpoint; other parts, such as the optimizer's, are not even loaded.
 
     Args:
         path: A file of ``torch.save``, or ``sealed://`` and a sealed one: a state dict, or a dict that holds one as
             ``state_dict``.
+        key: The configuration of the key of a sealed one, as for ``seal_key``.
 
     Returns:
         The state dict, without the ``module.`` of DDP, and the meta, empty where there is none.
@@ -41,7 +42,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     if not file.is_file():
         raise ConfigError(f'Expected a checkpoint file, but {file} does not exist. Download it first, check the path.')
     try:
-        checkpoint = load_from_sealed(str(path), 'cpu') if str(path).startswith(SCHEME) else _load(file)
+        checkpoint = load_from_sealed(str(path), 'cpu', key) if is_sealed(path) else _load(file)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         line = (str(error).splitlines() or [''])[0]
         raise ConfigError(

@@ -1,6 +1,6 @@
 """Sealed files: encrypted in authenticated chunks, for one or many recipients (docs/spec.md, section 9).
 
-Needs ``cryptography`` and nothing else; mmengine meets it in :mod:`mmseg_keyprotect.engine.sealed_backend`.
+Needs ``cryptography`` and nothing else; mmengine meets it in :mod:`mmseg_keyprotect.engine.sealed_checkpoints`.
 """
 
 from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of

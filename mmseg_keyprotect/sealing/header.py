@@ -23,6 +23,7 @@ _ANY_VERSION = re.compile(rb'MMSEG-KEYPROTECT-SEALED-FILE-(\d{1,9})\n')
 CHUNK_SIZE = 1 << 20
 MAX_CHUNK_SIZE = 1 << 24
 MAX_HEADER = 1 << 20
+MAX_PASSPHRASES = 8
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,15 @@ class Header:
             WrongKeyError: The file is for other keys.
             SealedFileError: It is for this key, and its header is damaged.
         """
+        words: list[Passphrase] = []
+
+        def ask() -> Passphrase:  # once, however many recipients are passphrases
+            if not words:
+                words.append(passphrase() if callable(passphrase) else passphrase)
+            return words[0]
+
         for entry in sorted(self.recipients, key=lambda entry: entry['type'] == 'passphrase'):  # asked for last
-            file_key = unwrap(entry, key, passphrase)
+            file_key = unwrap(entry, key, None if passphrase is None else ask)
             if file_key is None:
                 continue
             if not hmac.compare_digest(mac, _mac(file_key, head)):
@@ -85,7 +93,7 @@ class Header:
             return file_key
         names = ', '.join(describe(entry) for entry in self.recipients)
         given = [f'the key {key.key_id}'] if key is not None else []
-        given += ['a passphrase'] if passphrase is not None else []
+        given += ['a passphrase'] if words else []
         raise WrongKeyError(
             f'Expected one of the recipients of the file, {names}, but got {" and ".join(given) or "none"}, '
             'which does not open it. Give the right key file or passphrase, or ask for a copy for your key.'
@@ -136,7 +144,7 @@ def payload_key(header: Header, file_key: bytes) -> bytes:
 def _parse(text: bytes) -> Header:
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged() from None
     if not isinstance(fields, dict) or set(fields) != {'chunk_size', 'key_id', 'salt', 'recipients'}:
         raise _damaged()
@@ -147,6 +155,11 @@ def _parse(text: bytes) -> Header:
         raise _damaged()
     for entry in recipients:
         check_entry(entry)
+    if sum(entry['type'] == 'passphrase' for entry in recipients) > MAX_PASSPHRASES:
+        raise SealedFileError(
+            f'Expected at most {MAX_PASSPHRASES} recipients that are passphrases, but the header holds more: it was '
+            'made to exhaust this machine.'
+        )
     return Header(size, key_id, decode(fields['salt'], 16), tuple(recipients))
 
 

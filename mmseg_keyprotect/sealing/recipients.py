@@ -69,7 +69,10 @@ class PublicRecipient(Recipient):
                 f'Expected a recipient, {PUBLIC_PREFIX!r} and 43 characters, but got something else. Ask for what '
                 '`python tools/keygen.py --show-recipient KEY_FILE` prints.'
             )
-        self.public = decode(match[1], 32)
+        try:
+            self.public = decode(match[1], 32)
+        except SealedFileError:
+            raise KeyFileError('Expected a recipient, but its last character is wrong. Ask for it again.') from None
         self.name = name_of(self.public)
 
     def wrap(self, file_key: bytes) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def sealing_into(file: BinaryIO, recipients: Sequence[Recipient], key_id: str = 
     file_key = os.urandom(32)
     writer = SealedWriter(file, Header.new(file_key, recipients, key_id), file_key)
     yield writer
-    writer.close()
+    writer.finish()
 
 
 def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> None:
@@ -153,6 +153,7 @@ def remove_recipient(
 
 
 def _copy_with(reader: SealedReader, entries: Sequence[dict], source: str | Path, target: str | Path) -> None:
+    reader.read_all_chunks()  # so that damage is not handed on
     with _opened(source) as old, new_file(target) as temporary, open(temporary, 'wb') as new:
         read_header(old)
         new.write(reader.header.with_recipients(entries).to_bytes(reader.file_key))

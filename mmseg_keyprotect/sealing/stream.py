@@ -21,7 +21,9 @@ def _nonce(index: int, last: bool) -> bytes:
 
 
 class SealedWriter(io.RawIOBase):
-    """A file that seals what is written to it. Close it: the last chunk says that it is the last.
+    """A file that seals what is written to it. Call :meth:`finish`: the last chunk says that it is the last.
+
+    One that is only closed, or forgotten, leaves a file that no reader takes for whole.
 
     Args:
         file: Where the sealed bytes go; it stays open.
@@ -51,12 +53,10 @@ class SealedWriter(io.RawIOBase):
         self._rest += data[start:]
         return len(data)
 
-    def close(self) -> None:
-        """Write the last chunk."""
-        if not self.closed:
-            self._put(self._rest, last=True)
-            self._rest = bytearray()
-        super().close()
+    def finish(self) -> None:
+        """Write the last chunk, and close."""
+        self._put(self._rest, last=True)
+        self.close()
 
     def _put(self, data: bytes | bytearray | memoryview, last: bool) -> None:
         self._file.write(self._aes.encrypt(_nonce(self._index, last), data, None))

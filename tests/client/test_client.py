@@ -8,15 +8,23 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from conftest import CIPHERS, ROOT
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mmseg_keyprotect.ciphers import build_cipher, pad_image, padding_to_blocks
 from mmseg_keyprotect.client import Encryptor, read_encrypted, read_image
 from mmseg_keyprotect.client.__main__ import main
-from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, ImageFormatError
+from mmseg_keyprotect.client.encryptor import is_encrypted
+from mmseg_keyprotect.errors import (
+    AlreadyEncryptedError,
+    ConfigError,
+    ImageFormatError,
+    UnsupportedSpecError,
+    WrongKeyError,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
 
@@ -71,6 +79,8 @@ def bad_files(folder):
     transparent.save(folder / 'transparent.png')
     Image.fromarray(RGB[..., 0].astype(np.uint16) * 100).save(folder / 'deep.png')
     Image.fromarray(RGB).convert('CMYK').save(folder / 'cmyk.jpg')
+    for name in ('deep_rgb.png', 'deep_pages.tiff'):
+        cv2.imwrite(str(folder / name), RGB.astype(np.uint16) * 100)
     Image.fromarray(RGB).save(folder / 'pages.tiff', save_all=True, append_images=[Image.fromarray(RGB)])
     Image.fromarray(RGB).save(folder / 'moving.webp', save_all=True, append_images=[Image.fromarray(255 - RGB)])
     whole = folder / 'whole.png'
@@ -84,7 +94,9 @@ def bad_files(folder):
     return {
         'transparent.png': 'transparent',
         'palette.png': 'transparent',
-        'deep.png': 'the mode I;16',
+        'deep.png': '16 bits a sample',
+        'deep_rgb.png': '16 bits a sample',
+        'deep_pages.tiff': '16 bits a sample',
         'cmyk.jpg': 'the mode CMYK',
         'pages.tiff': '2 frames',
         'moving.webp': '2 frames',
@@ -124,6 +136,73 @@ def test_folders_patterns_and_single_files(tmp_path, key_file, capsys):
     capsys.readouterr()
     assert encrypt(tmp_path / 'in', '-o', tmp_path / 'out', '--key-file', key_file) == 0
     assert '0 encrypted, 3 were there already' in capsys.readouterr().out
+
+
+def test_again_with_the_output_among_the_images(tmp_path, key_file, capsys):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    Image.fromarray(RGB).save(folder / 'a.jpg')
+    for out in (folder / 'enc', folder):
+        assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
+        assert '1 encrypted' in capsys.readouterr().out
+        assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
+        assert '0 encrypted, 1 were there already, 0 failed' in capsys.readouterr().out
+        shutil.rmtree(folder / 'enc', ignore_errors=True)
+    assert encrypt(folder / 'a.jpg', '-o', folder, '--key-file', key_file, '--resize', '8', '8') == 1
+    assert 'of the same size' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    assert encrypt(folder / 'a.jpg', '-o', tmp_path / 'file', '--key-file', key_file) == 1
+    assert 'Expected to write' in capsys.readouterr().err
+
+
+def test_a_tiff_with_a_description_of_its_own(tmp_path, key_file):
+    Image.fromarray(RGB).save(tmp_path / 'scan.tiff', tiffinfo={270: 'scanned by hand'})
+    assert encrypt(tmp_path / 'scan.tiff', '-o', tmp_path / 'out', '--key-file', key_file) == 0
+
+
+NOTE = dict(spec_version=1, key_id='0' * 16, cipher='shuffle/M=4', padding_size=[0, 2, 0, 3], size=[13, 18])
+
+
+@pytest.mark.parametrize(
+    'note',
+    [
+        'no json',
+        '[' * 100_000,
+        '1',
+        '[1]',
+        json.dumps(dict(NOTE, padding_size=1)),
+        json.dumps(dict(NOTE, padding_size=[0, 99, 0, 0])),
+        json.dumps(dict(NOTE, padding_size=[2, 0, 0, 0])),
+        json.dumps(dict(NOTE, size=[10**6, 10**6])),
+        json.dumps(dict(NOTE, size=[0, 5])),
+        json.dumps(dict(NOTE, size=[True, 5])),
+        json.dumps(dict(NOTE, key_id=5)),
+        json.dumps({name: NOTE[name] for name in NOTE if name != 'cipher'}),
+    ],
+)
+def test_hostile_notes(note, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text('mmseg-keyprotect', note)
+    Image.fromarray(np.zeros((16, 20, 3), np.uint8)).save(tmp_path / 'x.png', pnginfo=info)
+    with pytest.raises(ImageFormatError, match='has no note'):
+        read_encrypted(tmp_path / 'x.png')
+    assert not is_encrypted(tmp_path / 'x.png')
+
+
+def test_a_newer_note_and_another_cipher(photo, tmp_path, key):
+    from mmseg_keyprotect.datasets.transforms import LoadEncryptedImage
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text('mmseg-keyprotect', json.dumps(dict(NOTE, spec_version=2)))
+    Image.fromarray(np.zeros((16, 20, 3), np.uint8)).save(tmp_path / 'new.png', pnginfo=info)
+    with pytest.raises(UnsupportedSpecError):
+        read_encrypted(tmp_path / 'new.png')
+    Encryptor(key).encrypt_file(photo, tmp_path / 'x.png')
+    results = dict(img_path=str(tmp_path / 'x.png'))
+    LoadEncryptedImage(cipher='shuffle+negative-positive/M=4', key_id=key.key_id).transform(dict(results))
+    for wanted in (dict(cipher='shuffle/M=4'), dict(key_id='0' * 16)):
+        with pytest.raises(WrongKeyError, match='of this model'):
+            LoadEncryptedImage(**wanted).transform(dict(results))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +266,7 @@ def test_kill_in_the_middle_of_a_folder(tmp_path, key_file):
         assert read_encrypted(path)[0].shape == (600, 800, 3)
     done = subprocess.run(list(map(str, words)), text=True, capture_output=True, timeout=120)
     assert f'{30 - len(there)} encrypted, {len(there)} were there already, 0 failed' in done.stdout
-    assert sorted(path.name for path in out.iterdir()) == [f'{number:02}.png' for number in range(30)]
+    assert sorted(path.name for path in out.glob('[0-9]*')) == [f'{number:02}.png' for number in range(30)]
 
 
 def test_the_command_line_never_shows_the_key(photo, tmp_path, key_file):

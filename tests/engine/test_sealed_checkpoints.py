@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 from conftest import ROOT
@@ -15,9 +16,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend, load_from_sealed
-from mmseg_keyprotect.errors import KeyFileError, SealedFileError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.protection import protect_checkpoint
+from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 from mmseg_keyprotect.sealing import KeyRecipient, file_info, seal_file, unseal_file
 
@@ -118,10 +119,8 @@ print('REMOVED', max(removed))
     }
     here = [Path(path).relative_to(tmp_path) for path in lines['WRITTEN'] if Path(path).is_relative_to(tmp_path)]
     large = [path for path in map(Path, lines['WRITTEN']) if path.is_file() and path.stat().st_size > 10**6]
-    assert [path.name for path in here if path.suffix not in ('.log', '.py', '.json')] == [
-        '.iter_2.pth.new',
-        'last_checkpoint',
-    ]
+    others = [path.name for path in here if path.suffix not in ('.log', '.py', '.json')]
+    assert [name.rpartition('.')[0] or name for name in others] == ['.iter_2.pth', 'last_checkpoint']
     assert large == []  # the sealed one got its name by a rename
     assert int(lines['REMOVED'][0]) < 10**5  # what was written and removed again cannot have held the weights
     assert (tmp_path / 'work' / 'iter_2.pth').stat().st_size > 10**6
@@ -180,6 +179,19 @@ def test_a_missing_key_is_found_before_the_training(tiny, tmp_path, monkeypatch)
     assert not (tmp_path / 'work' / 'iter_2.pth').exists()
 
 
+@pytest.mark.parametrize(
+    'elsewhere',
+    [dict(backend_args=dict(backend='local')), dict(file_client_args=dict(backend='disk')), dict(out_dir='s3://b/x')],
+)
+def test_checkpoints_that_would_be_plain_are_refused(elsewhere, tiny, tmp_path):
+    cfg = tiny()
+    cfg.default_hooks.checkpoint.update(elsewhere)
+    cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
+    with pytest.raises(ConfigError, match='on the local disk'):
+        Runner.from_cfg(cfg).train()
+    assert not list(tmp_path.rglob('*.pth'))
+
+
 @pytest.mark.parametrize('place', [0, 40, 2000, -1, 0.5])
 def test_damage_is_found_while_loading(tiny, tmp_path, place):
     sealed_run(tiny)
@@ -206,12 +218,19 @@ def test_the_backend_reads_what_it_writes(tmp_path, key_file):
     assert (backend.exists(path), backend.isfile(path), backend.isdir(path)) == (True, True, False)
     assert b'two' not in (tmp_path / 'folder' / 'x').read_bytes()
     assert [file.name for file in (tmp_path / 'folder').iterdir()] == ['x']
+    mmengine.dump(dict(a='secret'), f'{path}.json')
+    assert mmengine.load(f'{path}.json') == dict(a='secret')
+    assert b'secret' not in (tmp_path / 'folder' / 'x.json').read_bytes()
+    for copy in (backend.copyfile, backend.copyfile_to_local, backend.get_local_path):
+        with pytest.raises(NotImplementedError, match='single files alone'):
+            copy(path, str(tmp_path / 'plain'))
+    backend.remove(f'{path}.json')
     backend.remove(path)
     backend.rmtree(f'sealed://{tmp_path}/folder')
     assert not (tmp_path / 'folder').exists()
 
 
-def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file):
+def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key, other_key_file):
     cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
     Runner.from_cfg(cfg).train()
     config, checkpoint = tmp_path / 'plain.py', tmp_path / 'work' / 'iter_2.pth'
@@ -229,6 +248,13 @@ def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file):
     state, meta = read_checkpoint(tmp_path / 'open.pth')
     assert meta['keyprotect']['key_id'] == key.key_id
     assert weights_in(tmp_path / 'out', state) == []
+    seal_file(checkpoint, tmp_path / 'sealed.pth', [KeyRecipient(key)])
+    protect_checkpoint(config, f'sealed://{tmp_path}/sealed.pth', tmp_path / 'again')
+    assert file_info(tmp_path / 'again' / 'sealed.pth')['key_id'] == key.key_id  # sealed in, sealed out
+    new_key = dict(type='KeyFile', path=str(other_key_file))
+    old = f'sealed://{tmp_path}/out/iter_2.pth'
+    rekey_checkpoint(tmp_path / 'out' / 'plain.py', old, tmp_path / 'other.pth', new_key)
+    assert file_info(tmp_path / 'other.pth')['key_id'] == other_key.key_id
     plain_folder = protect_checkpoint(config, checkpoint, tmp_path / 'unsealed')[1]
     assert weights_in(tmp_path / 'unsealed', read_checkpoint(plain_folder)[0]) == ['iter_2.pth']
     assert isinstance(Config.fromfile(tmp_path / 'out' / 'plain.py'), Config)

@@ -25,7 +25,7 @@ from mmseg_keyprotect.sealing import (
     seal_file,
     unseal_file,
 )
-from mmseg_keyprotect.sealing.sealed_files import sealed_output
+from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
 
 DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
 PLAIN = bytes(range(256)) * 9000  # three chunks
@@ -134,7 +134,15 @@ def test_recipients_that_cannot_be_removed(sealed, tmp_path, key):
     assert not (tmp_path / 'x').exists()
 
 
-@pytest.mark.parametrize('text', ['', 'MMSEG-KEYPROTECT-RECIPIENT-1.abc', 'MMSEG-KEYPROTECT-KEY-1.' + 'A' * 43])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'MMSEG-KEYPROTECT-RECIPIENT-1.abc',
+        'MMSEG-KEYPROTECT-KEY-1.' + 'A' * 43,
+        f'MMSEG-KEYPROTECT-RECIPIENT-1.{"A" * 42}B',
+    ],
+)
 def test_bad_recipients(text):
     with pytest.raises(KeyFileError, match='Expected a recipient') as info:
         PublicRecipient(text)
@@ -184,7 +192,7 @@ def test_kill_in_the_middle_leaves_no_half_file(plain, tmp_path, key_file):
 import time, sys
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
-from mmseg_keyprotect.sealing.sealed_files import sealed_output
+from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
 with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
     writer.write(open({str(plain)!r}, 'rb').read())
     print('half', flush=True)
@@ -221,6 +229,58 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     assert (tmp_path / 'again').stat().st_size == 300 << 20
     for name in ('plain', 'sealed', 'again'):
         (tmp_path / name).unlink()
+
+
+def test_passphrases_are_asked_for_once(sealed, tmp_path, key):
+    add_recipients(sealed, tmp_path / 'x', [PassphraseRecipient('one'), PassphraseRecipient('two')], key)
+    asked = []
+    assert read_all(tmp_path / 'x', None, lambda: asked.append(1) or 'two') == PLAIN
+    assert asked == [1]
+
+
+def test_headers_that_would_exhaust_the_machine(sealed, tmp_path, key):
+    many = [PassphraseRecipient('word')] * 9
+    recipient = many[0].wrap(bytes(32))
+    monkey = type('Same', (), {'wrap': lambda self, file_key: recipient})
+    with sealed_output(tmp_path / 'many', [monkey() for _ in many]) as writer:
+        writer.write(b'x')
+    with pytest.raises(SealedFileError, match='at most 8'):
+        read_all(tmp_path / 'many', None, 'word')
+    nested = b'[' * 500_000
+    (tmp_path / 'nested').write_bytes(
+        b'MMSEG-KEYPROTECT-SEALED-FILE-1\n' + len(nested).to_bytes(4, 'little') + nested + bytes(100)
+    )
+    with pytest.raises(SealedFileError, match='damaged'):
+        file_info(tmp_path / 'nested')
+
+
+def test_an_aborted_write_is_never_whole(tmp_path, key):
+    with open(tmp_path / 'x', 'wb') as file:
+        sealing = sealing_into(file, [KeyRecipient(key)])
+        writer = sealing.__enter__()
+        writer.write(b'only half')
+        assert not sealing.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        writer.close()
+    with pytest.raises(SealedFileError):
+        read_all(tmp_path / 'x', key)
+
+
+def test_damage_is_not_copied(sealed, tmp_path, key, other_key):
+    data = bytearray(sealed.read_bytes())
+    data[len(data) // 2] ^= 1
+    sealed.write_bytes(data)
+    with pytest.raises(SealedFileError, match='chunk 2 of 3'):
+        add_recipients(sealed, tmp_path / 'x', [PublicRecipient(recipient_of(other_key))], key)
+    assert not (tmp_path / 'x').exists()
+
+
+def test_unsealed_files_follow_the_umask(sealed, tmp_path, key):
+    before = os.umask(0o077)
+    try:
+        unseal_file(sealed, tmp_path / 'x', key)
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'x').stat().st_mode & 0o777 == 0o600
 
 
 def test_a_passphrase_is_asked_for_last(sealed, tmp_path, key):

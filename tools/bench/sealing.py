@@ -9,7 +9,8 @@ import torch
 
 import mmseg_keyprotect  # noqa: F401  registers
 from bench.timing import take_turns
-from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed, seal_key
+from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed
+from mmseg_keyprotect.key_providers import seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 

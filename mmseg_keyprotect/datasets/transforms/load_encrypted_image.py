@@ -34,25 +34,30 @@ class LoadEncryptedImage(BaseTransform):
     Args:
         channel_order: ``'bgr'`` or ``'rgb'``, as the model's pipeline had images.
         key_id: If set, the id of the model's key, which images must have.
+        cipher: If set, the public description of the model's cipher, which images must have, for example
+            ``shuffle+negative-positive/M=4``.
 
     Raises:
         ImageFormatError: The file is no encrypted image.
-        WrongKeyError: It was encrypted with another key.
+        WrongKeyError: It was encrypted with another key or cipher.
+        UnsupportedSpecError: It is of a newer version.
     """
 
-    def __init__(self, channel_order: str = 'bgr', key_id: str | None = None) -> None:
+    def __init__(self, channel_order: str = 'bgr', key_id: str | None = None, cipher: str | None = None) -> None:
         if channel_order not in ('bgr', 'rgb'):
             raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}.")
-        self.channel_order, self.key_id = channel_order, key_id
+        self.channel_order, self.key_id, self.cipher = channel_order, key_id, cipher
 
     def transform(self, results: dict) -> dict:
         """Load one image."""
         image, note = read_encrypted(results['img_path'])
-        if self.key_id not in (None, note['key_id']):
-            raise WrongKeyError(
-                f'Expected an image encrypted with the key {self.key_id}, but {results["img_path"]} was with the key '
-                f'{note["key_id"]}. Encrypt it with the key of this model.'
-            )
+        wanted = dict(key_id=self.key_id, cipher=self.cipher)
+        for name, value in wanted.items():
+            if value not in (None, note[name]):
+                raise WrongKeyError(
+                    f'Expected an image of the {name} {value}, but {results["img_path"]} has the {name} {note[name]}. '
+                    'Encrypt it with the key and the cipher of this model.'
+                )
         if image.dtype == np.uint16:
             image = image.astype(np.float32) * (np.float32(255) / MAX_FFX)
         results['img'] = image if self.channel_order == 'rgb' else np.ascontiguousarray(image[..., ::-1])
@@ -62,4 +67,4 @@ class LoadEncryptedImage(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(channel_order={self.channel_order!r}, key_id={self.key_id!r})'
+        return f'{type(self).__name__}({self.channel_order!r}, key_id={self.key_id!r}, cipher={self.cipher!r})'

@@ -16,9 +16,10 @@ from mmseg.registry import HOOKS
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections
-from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, seal_key
+from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
 from mmseg_keyprotect.identity import META_KEY, Identity
+from mmseg_keyprotect.key_providers import seal_key
 
 _STATE_NAME = 'data_preprocessor.protection'
 
@@ -69,9 +70,15 @@ class KeyGuardHook(Hook):
     def _seal_checkpoints(self, runner: Runner) -> None:
         seal_key()  # a missing key is found before the training, not after it
         for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and not str(hook.out_dir or '').startswith(SCHEME):
-                folder = hook.out_dir or Path(runner.work_dir).parent  # to which the hook adds the work_dir's name
-                hook.out_dir = f'{SCHEME}{folder}'
+            if not isinstance(hook, CheckpointHook) or str(hook.out_dir or '').startswith(SCHEME):
+                continue
+            if hook.file_client_args or (hook.backend_args or {}).get('backend') or '://' in str(hook.out_dir or ''):
+                raise ConfigError(
+                    'Expected checkpoints on the local disk, to seal them, but default_hooks.checkpoint sends them '
+                    'elsewhere by out_dir, backend_args or file_client_args. Take those out, or set seal=False.'
+                )
+            folder = hook.out_dir or Path(runner.work_dir).parent  # to which the hook adds the work_dir's name
+            hook.out_dir = f'{SCHEME}{folder}'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Write the identity into the checkpoint's meta."""
