@@ -26,7 +26,13 @@ def _register(mmseg: ModuleType) -> None:
 
 
 if find_spec('mmseg') is not None:
-    from wrapt import register_post_import_hook
+    try:
+        from wrapt import register_post_import_hook
+    except ImportError:
+        raise ImportError(
+            'Expected what mmseg-keyprotect needs beside MMSegmentation, but it is not installed. Install it: '
+            "pip install 'mmseg-keyprotect[mmseg]'"
+        ) from None
 
     from mmseg_keyprotect.compat import check_versions
 

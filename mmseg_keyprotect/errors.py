@@ -51,5 +51,9 @@ class ConfigError(KeyProtectError):
         self.problems = problems
 
 
+class SealedFileError(KeyProtectError):
+    """A sealed file is damaged, cut off, changed, or no sealed file at all."""
+
+
 class UnsupportedSpecError(KeyProtectError):
     """A file was written to a version of the specification that this version does not know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -40,9 +41,10 @@ def new_file(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush(temporary)
-        os.chmod(temporary, 0o644)
+        with _named(path):
+            yield temporary
+            _flush(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.link(temporary, path)  # unlike a rename it fails where the file exists
     except FileExistsError:
         raise _exists(path) from None
@@ -52,10 +54,25 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file of our own in the place of the old one: at any moment there is one of them, whole."""
-    temporary = path.with_name(f'.{path.name}.new')
-    temporary.write_text(text, encoding='utf-8')
-    _flush(temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write, which takes the place of ``path`` at the end, or vanishes with an error."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with _named(path):
+            yield temporary
+            _flush(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -69,16 +86,30 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     _check_new(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
     try:
-        yield temporary
-        for file in temporary.iterdir():
-            _flush(file)
-        os.chmod(temporary, 0o755)
+        with _named(path):
+            yield temporary
+            for file in temporary.iterdir():
+                _flush(file)
+        os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():  # a rename would take the place of an empty folder
             raise _exists(path)
         os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary)
         raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of a full disk which file it is that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ConfigError(
+            f'Expected room for {path}, but: {error.strerror}. Nothing is left of it; free space.'
+        ) from None
 
 
 def _check_new(path: Path) -> None:
@@ -90,6 +121,12 @@ def _check_new(path: Path) -> None:
 
 def _exists(path: Path) -> ConfigError:
     return ConfigError(f'Expected a new file or folder, but {path} exists and is never overwritten. Name another.')
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _flush(file: Path) -> None:

@@ -209,7 +209,7 @@ def _decode(text: str, size: int) -> bytes:
     return data
 
 
-def _passphrase_bytes(passphrase: Passphrase) -> bytes:
+def passphrase_bytes(passphrase: Passphrase) -> bytes:
     """Get the passphrase, by calling for it if need be, in UTF-8 as it was given."""
     if callable(passphrase):
         passphrase = passphrase()
@@ -249,7 +249,7 @@ def _unseal(raw: bytes, passphrase: Passphrase) -> bytes:
 
 def _passphrase_cipher(passphrase: Passphrase, head: bytes) -> AESGCM:
     """Get the AES key of a passphrase by scrypt. ``head`` is log2N (1 byte) and the salt (16 bytes)."""
-    data = _passphrase_bytes(passphrase)
+    data = passphrase_bytes(passphrase)
     try:
         return AESGCM(Scrypt(salt=head[1:], length=32, n=2 ** head[0], r=8, p=1).derive(data))
     except MemoryError:

@@ -19,6 +19,7 @@ from mmseg_keyprotect.key_files import KEY_MARK, read_key_line, read_secret_text
 from mmseg_keyprotect.keys import SecretKey
 
 KEY_FILE_VARIABLE = 'KEYPROTECT_KEY_FILE'
+SEAL_KEY_FILE_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE'
 PASSPHRASE_FILE_VARIABLE = 'KEYPROTECT_PASSPHRASE_FILE'
 HOW_TO_MAKE = (
     'Make a key with `python tools/keygen.py my.key` or `mim run mmseg_keyprotect keygen my.key`, '
@@ -71,6 +72,20 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
         'Expected `key` to be a SecretKey, a function that returns one, None, or a dict such as '
         f"dict(type='KeyFile', path='my.key'), got {type(cfg).__name__}."
     )
+
+
+def seal_key(key: Any = None) -> SecretKey:
+    """Return the key that seals and opens checkpoints: that of KEYPROTECT_SEAL_KEY_FILE where it is set.
+
+    Args:
+        key: Else the key of this configuration; by default that of KEYPROTECT_KEY_FILE.
+
+    Raises:
+        KeyFileError: No variable names a key file, or it cannot be loaded.
+    """
+    if os.environ.get(SEAL_KEY_FILE_VARIABLE):
+        return build_key(dict(type='EnvKeyFile', name=SEAL_KEY_FILE_VARIABLE))
+    return build_key(key)
 
 
 def find_passphrase(passphrase_file: str | os.PathLike | None = None) -> str:

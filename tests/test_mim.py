@@ -27,6 +27,7 @@ PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
+    'benchmark',
     'benchmark_stem',
     'demo',
     'evaluate_access',
@@ -34,6 +35,8 @@ MIM_TOOLS = [
     'protect_checkpoint',
     'protect_config',
     'rekey_checkpoint',
+    'reproduce',
+    'seal_checkpoint',
     'test',
     'train',
 ]
@@ -138,7 +141,7 @@ def test_wheel_holds_all_that_mim_needs(wheels):
     names = set(zipfile.ZipFile(from_tree).namelist())
     assert names == set(zipfile.ZipFile(from_source).namelist())
     wanted = [path for kind in ('*.py', '*.md', '*.yaml') for path in (ROOT / 'configs').rglob(kind)]
-    wanted += [*(ROOT / 'tools').glob('*.py'), ROOT / 'model-index.yml']
+    wanted += [*(ROOT / 'tools').rglob('*.py'), ROOT / 'model-index.yml']
     prefix = 'mmseg_keyprotect/.mim/'
     assert {name for name in names if name.startswith(prefix)} == {
         f'{prefix}{path.relative_to(ROOT).as_posix()}' for path in wanted
@@ -246,6 +249,12 @@ def test_mim_trains_by_name(trained, key_id):
 
 def test_mim_tests_by_name(installed, trained):
     arguments = ['--checkpoint', trained, '--work-dir', 'tested', *installed.tiny(), *BLOCKS_OF_8]
+    assert re.search(r'mIoU: +\d', installed.mim('test', 'mmseg_keyprotect', f'{PROTECTED}.py', *arguments))
+
+
+def test_mim_seals_and_tests_the_sealed_checkpoint(installed, trained):
+    installed.mim('run', 'mmseg_keyprotect', 'seal_checkpoint', 'seal', trained, '-o', 'sealed.pth')
+    arguments = ['--checkpoint', 'sealed://sealed.pth', '--work-dir', 'sealed', *installed.tiny(), *BLOCKS_OF_8]
     assert re.search(r'mIoU: +\d', installed.mim('test', 'mmseg_keyprotect', f'{PROTECTED}.py', *arguments))
 
 

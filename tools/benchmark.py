@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 from bench.ciphers import measure_all, measure_on_gpu
-from bench.report import cipher_table, draw, mmseg_table, target_table
+from bench.report import cipher_table, draw, mmseg_table, sealing_table, target_table
+from bench.sealing import measure_sealing
 from bench.training import measure_inference, measure_pipeline, measure_step, measure_workers
 
 from mmseg_keyprotect.evaluation.tables import write_table
@@ -63,7 +64,9 @@ def main() -> None:
             result['step'] = measure_step(args.repeats)
             result['inference'] = measure_inference(args.repeats)
             result['workers'] = measure_workers(args.workers, max(3, args.repeats // 5))
+            result['sealing'] = measure_sealing(args.repeats)
         tables['mmseg'] = mmseg_table(result)
+        tables['sealing'] = sealing_table(result)
         draw(result, args.out / 'growth.png')
     replace_file(args.out / 'benchmark.json', json.dumps(result) + '\n')
     for name, table in tables.items():

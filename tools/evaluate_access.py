@@ -38,15 +38,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pictures', type=int, default=12, help='how many images to show; 0: figures only in JSON')
     parser.add_argument('-o', '--out', required=True, help='folder to make, or that of an interrupted run to go on')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch: under torchrun')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override settings; those of the model not in the baseline'
+    )
     return parser.parse_args()
 
 
-def load(config: str, args: argparse.Namespace) -> Config:
+def load(config: str, args: argparse.Namespace, options: dict | None) -> Config:
     """Load a configuration with what the command line says of it."""
     cfg = load_quietly(config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    if options:
+        cfg.merge_from_dict(options)
     if args.data:
         set_data_root(cfg, args.data)
     return cfg
@@ -59,10 +61,11 @@ def main() -> None:
         raise_problems(list(check_leaks({'the command line': sys.argv}, {})))
         if args.launcher == 'pytorch':
             join_processes()
-        cfg = load(args.config, args)
+        cfg = load(args.config, args, args.cfg_options)
         if args.key_file:
             set_key_file(cfg, args.key_file)
-        baseline = (load(args.baseline[0], args), args.baseline[1]) if args.baseline else None
+        shared = {name: value for name, value in (args.cfg_options or {}).items() if not name.startswith('model.')}
+        baseline = (load(args.baseline[0], args, shared), args.baseline[1]) if args.baseline else None
         command = f'python {shlex.join(sys.argv)}'
         report = evaluate_access(
             cfg, args.checkpoint, args.out, args.wrong_keys, baseline, args.known, args.pictures, command

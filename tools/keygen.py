@@ -1,4 +1,4 @@
-"""Make a key file, or show the key id of one. The key itself is never shown."""
+"""Make a key file, or show what is public of one. The key itself is never shown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shlex
 import stat
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mmseg_keyprotect.errors import KeyFileError, KeyProtectError
 from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, find_passphrase, prompt_passphrase
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import recipient_of
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -21,12 +22,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument('out', nargs='?', metavar='OUT', help='the key file to make; it must not exist yet')
     target.add_argument('--show-id', metavar='FILE', help='print the key id of this key file and make nothing')
+    target.add_argument(
+        '--show-recipient', metavar='FILE', help='print what others need to seal files for this key; no secret'
+    )
     sealing = parser.add_mutually_exclusive_group()
     sealing.add_argument('--passphrase', action='store_true', help='ask for a passphrase and seal the new key with it')
     sealing.add_argument('--passphrase-file', metavar='FILE', help='a text file that holds the passphrase')
     args = parser.parse_args(argv)
-    if args.show_id and args.passphrase:
-        parser.error('--passphrase belongs to OUT; --show-id asks by itself if the key is sealed')
+    if (args.show_id or args.show_recipient) and args.passphrase:
+        parser.error('--passphrase belongs to OUT; the others ask by themselves if the key is sealed')
     return args
 
 
@@ -40,14 +44,14 @@ def new_passphrase() -> str:
     return first
 
 
-def show_id(path: str, passphrase_file: str | None) -> None:
-    """Print the key id of a key file."""
+def show(path: str, passphrase_file: str | None, what: Callable[[SecretKey], str]) -> None:
+    """Print what is public of a key file."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         key = SecretKey.load(path, lambda: find_passphrase(passphrase_file), allow_world_readable=True)
     for warning in caught:
         print(f'warning: {warning.message}', file=sys.stderr)
-    print(key.key_id)
+    print(what(key))
 
 
 def make_key(out: str, ask: bool, passphrase_file: str | None) -> None:
@@ -73,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.show_id is not None:
-            show_id(args.show_id, args.passphrase_file)
+            show(args.show_id, args.passphrase_file, lambda key: key.key_id)
+        elif args.show_recipient is not None:
+            show(args.show_recipient, args.passphrase_file, recipient_of)
         else:
             make_key(args.out, args.passphrase, args.passphrase_file)
     except KeyProtectError as error:

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
+from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, is_sealed
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.protection import protect_checkpoint
-from mmseg_keyprotect.protection.command_line import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.protection.verify import verify_protection
 
 
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
         default='grey',
         help='around the image; exact: as the plain model has it, which shows key bits in the weights; default: grey',
     )
+    parser.add_argument('--seal', action='store_true', help='seal the checkpoint, with the same key by default')
     parser.add_argument('-o', '--out', required=True, help='the folder to make')
     parser.add_argument(
         '--verify',
@@ -46,12 +48,13 @@ def main() -> None:
     key = dict(type='KeyFile', path=args.key_file) if args.key_file else None
     try:
         config, checkpoint = protect_checkpoint(
-            args.config, args.checkpoint, args.out, cipher_of(args), key, args.border
+            args.config, args.checkpoint, args.out, cipher_of(args), key, args.border, args.seal
         )
+        loaded_as = f'{SCHEME}{checkpoint}' if args.seal or is_sealed(args.checkpoint) else str(checkpoint)
         print(f'protected config:     {config}')
-        print(f'protected checkpoint: {checkpoint}')
+        print(f'protected checkpoint: {loaded_as}')
         if args.verify:
-            found = verify_protection(args.config, args.checkpoint, config, checkpoint, key, args.data, args.images)
+            found = verify_protection(args.config, args.checkpoint, config, loaded_as, key, args.data, args.images)
             write_new(Path(args.out) / 'verification.json', json.dumps(asdict(found)) + '\n')
             print(found)
     except KeyProtectError as error:

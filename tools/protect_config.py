@@ -6,9 +6,9 @@ import argparse
 import sys
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.protection import protect_config
-from mmseg_keyprotect.protection.command_line import add_cipher_arguments, cipher_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -80,6 +80,11 @@ class KeyedCipher:
             ImageFormatError: The image has another type, rank, dtype, or values outside 0 to 255.
             BlockAlignmentError: The image is smaller than one block.
         """
+        encrypted, padding = self.encrypt_raw(image)
+        return self.cipher_for(3).to_network_input(encrypted), padding
+
+    def encrypt_raw(self, image: Array) -> tuple[Array, PaddingSize]:
+        """Do as :meth:`encrypt`, but return the numbers of the format: after FFX 0 to 999, uint16 or int16."""
         tensor = is_tensor(image)
         image = as_uint8(image)
         if flat := not tensor and image.ndim == 2:
@@ -99,7 +104,7 @@ class KeyedCipher:
         padding = padding_to_blocks(height, width, cipher.block_size)
         if self.channel_order == 'bgr' and cipher.channels == 3:
             cipher = self._bgr(cipher)
-        encrypted = cipher.to_network_input(cipher.encrypt(pad_image(image, padding)))
+        encrypted = cipher.encrypt(pad_image(image, padding))
         return (encrypted[..., 0] if flat else encrypted), padding
 
     def _bgr(self, cipher: BlockCipher) -> BlockCipher:

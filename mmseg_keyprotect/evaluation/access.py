@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from torch import nn
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections, to_preprocessor_form
+from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
 from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
@@ -46,7 +48,7 @@ class AccessEvaluation:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, baseline: tuple[Config, str] | None = None) -> None:
-        cfg = cfg.copy()
+        cfg = Config(copy.deepcopy(cfg.to_dict()))
         to_preprocessor_form(cfg)
         raise_problems(check_config(cfg))
         self.images = TestImages(cfg)
@@ -114,6 +116,7 @@ class AccessEvaluation:
         tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)
         self.nonce = _shared(tally.nonce)
         tally.keep_if(self.nonce)
+        tally.save()  # so that the folder is known for one of an evaluation
         users = self.users(wrong_keys, known)
         if self.images.labelled:
             self._count(tally, users, range(rank, len(self.images), processes))
@@ -169,7 +172,7 @@ def _load(cfg: Config, checkpoint: str) -> nn.Module:
 
 def _digest(file: str) -> str:
     digest = sha256()
-    with open(file, 'rb') as opened:
+    with open(without_scheme(file), 'rb') as opened:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ CONFIGS = Path('configs')
 WORK = Path('work_dirs/reproduce')
 CIPHER_WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'ffx': 'ffx', 'shfnp': 'shuffle + negative-positive'}
 WRONG_KEYS = 10
+_locks: dict[str, Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -66,24 +69,27 @@ class Cell(ABC):
         """Run what is to be measured."""
 
     def call(self, log: str, *words: Any) -> None:
-        """Run one of the tools, its output to a file in ``work``.
+        """Run one of the tools, its output to a file in ``work``, unless that has been done: then there is a mark.
 
         Raises:
             RuntimeError: It failed.
         """
         variables = dict(os.environ, OMP_NUM_THREADS='1', KEYPROTECT_KEY_FILE=str(key_file(self.seed)))
+        done = self.work / f'{log}.done'
+        if done.exists():
+            return
         command = [sys.executable, *map(str, words)]
         with open(self.work / log, 'w') as opened:
             code = subprocess.run(command, env=variables, stdout=opened, stderr=subprocess.STDOUT).returncode
         if code:
             raise RuntimeError(f'{words[0]} failed, see {self.work / log}')
+        done.touch()
 
     def access(self, config: str | Path, checkpoint: Path) -> dict[str, Any]:
         """Return who gets what of a protected model."""
         out = self.work / 'access'
-        if not (out / 'access.json').exists():
-            words = ['--wrong-keys', WRONG_KEYS, '--known', '--pictures', 0, '-o', out]
-            self.call('access.log', 'tools/evaluate_access.py', config, checkpoint, *words)
+        words = ['--wrong-keys', WRONG_KEYS, '--known', '--pictures', 0, '-o', out]
+        self.call('access.log', 'tools/evaluate_access.py', config, checkpoint, *words)
         report = json.loads((out / 'access.json').read_text())
         by_kind = {
             kind: [row['mIoU'] for row in report['rows'] if row['kind'] == kind]
@@ -116,7 +122,7 @@ class Training(Cell):
 
     def checkpoint(self) -> Path:
         """Return the trained checkpoint; train where there is none."""
-        if not list(self.work.glob('iter_*.pth')):
+        with _locks.setdefault(self.name, Lock()):  # a binding may want it while it is made
             self.work.mkdir(parents=True, exist_ok=True)
             options = ['--work-dir', self.work, '--cfg-options', f'randomness.seed={self.seed}']
             self.call('train.log', 'tools/train.py', self.source(), *options)
@@ -165,8 +171,9 @@ class Binding(Cell):
         for border in ('exact', 'grey'):
             out = self.work / border
             if not (out / 'verification.json').exists():
-                options = ['--border', border, '--block-size', self.block_size, '--verify', '-o', out]
-                self.call(f'{border}.log', 'tools/protect_checkpoint.py', config, checkpoint, *options)
+                shutil.rmtree(out, ignore_errors=True)  # what an interruption has left
+            options = ['--border', border, '--block-size', self.block_size, '--verify', '-o', out]
+            self.call(f'{border}.log', 'tools/protect_checkpoint.py', config, checkpoint, *options)
             result[border] = json.loads((out / 'verification.json').read_text())
         return {**result, **self.access(out / config.name, out / checkpoint.name)}
 

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
@@ -48,8 +48,20 @@ def evaluate_access(
         ConfigError: The configuration cannot be evaluated, or the folder holds something else.
     """
     folder = Path(folder)
-    make_folder(folder)
-    barrier()
+    if not all(0 <= share <= 100 for share in known) or min(wrong_keys, pictures) < 0:
+        raise ConfigError(
+            f'Expected shares of a key of 0 to 100 percent, and numbers of keys and pictures, but got {list(known)}, '
+            f'{wrong_keys} and {pictures}.'
+        )
+    problem: list[ConfigError | None] = [None]
+    if is_main_process():
+        try:
+            make_folder(folder)
+        except ConfigError as error:
+            problem[0] = error
+    broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise problem[0]
     evaluation = AccessEvaluation(cfg, checkpoint, baseline)
     report = evaluation.run(folder, wrong_keys, known)
     report.about = dict(

@@ -84,7 +84,7 @@ def _rgb(image: torch.Tensor, cipher: KeyedCipher) -> np.ndarray:
 
 def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
     """Colour a label map (H, W); what is ignored stays white."""
-    labels = labels.numpy()
+    labels = labels.long().numpy()
     picture = np.full((*labels.shape, 3), 255, dtype=np.uint8)
     known = labels < len(palette)
     picture[known] = palette[labels[known]]

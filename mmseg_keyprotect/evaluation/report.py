@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from prettytable import PrettyTable, TableStyle
 
 from mmseg_keyprotect.evaluation.scores import Scores
+from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 MAX_LEAK = 0.1
@@ -158,22 +158,11 @@ class AccessReport:
             rows=rows,
         )
 
-    @classmethod
-    def from_dict(cls, report: Mapping[str, Any]) -> AccessReport:
-        """Read what :meth:`to_dict` wrote."""
-        names = [item.name for item in fields(Scores)]
-        rows = [
-            AccessRow(row['who'], row['kind'], Scores(**{name: row[name] for name in names})) for row in report['rows']
-        ]
-        floor = Scores(**report['floor']) if report['floor'] else None
-        plain = {name: report[name] for name in ('classes', 'images', 'key_id', 'cipher', 'key_space_bits', 'about')}
-        return cls(rows=rows, floor=floor, **plain)
-
     def write(self, folder: Path) -> None:
         """Write ``access.md``, then ``access.json``, whose presence says that the report is whole."""
         about = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
-        (folder / 'access.md').write_text(f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{about}')
-        (folder / 'access.json').write_text(json.dumps(self.to_dict(), indent=1) + '\n')
+        replace_file(folder / 'access.md', f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{about}')
+        replace_file(folder / 'access.json', json.dumps(self.to_dict(), indent=1) + '\n')
 
     def facts(self) -> dict[str, str]:
         """Return what was evaluated, in words."""

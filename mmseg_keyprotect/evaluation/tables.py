@@ -8,6 +8,7 @@ from statistics import mean, stdev
 
 from prettytable import PrettyTable, TableStyle
 
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.cells import Cell
 
 
@@ -28,13 +29,14 @@ Table = Callable[[list[Row]], str]
 
 
 def training_table(rows: list[Row]) -> str:
-    """Return trainings as Markdown; the price is measured against the first row."""
+    """Return trainings as Markdown; the price is measured against the first row, seed by seed."""
     fields = ['mIoU, correct key', 'price', 'no key', 'wrong keys: mean', 'best', 'worst leak', 'seeds']
-    first = [result['mIoU'] for result in _results(rows[0])]
+    first = {result['seed']: result['mIoU'] for result in _results(rows[0])}
 
     def line(row: Row, results: list[dict]) -> list[str]:
         scores = [result['mIoU'] for result in results]
-        price = f'{mean(first) - mean(scores):.2f}' if first and row is not rows[0] else ''
+        prices = [first[result['seed']] - result['mIoU'] for result in results if result['seed'] in first]
+        price = f'{mean(prices):.2f}' if prices and row is not rows[0] else ''
         seeds = f'{len(results)}' if len(results) == len(row.cells) else f'{len(results)} of {len(row.cells)}'
         return [_spread(scores), price, *(_access(results) if 'leak' in results[0] else [''] * 4), seeds]
 
@@ -56,10 +58,17 @@ def binding_table(rows: list[Row]) -> str:
 
 
 def write_table(page: str, name: str, table: str) -> str:
-    """Return a page with the table between its marks, ``<!-- table NAME -->`` and ``<!-- end -->``."""
+    """Return a page with the table between its marks, ``<!-- table NAME -->`` and ``<!-- end -->``.
+
+    Raises:
+        ConfigError: The page lacks the marks.
+    """
     begin, end = f'<!-- table {name} -->\n', '<!-- end -->'
-    before, _, rest = page.partition(begin)
-    return f'{before}{begin}{table}\n{end}{rest.partition(end)[2]}' if rest else page
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ConfigError(f'Expected a page with {begin.strip()} and {end}, but it lacks them. Add them to the page.')
+    return f'{before}{begin}{table}\n{end}{after}'
 
 
 def _table(head: str, fields: list[str], rows: list[Row], line: Callable[[Row, list[dict]], list[str]]) -> str:

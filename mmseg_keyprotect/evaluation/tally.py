@@ -32,17 +32,25 @@ class Tally:
 
     def __init__(self, file: Path, fingerprint: str, nonce: bytes, shape: tuple[int, ...]) -> None:
         self.file, self.fingerprint, self.nonce = file, fingerprint, nonce
-        self.done = 0
-        """How many images are counted."""
-        self.counts = np.zeros(shape)
+        self._state = 0, np.zeros(shape)  # one attribute, so that an interruption never parts the two
         self._saved = time.monotonic()
         if file.exists():
             self._read()
 
+    @property
+    def done(self) -> int:
+        """How many images are counted."""
+        return self._state[0]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The sums, (users, 3, classes)."""
+        return self._state[1]
+
     def _read(self) -> None:
         try:
             state = json.loads(self.file.read_text())
-            found, self.done, self.nonce = state['fingerprint'], int(state['done']), bytes.fromhex(state['nonce'])
+            found, done, nonce = state['fingerprint'], int(state['done']), bytes.fromhex(state['nonce'])
             counts = np.array(state['counts'], dtype=np.float64)
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
@@ -54,27 +62,27 @@ class Tally:
                 f'Expected the state of this evaluation, but {self.file} is that of another: another configuration, '
                 'checkpoint, key, data set, number of keys or of processes. Name another folder with -o, or delete it.'
             )
-        self.counts = counts
+        self.nonce, self._state = nonce, (done, counts)
 
     def keep_if(self, nonce: bytes) -> None:
         """Begin anew unless the counts are those of the wrong keys of ``nonce``."""
         if nonce != self.nonce:
-            self.nonce, self.done, self.counts = nonce, 0, np.zeros_like(self.counts)
+            self.nonce, self._state = nonce, (0, np.zeros_like(self.counts))
 
     def add(self, counts: np.ndarray) -> None:
         """Add one image: (users, 3, classes)."""
-        self.counts += counts
-        self.done += 1
+        self._state = self.done + 1, self.counts + counts
         if time.monotonic() - self._saved > SAVE_EVERY:
             self.save()
 
     def save(self) -> None:
         """Write the state to disk."""
+        done, counts = self._state
         state = dict(
             fingerprint=self.fingerprint,
             nonce=self.nonce.hex(),
-            done=self.done,
-            counts=self.counts.tolist(),
+            done=done,
+            counts=counts.tolist(),
         )
         replace_file(self.file, json.dumps(state))
         self._saved = time.monotonic()

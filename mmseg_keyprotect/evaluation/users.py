@@ -27,8 +27,9 @@ def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> Key
     secret = HKDF(SHA256(), 32, salt=None, info=f'wrong-key/{number}'.encode()).derive(nonce)
     arguments = {**arguments, 'key': SecretKey.from_bytes(secret), 'key_id': None}
     cipher = arguments.get('cipher')
-    if isinstance(cipher, Mapping) and 'seed' in cipher:  # the reference implementation's form of a key
-        arguments['cipher'] = {**cipher, 'seed': int.from_bytes(secret[:4], 'little')}
+    parts = cipher if isinstance(cipher, list | tuple) else [cipher]
+    if any('seed' in part for part in parts if part):  # the reference implementation's form of a key
+        arguments['cipher'] = [{**part, 'seed': int.from_bytes(secret[:4], 'little')} for part in parts]
     return KeyedCipher(**arguments)
 
 

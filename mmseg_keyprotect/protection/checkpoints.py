@@ -14,17 +14,23 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_keyprotect.engine.pipelines import find_model
+from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.identity import META_KEY, Identity
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import KeyRecipient
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 PROTECTION = 'data_preprocessor.protection'
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the weights and the meta of a checkpoint; other parts, such as the optimizer's, are not even loaded.
 
     Args:
-        path: A file of ``torch.save``: a state dict, or a dict that holds one as ``state_dict``.
+        path: A file of ``torch.save``, or ``sealed://`` and a sealed one: a state dict, or a dict that holds one as
+            ``state_dict``.
+        key: The configuration of the key of a sealed one, as for ``seal_key``.
 
     Returns:
         The state dict, without the ``module.`` of DDP, and the meta, empty where there is none.
@@ -32,14 +38,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     Raises:
         ConfigError: There is no such file, or it holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f'Expected a checkpoint file, but {path} does not exist. Download it first, check the path.')
+    file = Path(without_scheme(path))
+    if not file.is_file():
+        raise ConfigError(f'Expected a checkpoint file, but {file} does not exist. Download it first, check the path.')
     try:
-        try:
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        except RuntimeError:  # a file of the old format, which cannot be mapped
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        checkpoint = load_from_sealed(str(path), 'cpu', key) if is_sealed(path) else _load(file)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         line = (str(error).splitlines() or [''])[0]
         raise ConfigError(
@@ -51,6 +54,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     if not state:
         raise ConfigError(f'Expected a checkpoint with a state dict, but {path} holds none. Use another file.')
     return state, dict(meta) if isinstance(meta, Mapping) else {}
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except RuntimeError:  # a file of the old format, which cannot be mapped
+        return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def build_model(cfg: Mapping[str, Any], key: Any = None) -> nn.Module:
@@ -80,6 +90,21 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def write_checkpoint(model: nn.Module, meta: Mapping[str, Any], identity: Identity, path: Path) -> None:
-    """Write the weights of a protected model and the public identity of its key; nothing else."""
-    torch.save(dict(meta={**meta, META_KEY: identity.to_meta()}, state_dict=model.state_dict()), path)
+def write_checkpoint(
+    model: nn.Module, meta: Mapping[str, Any], identity: Identity, path: Path, seal: SecretKey | None = None
+) -> None:
+    """Write the weights of a protected model and the public identity of its key; nothing else.
+
+    Args:
+        model: The model.
+        meta: Of the checkpoint that it was made from.
+        identity: Of the key.
+        path: The file to make.
+        seal: If set, the file is sealed with this key and never plain on disk.
+    """
+    checkpoint = dict(meta={**meta, META_KEY: identity.to_meta()}, state_dict=model.state_dict())
+    if seal is None:
+        torch.save(checkpoint, path)
+        return
+    with open(path, 'wb') as file, sealing_into(file, [KeyRecipient(seal)], seal.key_id) as writer:
+        torch.save(checkpoint, writer)

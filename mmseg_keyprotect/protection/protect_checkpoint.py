@@ -9,9 +9,11 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import AlreadyEncryptedError
 from mmseg_keyprotect.files import new_folder
 from mmseg_keyprotect.identity import META_KEY
+from mmseg_keyprotect.key_providers import seal_key
 from mmseg_keyprotect.protection.checkpoints import (
     PROTECTION,
     build_model,
@@ -29,6 +31,7 @@ def protect_checkpoint(
     cipher: CipherConfig = DEFAULT_CIPHER,
     key: Any = None,
     border: str = 'grey',
+    seal: bool = False,
 ) -> tuple[Path, Path]:
     """Write a protected checkpoint and its configuration; the weights but for the first convolution stay as they are.
 
@@ -42,6 +45,8 @@ def protect_checkpoint(
         cipher: Shuffle, negative-positive or both.
         key: The key's configuration; by default the file that KEYPROTECT_KEY_FILE names.
         border: ``'grey'`` or ``'exact'``, see :class:`mmseg_keyprotect.models.BlockStem`.
+        seal: Whether the checkpoint is sealed, with the key that KEYPROTECT_SEAL_KEY_FILE names, else with ``key``; it
+            is then loaded as ``sealed://PATH``. One that is read from ``sealed://`` is sealed again in any case.
 
     Returns:
         The paths of the configuration and of the checkpoint, in the folder, with the names of the sources.
@@ -55,7 +60,7 @@ def protect_checkpoint(
     with new_folder(folder) as temporary:
         cfg = protected(load_config(config), cipher, block_stem=dict(border=border))
         cfg['load_from'], cfg['resume'] = None, False  # they would name an unprotected checkpoint
-        state, meta = read_checkpoint(checkpoint)
+        state, meta = read_checkpoint(checkpoint, key)
         if META_KEY in meta or PROTECTION in state:
             raise AlreadyEncryptedError(
                 f'Expected an unprotected checkpoint, but {checkpoint} names a key. To change the key of a model with '
@@ -65,6 +70,7 @@ def protect_checkpoint(
         identity = model.data_preprocessor.identity
         load_strictly(model, {**state, PROTECTION: identity.to_tensor()})
         text = Config(cfg).pretty_text
-        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name)
+        sealing_key = seal_key(key) if seal or is_sealed(checkpoint) else None
+        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name, sealing_key)
         (temporary / Path(config).name).write_text(text, encoding='utf-8')
     return Path(folder) / Path(config).name, Path(folder) / Path(checkpoint).name

@@ -10,9 +10,11 @@ import torch
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_preprocessor, find_protections
+from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.identity import Identity
+from mmseg_keyprotect.key_providers import seal_key
 from mmseg_keyprotect.models.block_stem import BlockStem
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint, write_checkpoint
 from mmseg_keyprotect.protection.protect_config import load_config
@@ -49,7 +51,7 @@ def rekey_checkpoint(
                 'Give the one that the checkpoint was trained with.'
             )
         find_preprocessor(cfg).pop('key_id', None)
-        state, meta = read_checkpoint(checkpoint)
+        state, meta = read_checkpoint(checkpoint, old_key)
         model = build_model(cfg, old_key)
         stem = getattr(model, 'stem', None)
         if not isinstance(stem, BlockStem):
@@ -63,7 +65,7 @@ def rekey_checkpoint(
         _move(stem, cipher)
         identity = Identity(cipher.key_id, cipher.name)
         model.data_preprocessor.protection = identity.to_tensor()
-        write_checkpoint(model, meta, identity, temporary)
+        write_checkpoint(model, meta, identity, temporary, seal_key(new_key) if is_sealed(checkpoint) else None)
     return Path(target)
 
 

@@ -111,7 +111,7 @@ def verify_protection(
     plain_cfg, protected_cfg = load_config(config), load_config(protected_config)
     models = build_model(plain_cfg), build_model(protected_cfg, key)
     for model, path in zip(models, (checkpoint, protected_checkpoint), strict=True):
-        load_strictly(model, read_checkpoint(path)[0])
+        load_strictly(model, read_checkpoint(path, key)[0])
     cfg = Config(plain_cfg)
     if data_root:
         cfg.test_dataloader.dataset.data_root = data_root

@@ -217,6 +217,13 @@ def test_a_folder_with_something_else(tmp_path):
         evaluate_access(Config(), 'none.pth', tmp_path, 1)
 
 
+@pytest.mark.parametrize('wrong', [dict(known=[-10]), dict(known=[150]), dict(wrong_keys=-1), dict(pictures=-1)])
+def test_numbers_that_make_no_sense(wrong, tmp_path):
+    with pytest.raises(ConfigError, match='Expected shares'):
+        evaluate_access(Config(), 'none.pth', tmp_path / 'x', **{'wrong_keys': 1, **wrong})
+    assert not (tmp_path / 'x').exists()
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(ConfigError, match='Not a directory'):

@@ -52,11 +52,6 @@ def test_table_text():
         assert text in table
 
 
-def test_json_round_trip():
-    report = report_of(53.0, 4.0, 5.0, baseline=54.5, partly=[(90, 50.0)])
-    assert AccessReport.from_dict(report.to_dict()) == report
-
-
 @pytest.mark.parametrize('seed', range(3))
 def test_scores_are_those_of_mmseg(seed):
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from conftest import ROOT
 
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation import cells
 from mmseg_keyprotect.evaluation.cells import Binding, Training, find_config, protection
 from mmseg_keyprotect.evaluation.tables import Row, binding_table, training_table, write_table
@@ -88,7 +89,9 @@ def test_no_cell_is_an_orphan(at_root):
         assert json.loads(file.read_text())['config'] in file.name
 
 
-def test_a_page_without_the_table_stays():
-    assert write_table('a\n', 'bound', 'b') == 'a\n'
+def test_a_page_and_its_marks():
+    for page in ('a\n', 'a\n<!-- table bound -->\nold\n'):
+        with pytest.raises(ConfigError, match='lacks them'):
+            write_table(page, 'bound', 'b')
     page = 'a\n<!-- table bound -->\nold\n<!-- end -->\nz\n'
     assert write_table(page, 'bound', 'new') == 'a\n<!-- table bound -->\nnew\n<!-- end -->\nz\n'

@@ -33,6 +33,11 @@ def test_all_known_is_the_correct_key_and_nothing_known_is_a_wrong_one(correct, 
     assert agreement(correct, wrong, noise) < 0.8
 
 
+def test_a_reference_cipher_in_a_list(noise, key_file):
+    correct = KeyedCipher([CIPHERS['reference-SHF']])
+    assert agreement(correct, wrong_cipher(correct._config, NONCE, 1), noise) < 0.8
+
+
 def test_shares_of_a_shuffle(key_file, noise):
     correct = KeyedCipher(CIPHERS['shuffle+negative-positive'])
     for known in (25, 50, 75, 90):

@@ -14,6 +14,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed
+from mmseg_keyprotect.sealing import file_info
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / 'segformer' / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py'
 
@@ -57,6 +60,7 @@ def train_on_two(folder, *key_files):
         options += [f'{name}_dataloader.num_workers=0', f'{name}_dataloader.persistent_workers=False']
     options += ['train_dataloader.batch_size=2', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
     options += ['default_hooks.checkpoint.interval=2', 'default_hooks.report.type=RankReportHook']
+    options += ['custom_hooks.0.seal=True']
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__]
     command += [str(CONFIG), '--launcher', 'pytorch', '--work-dir', str(folder / 'work'), '--cfg-options', *options]
     variables = dict(KEY_FILES=os.pathsep.join(map(str, key_files)), REPORTS=str(folder), OMP_NUM_THREADS='1')
@@ -70,7 +74,8 @@ def test_one_key_for_all(tmp_path, key, key_file):
     assert first == second
     assert first['encrypted'] == encrypted(MODELS.build(Config.fromfile(CONFIG).model.data_preprocessor))
     assert f'Protected with the key {key.key_id}' in done.stdout + done.stderr
-    assert (tmp_path / 'work' / 'iter_2.pth').is_file()
+    assert file_info(tmp_path / 'work' / 'iter_2.pth')['key_id'] == key.key_id  # sealed, and written by one of them
+    assert load_from_sealed(f'sealed://{tmp_path}/work/iter_2.pth')['optimizer']['state']
 
 
 def test_a_key_for_each_is_refused(tmp_path, key_file, other_key_file):

@@ -20,13 +20,13 @@ def table_of(fields: list[str], rows: list[list[str]]) -> str:
 
 def cipher_table(rows: list[dict[str, Any]]) -> str:
     """Return one line for each cipher, block size, image size and number of threads."""
-    fields = ['cipher, M, image, threads', 'numpy ms', 'torch ms', 'published ms', 'naive ms', 'copy ms']
-    fields += ['published / numpy', 'numpy / copy']
+    columns = ['numpy', 'numpy alone', 'torch', 'published', 'naive', 'copy']
+    fields = ['cipher, M, image, threads', *(f'{name} ms' for name in columns), 'published / numpy', 'numpy / copy']
     lines = []
     for row in rows:
         ms = {name: times['ms'] for name, times in row['times'].items()}
         name = f'{row["cipher"]}, {row["block_size"]}, {row["size"][0]}x{row["size"][1]}, {row["threads"]}'
-        numbers = [_quartiles(row['times'][key]) for key in ('numpy', 'torch', 'published', 'naive', 'copy')]
+        numbers = [_quartiles(row['times'][column]) for column in columns]
         lines.append([name, *numbers, f'{ms["published"] / ms["numpy"]:.0f}', f'{ms["numpy"] / ms["copy"]:.1f}'])
     return table_of(fields, lines)
 
@@ -59,6 +59,15 @@ def mmseg_table(result: dict[str, Any]) -> str:
             memory = f'{times["mb"]:.0f}' if 'mb' in times else ''
             lines.append([f'{title}: {name}', _quartiles(times), f'{100 * (ratio - 1):+.1f}%', memory])
     return table_of(['what', 'ms', 'against the first', 'peak MB'], lines)
+
+
+def sealing_table(result: dict[str, Any]) -> str:
+    """Return what sealing costs."""
+    lines = []
+    for what, rows in result['sealing'].items():
+        plain = next(iter(rows.values()))['ms']
+        lines += [[f'{what}: {name}', _quartiles(row), f'{row["ms"] / plain:.2f}'] for name, row in rows.items()]
+    return table_of(['checkpoint of 200 MB', 'ms', 'against plain torch'], lines)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

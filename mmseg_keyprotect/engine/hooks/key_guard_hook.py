@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_gather_object
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -15,8 +16,10 @@ from mmseg.registry import HOOKS
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections
+from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
 from mmseg_keyprotect.identity import META_KEY, Identity
+from mmseg_keyprotect.key_providers import seal_key
 
 _STATE_NAME = 'data_preprocessor.protection'
 
@@ -32,6 +35,8 @@ class KeyGuardHook(Hook):
     Args:
         on_mismatch: ``'error'``, or ``'warn'`` to load a checkpoint of another key, or of none, on purpose: to
             evaluate it, or to fine-tune from an unprotected model.
+        seal: Whether checkpoints are sealed as they are saved, the state of the optimizer with them; they are then
+            ``sealed://WORK_DIR/iter_N.pth``.
 
     Raises:
         ConfigError: Several problems, or one of its own; else the error of the one problem.
@@ -41,14 +46,14 @@ class KeyGuardHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, on_mismatch: str = 'error') -> None:
+    def __init__(self, on_mismatch: str = 'error', seal: bool = False) -> None:
         if on_mismatch not in ('error', 'warn'):
             raise ConfigError(f"Expected `on_mismatch` to be 'error' or 'warn', but got {on_mismatch!r}.")
-        self.on_mismatch = on_mismatch
+        self.on_mismatch, self.seal = on_mismatch, seal
         self.identity: Identity | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Check the configuration and learn the identity of the key."""
+        """Check the configuration, learn the identity of the key, and let checkpoints be saved sealed if asked to."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
         self.identity = getattr(preprocessor, 'identity', None)
@@ -58,7 +63,22 @@ class KeyGuardHook(Hook):
             self.identity = Identity(cipher.key_id, cipher.name)
         if len(set(all_gather_object(self.identity))) > 1:
             raise WrongKeyError('Expected the same key in every process, but they differ. Give all the same key file.')
+        if self.seal:
+            self._seal_checkpoints(runner)
         print_log(f'Protected with the key {self.identity.key_id} by {self.identity.cipher}.', logger='current')
+
+    def _seal_checkpoints(self, runner: Runner) -> None:
+        seal_key()  # a missing key is found before the training, not after it
+        for hook in runner.hooks:
+            if not isinstance(hook, CheckpointHook) or str(hook.out_dir or '').startswith(SCHEME):
+                continue
+            if hook.file_client_args or (hook.backend_args or {}).get('backend') or '://' in str(hook.out_dir or ''):
+                raise ConfigError(
+                    'Expected checkpoints on the local disk, to seal them, but default_hooks.checkpoint sends them '
+                    'elsewhere by out_dir, backend_args or file_client_args. Take those out, or set seal=False.'
+                )
+            folder = hook.out_dir or Path(runner.work_dir).parent  # to which the hook adds the work_dir's name
+            hook.out_dir = f'{SCHEME}{folder}'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Write the identity into the checkpoint's meta."""

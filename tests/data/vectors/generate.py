@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from sealed_vectors import sealed_files
 
 Vector = dict[str, Any]
 Document = dict[str, Any]
@@ -356,7 +357,7 @@ def reference() -> Document:
 
 
 BUILDERS: dict[str, Callable[[], Document]] = {
-    build.__name__: build for build in (derivation, ciphers, padding, key_files, reference)
+    build.__name__: build for build in (derivation, ciphers, padding, key_files, reference, sealed_files)
 }
 
 

@@ -1,0 +1,261 @@
+"""Checkpoints that are sealed from the start, in real MMSegmentation runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmengine
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend, load_from_sealed
+from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
+from mmseg_keyprotect.protection.checkpoints import read_checkpoint
+from mmseg_keyprotect.sealing import KeyRecipient, file_info, seal_file, unseal_file
+
+
+def sealed_run(tiny, **options):
+    """Train two iterations, sealed."""
+    cfg = tiny(**options)
+    cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return cfg, runner
+
+
+def weights_in(folder, state):
+    """Which files hold bytes of the weights in the clear."""
+    needles = [tensor.numpy().tobytes()[:48] for tensor in state.values() if tensor.numel() * 4 > 400][:40]
+    found = []
+    for file in Path(folder).rglob('*'):
+        if file.is_file() and any(needle in file.read_bytes() for needle in needles):
+            found.append(file.name)
+    return found
+
+
+def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
+    cfg, runner = sealed_run(tiny)
+    path = tmp_path / 'work' / 'iter_2.pth'
+    state = {name: tensor.clone() for name, tensor in runner.model.state_dict().items()}
+    assert file_info(path)['key_id'] == key.key_id
+    assert weights_in(tmp_path, state) == []
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == f'sealed://{path}'
+    with pytest.raises(Exception, match='.'):
+        torch.load(path, weights_only=True)
+
+    image = str(next((scenes / 'images' / 'val').iterdir()))
+    model = init_model(cfg, f'sealed://{path}', device='cpu')
+    expected = inference_model(model, image).pred_sem_seg.data
+    config = tmp_path / 'tiny.py'
+    cfg.dump(config)
+    inferencer = MMSegInferencer(str(config), f'sealed://{path}', device='cpu')
+    assert (torch.from_numpy(inferencer(image, return_datasamples=False)['predictions']) == expected[0]).all()
+
+    resumed = tiny(resume=True)
+    resumed.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
+    resumed.train_cfg.max_iters = 4
+    again = Runner.from_cfg(resumed)
+    again.train()
+    assert again.iter == 4
+    assert torch.load
+    checkpoint = load_from_sealed(f'sealed://{tmp_path}/work/iter_4.pth')
+    assert checkpoint['optimizer']['state']  # the optimizer's state is sealed with them
+    assert weights_in(tmp_path, again.model.state_dict()) == []
+    assert not path.exists()  # max_keep_ckpts=1 works through the scheme
+    assert read_checkpoint(f'sealed://{tmp_path}/work/iter_4.pth')[1]['keyprotect']['key_id'] == key.key_id
+
+
+def test_the_search_finds_plain_weights(tiny, tmp_path):
+    """The search above can fail."""
+    cfg = tiny()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert weights_in(tmp_path, runner.model.state_dict()) == ['iter_2.pth']
+
+
+def test_no_file_but_the_sealed_one_is_written(tiny, tmp_path):
+    """Every file that the process opens for writing, while it trains, saves and loads."""
+    cfg = tiny()
+    cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
+    config = tmp_path / 'tiny.py'
+    cfg.dump(config)
+    code = f"""
+import os, sys
+written, removed = set(), [0]
+def watch(event, arguments):
+    if event == 'open' and isinstance(arguments[0], (str, bytes, os.PathLike)):
+        mode, flags = arguments[1], arguments[2]
+        if (mode and set(mode) & set('wax+')) or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            written.add(os.fsdecode(arguments[0]))
+    if event == 'os.remove' and os.path.isfile(arguments[0]):
+        removed.append(os.path.getsize(arguments[0]))
+sys.addaudithook(watch)
+import mmseg_keyprotect
+from mmengine.config import Config
+from mmengine.runner import Runner
+Runner.from_cfg(Config.fromfile({str(config)!r})).train()
+cfg = Config.fromfile({str(config)!r})
+cfg.load_from = 'sealed://{tmp_path}/work/iter_2.pth'
+cfg.visualizer.name = 'again'
+Runner.from_cfg(cfg).test()
+print('WRITTEN', *sorted(written))
+print('REMOVED', max(removed))
+"""
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = {
+        line.split()[0]: line.split()[1:]
+        for line in done.stdout.splitlines()
+        if line.startswith(('WRITTEN', 'REMOVED'))
+    }
+    here = [Path(path).relative_to(tmp_path) for path in lines['WRITTEN'] if Path(path).is_relative_to(tmp_path)]
+    large = [path for path in map(Path, lines['WRITTEN']) if path.is_file() and path.stat().st_size > 10**6]
+    others = [path.name for path in here if path.suffix not in ('.log', '.py', '.json')]
+    assert [name.rpartition('.')[0] or name for name in others] == ['.iter_2.pth', 'last_checkpoint']
+    assert large == []  # the sealed one got its name by a rename
+    assert int(lines['REMOVED'][0]) < 10**5  # what was written and removed again cannot have held the weights
+    assert (tmp_path / 'work' / 'iter_2.pth').stat().st_size > 10**6
+
+
+def test_pretrained_backbones(tiny, tmp_path, key):
+    cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
+    runner = Runner.from_cfg(cfg)
+    backbone = {name: tensor for name, tensor in runner.model.backbone.state_dict().items()}
+    torch.save(backbone, tmp_path / 'plain.pth')
+    seal_file(tmp_path / 'plain.pth', tmp_path / 'backbone.pth', [KeyRecipient(key)])
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=f'sealed://{tmp_path}/backbone.pth')
+    cfg.work_dir = str(tmp_path / 'second')
+    cfg.visualizer.name = 'second'
+    second = Runner.from_cfg(cfg)
+    second.model.init_weights()
+    for name, tensor in second.model.backbone.state_dict().items():
+        assert torch.equal(tensor, backbone[name]), name
+
+
+def test_mmsegs_own_tool(tiny, tmp_path):
+    cfg, _ = sealed_run(tiny)
+    config = tmp_path / 'tiny.py'
+    cfg.dump(config)
+    words = [
+        ROOT / 'tools' / 'test.py',
+        config,
+        f'sealed://{tmp_path}/work/iter_2.pth',
+        '--work-dir',
+        tmp_path / 'test',
+    ]
+    done = subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 'mIoU' in done.stdout + done.stderr
+
+
+def test_wrong_and_missing_keys(tiny, tmp_path, other_key_file, monkeypatch):
+    sealed_run(tiny)
+    path = f'sealed://{tmp_path}/work/iter_2.pth'
+    monkeypatch.setenv('KEYPROTECT_SEAL_KEY_FILE', str(other_key_file))
+    with pytest.raises(WrongKeyError, match='one of the recipients'):
+        CheckpointLoader.load_checkpoint(path)
+    monkeypatch.setenv('KEYPROTECT_SEAL_KEY_FILE', str(tmp_path / 'none.key'))
+    with pytest.raises(KeyFileError, match=r'none\.key'):
+        CheckpointLoader.load_checkpoint(path)
+    monkeypatch.delenv('KEYPROTECT_SEAL_KEY_FILE')
+    monkeypatch.delenv('KEYPROTECT_KEY_FILE')
+    with pytest.raises(WrongKeyError, match='but got'):
+        CheckpointLoader.load_checkpoint(path)
+
+
+def test_a_missing_key_is_found_before_the_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('KEYPROTECT_SEAL_KEY_FILE', str(tmp_path / 'none.key'))
+    with pytest.raises(KeyFileError, match=r'none\.key'):
+        sealed_run(tiny)
+    assert not (tmp_path / 'work' / 'iter_2.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'elsewhere',
+    [dict(backend_args=dict(backend='local')), dict(file_client_args=dict(backend='disk')), dict(out_dir='s3://b/x')],
+)
+def test_checkpoints_that_would_be_plain_are_refused(elsewhere, tiny, tmp_path):
+    cfg = tiny()
+    cfg.default_hooks.checkpoint.update(elsewhere)
+    cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
+    with pytest.raises(ConfigError, match='on the local disk'):
+        Runner.from_cfg(cfg).train()
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+@pytest.mark.parametrize('place', [0, 40, 2000, -1, 0.5])
+def test_damage_is_found_while_loading(tiny, tmp_path, place):
+    sealed_run(tiny)
+    path = tmp_path / 'work' / 'iter_2.pth'
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place) if isinstance(place, float) else place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SealedFileError):
+        CheckpointLoader.load_checkpoint(f'sealed://{path}')
+
+
+def test_code_in_a_sealed_checkpoint_is_refused(tmp_path, key, key_file):
+    torch.save(dict(state_dict={}, code=os.system), tmp_path / 'evil.pth')
+    seal_file(tmp_path / 'evil.pth', tmp_path / 'sealed.pth', [KeyRecipient(key)])
+    with pytest.raises(Exception, match='Weights only load failed'):
+        CheckpointLoader.load_checkpoint(f'sealed://{tmp_path}/sealed.pth')
+
+
+def test_the_backend_reads_what_it_writes(tmp_path, key_file):
+    backend, path = SealedBackend(), f'sealed://{tmp_path}/folder/x'
+    backend.put(b'one', path)
+    backend.put(b'two', path)
+    assert backend.get(path) == b'two'
+    assert (backend.exists(path), backend.isfile(path), backend.isdir(path)) == (True, True, False)
+    assert b'two' not in (tmp_path / 'folder' / 'x').read_bytes()
+    assert [file.name for file in (tmp_path / 'folder').iterdir()] == ['x']
+    mmengine.dump(dict(a='secret'), f'{path}.json')
+    assert mmengine.load(f'{path}.json') == dict(a='secret')
+    assert b'secret' not in (tmp_path / 'folder' / 'x.json').read_bytes()
+    for copy in (backend.copyfile, backend.copyfile_to_local, backend.get_local_path):
+        with pytest.raises(NotImplementedError, match='single files alone'):
+            copy(path, str(tmp_path / 'plain'))
+    backend.remove(f'{path}.json')
+    backend.remove(path)
+    backend.rmtree(f'sealed://{tmp_path}/folder')
+    assert not (tmp_path / 'folder').exists()
+
+
+def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key, other_key_file):
+    cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
+    Runner.from_cfg(cfg).train()
+    config, checkpoint = tmp_path / 'plain.py', tmp_path / 'work' / 'iter_2.pth'
+    cfg.dump(config)
+    words = [ROOT / 'tools' / 'protect_checkpoint.py', config, checkpoint, '--key-file', key_file, '--seal', '--verify']
+    environment = {name: value for name, value in os.environ.items() if name != 'KEYPROTECT_KEY_FILE'}
+    done = subprocess.run(
+        [sys.executable, *map(str, words), '-o', str(tmp_path / 'out')],
+        text=True, capture_output=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f'sealed://{tmp_path}/out/iter_2.pth' in done.stdout
+    assert json.loads((tmp_path / 'out' / 'verification.json').read_text())['images'] == 3
+    unseal_file(tmp_path / 'out' / 'iter_2.pth', tmp_path / 'open.pth', key)
+    state, meta = read_checkpoint(tmp_path / 'open.pth')
+    assert meta['keyprotect']['key_id'] == key.key_id
+    assert weights_in(tmp_path / 'out', state) == []
+    seal_file(checkpoint, tmp_path / 'sealed.pth', [KeyRecipient(key)])
+    protect_checkpoint(config, f'sealed://{tmp_path}/sealed.pth', tmp_path / 'again')
+    assert file_info(tmp_path / 'again' / 'sealed.pth')['key_id'] == key.key_id  # sealed in, sealed out
+    new_key = dict(type='KeyFile', path=str(other_key_file))
+    old = f'sealed://{tmp_path}/out/iter_2.pth'
+    rekey_checkpoint(tmp_path / 'out' / 'plain.py', old, tmp_path / 'other.pth', new_key)
+    assert file_info(tmp_path / 'other.pth')['key_id'] == other_key.key_id
+    plain_folder = protect_checkpoint(config, checkpoint, tmp_path / 'unsealed')[1]
+    assert weights_in(tmp_path / 'unsealed', read_checkpoint(plain_folder)[0]) == ['iter_2.pth']
+    assert isinstance(Config.fromfile(tmp_path / 'out' / 'plain.py'), Config)
+    assert SecretKey.load(key_file) == key

@@ -1,0 +1,288 @@
+"""Sealed files: vectors, every kind of damage, recipients, memory, interruptions."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import VECTORS
+
+from mmseg_keyprotect import errors
+from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import (
+    KeyRecipient,
+    PassphraseRecipient,
+    PublicRecipient,
+    add_recipients,
+    file_info,
+    open_sealed,
+    recipient_of,
+    remove_recipient,
+    seal_file,
+    unseal_file,
+)
+from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
+
+DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
+PLAIN = bytes(range(256)) * 9000  # three chunks
+
+
+def read_all(path, key=None, passphrase=None):
+    with open_sealed(path, key, passphrase) as reader:
+        plain = reader.read()
+        reader.raw.read_all_chunks()
+        return plain
+
+
+@pytest.mark.parametrize('vector', DOCUMENT['vectors'], ids=lambda vector: vector['name'])
+def test_vector(vector, tmp_path):
+    path = tmp_path / 'vector'
+    path.write_bytes(base64.b64decode(vector['file']))
+    key = SecretKey.from_bytes(bytes.fromhex(vector['secret'])) if vector['secret'] else None
+    if vector['expect'] == 'ok':
+        assert read_all(path, key, vector['passphrase']) == base64.b64decode(vector['plain'])
+        return
+    with pytest.raises(getattr(errors, vector['expect'])):
+        read_all(path, key, vector['passphrase'])
+    with pytest.raises(getattr(errors, vector['expect'])):
+        unseal_file(path, tmp_path / 'out', key, vector['passphrase'])
+    assert [file.name for file in tmp_path.iterdir()] == ['vector']
+
+
+@pytest.fixture
+def plain(tmp_path):
+    path = tmp_path / 'plain.pth'
+    path.write_bytes(PLAIN)
+    return path
+
+
+@pytest.fixture
+def sealed(plain, key):
+    path = plain.with_name('sealed.pth')
+    seal_file(plain, path, [KeyRecipient(key)], key.key_id)
+    return path
+
+
+def test_there_and_back(sealed, plain, tmp_path, key):
+    assert PLAIN[:64] not in sealed.read_bytes()
+    unseal_file(sealed, tmp_path / 'again.pth', key)
+    assert (tmp_path / 'again.pth').read_bytes() == PLAIN
+    assert file_info(sealed) == dict(
+        version=1,
+        key_id=key.key_id,
+        chunk_size=1 << 20,
+        sealed_bytes=sealed.stat().st_size,
+        recipients=[f'key {key.key_id}'],
+    )
+
+
+@pytest.mark.parametrize('size', [1, 1000, 3 << 20])
+def test_any_way_of_writing_gives_the_same(tmp_path, key, size):
+    with sealed_output(tmp_path / 'x', [KeyRecipient(key)]) as writer:
+        for start in range(0, len(PLAIN) if size > 1 else 5000, size):
+            writer.write(PLAIN[start : start + size])
+    assert read_all(tmp_path / 'x', key) == (PLAIN if size > 1 else PLAIN[:5000])
+
+
+def test_seeking(sealed, key):
+    with open_sealed(sealed, key) as reader:
+        for place, length in ((1 << 20, 10), (len(PLAIN) - 5, 100), (3, 1 << 21), (0, 1)):
+            reader.seek(place)
+            assert reader.read(length) == PLAIN[place : place + length]
+        assert reader.seek(-7, os.SEEK_END) == len(PLAIN) - 7
+        assert reader.read() == PLAIN[-7:]
+
+
+def test_two_files_share_nothing(plain, tmp_path, key):
+    for name in 'ab':
+        seal_file(plain, tmp_path / name, [KeyRecipient(key)])
+    one, two = ((tmp_path / name).read_bytes() for name in 'ab')
+    assert one[-(1 << 20) :] != two[-(1 << 20) :]
+
+
+def test_recipients_come_and_go(sealed, plain, tmp_path, key, other_key):
+    third = SecretKey.generate()
+    public = PublicRecipient(recipient_of(other_key))
+    add_recipients(sealed, tmp_path / 'three', [public, PassphraseRecipient('correct horse')], key)
+    assert file_info(tmp_path / 'three')['recipients'] == [f'key {key.key_id}', f'x25519 {public.name}', 'passphrase']
+    opened = [(key, None), (other_key, None), (None, 'correct horse')]
+    for who, passphrase in opened:
+        assert read_all(tmp_path / 'three', who, passphrase) == PLAIN
+    for wrong in ((third, None), (None, 'battery'), (None, None)):
+        with pytest.raises(WrongKeyError, match='one of the recipients'):
+            read_all(tmp_path / 'three', *wrong)
+    add_recipients(tmp_path / 'three', tmp_path / 'four', [PublicRecipient(recipient_of(third))], other_key)
+    remove_recipient(tmp_path / 'four', tmp_path / 'left', public.name, third)
+    assert read_all(tmp_path / 'left', third) == PLAIN
+    with pytest.raises(WrongKeyError):
+        read_all(tmp_path / 'left', other_key)
+    chunks = sealed.read_bytes()[-len(PLAIN) - 3 * 16 :]
+    assert (tmp_path / 'left').read_bytes().endswith(chunks)  # the weights were not encrypted again
+
+
+def test_recipients_that_cannot_be_removed(sealed, tmp_path, key):
+    with pytest.raises(ConfigError, match='Expected a recipient out of key'):
+        remove_recipient(sealed, tmp_path / 'x', 'somebody', key)
+    with pytest.raises(SealedFileError, match='last one'):
+        remove_recipient(sealed, tmp_path / 'x', key.key_id, key)
+    with pytest.raises(SealedFileError, match='at least one recipient'):
+        seal_file(sealed.with_name('plain.pth'), tmp_path / 'x', [])
+    assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'MMSEG-KEYPROTECT-RECIPIENT-1.abc',
+        'MMSEG-KEYPROTECT-KEY-1.' + 'A' * 43,
+        f'MMSEG-KEYPROTECT-RECIPIENT-1.{"A" * 42}B',
+    ],
+)
+def test_bad_recipients(text):
+    with pytest.raises(KeyFileError, match='Expected a recipient') as info:
+        PublicRecipient(text)
+    assert 'AAAA' not in str(info.value)
+
+
+def test_a_point_of_small_order_is_refused(plain, tmp_path):
+    recipient = PublicRecipient(
+        'MMSEG-KEYPROTECT-RECIPIENT-1.' + base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')
+    )
+    with pytest.raises(SealedFileError, match='small order'):
+        seal_file(plain, tmp_path / 'x', [recipient])
+
+
+def test_nothing_is_overwritten_or_sealed_twice(sealed, plain, tmp_path, key):
+    with pytest.raises(ConfigError, match='never overwritten'):
+        seal_file(plain, sealed, [KeyRecipient(key)])
+    with pytest.raises(SealedFileError, match='sealed already'):
+        seal_file(sealed, tmp_path / 'twice', [KeyRecipient(key)])
+    with pytest.raises(ConfigError, match='never overwritten'):
+        unseal_file(sealed, plain, key)
+    with pytest.raises(ConfigError, match='No such file'):
+        seal_file(tmp_path / 'missing', tmp_path / 'x', [KeyRecipient(key)])
+
+
+def test_a_full_disk_leaves_nothing(plain, tmp_path, key):
+    """The limit on the size of files stands for the disk's end."""
+    code = f"""
+import resource, signal, sys
+from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import KeyRecipient, seal_file
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    seal_file({str(plain)!r}, {str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.generate())])
+except ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=60)
+    assert f'Expected room for {tmp_path / "x"}' in done.stdout, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['plain.pth']
+
+
+def test_kill_in_the_middle_leaves_no_half_file(plain, tmp_path, key_file):
+    code = f"""
+import time, sys
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import KeyRecipient
+from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
+with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
+    writer.write(open({str(plain)!r}, 'rb').read())
+    print('half', flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'half\n'
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert not (tmp_path / 'x').exists()
+    for file in tmp_path.glob('.x.*'):
+        assert PLAIN[:64] not in file.read_bytes()
+    seal_file(plain, tmp_path / 'x', [KeyRecipient(SecretKey.load(key_file))])  # and the next one works
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, key_file):
+    """300 MB are sealed and read within 60 MB."""
+    code = f"""
+import resource
+from pathlib import Path
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import KeyRecipient, open_sealed, seal_file, unseal_file
+key = SecretKey.load({str(key_file)!r})
+folder = Path({str(tmp_path)!r})
+with open(folder / 'plain', 'wb') as file:
+    file.truncate(300 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+seal_file(folder / 'plain', folder / 'sealed', [KeyRecipient(key)])
+unseal_file(folder / 'sealed', folder / 'again', key)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=120)
+    assert float(done.stdout) < 60, done.stderr
+    assert (tmp_path / 'again').stat().st_size == 300 << 20
+    for name in ('plain', 'sealed', 'again'):
+        (tmp_path / name).unlink()
+
+
+def test_passphrases_are_asked_for_once(sealed, tmp_path, key):
+    add_recipients(sealed, tmp_path / 'x', [PassphraseRecipient('one'), PassphraseRecipient('two')], key)
+    asked = []
+    assert read_all(tmp_path / 'x', None, lambda: asked.append(1) or 'two') == PLAIN
+    assert asked == [1]
+
+
+def test_headers_that_would_exhaust_the_machine(sealed, tmp_path, key):
+    many = [PassphraseRecipient('word')] * 9
+    recipient = many[0].wrap(bytes(32))
+    monkey = type('Same', (), {'wrap': lambda self, file_key: recipient})
+    with sealed_output(tmp_path / 'many', [monkey() for _ in many]) as writer:
+        writer.write(b'x')
+    with pytest.raises(SealedFileError, match='at most 8'):
+        read_all(tmp_path / 'many', None, 'word')
+    nested = b'[' * 500_000
+    (tmp_path / 'nested').write_bytes(
+        b'MMSEG-KEYPROTECT-SEALED-FILE-1\n' + len(nested).to_bytes(4, 'little') + nested + bytes(100)
+    )
+    with pytest.raises(SealedFileError, match='damaged'):
+        file_info(tmp_path / 'nested')
+
+
+def test_an_aborted_write_is_never_whole(tmp_path, key):
+    with open(tmp_path / 'x', 'wb') as file:
+        sealing = sealing_into(file, [KeyRecipient(key)])
+        writer = sealing.__enter__()
+        writer.write(b'only half')
+        assert not sealing.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        writer.close()
+    with pytest.raises(SealedFileError):
+        read_all(tmp_path / 'x', key)
+
+
+def test_damage_is_not_copied(sealed, tmp_path, key, other_key):
+    data = bytearray(sealed.read_bytes())
+    data[len(data) // 2] ^= 1
+    sealed.write_bytes(data)
+    with pytest.raises(SealedFileError, match='chunk 2 of 3'):
+        add_recipients(sealed, tmp_path / 'x', [PublicRecipient(recipient_of(other_key))], key)
+    assert not (tmp_path / 'x').exists()
+
+
+def test_unsealed_files_follow_the_umask(sealed, tmp_path, key):
+    before = os.umask(0o077)
+    try:
+        unseal_file(sealed, tmp_path / 'x', key)
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'x').stat().st_mode & 0o777 == 0o600
+
+
+def test_a_passphrase_is_asked_for_last(sealed, tmp_path, key):
+    add_recipients(sealed, tmp_path / 'two', [PassphraseRecipient('correct horse')], key)
+    assert read_all(tmp_path / 'two', key, lambda: pytest.fail('asked')) == PLAIN
