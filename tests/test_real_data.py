@@ -30,7 +30,9 @@ def test_photographs_survive_and_look_different(name, real_data, key):
         assert (encrypted != padded).mean() > 0.3
 
 
-@pytest.mark.parametrize('name', ['segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k', 'pspnet/pspnet_r18-d8_shfnp-b4_1xb8-0.7k'])
+@pytest.mark.parametrize(
+    'name', ['segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k', 'pspnet/pspnet_r18-d8_shfnp-b4_1xb8-0.7k']
+)
 def test_camvid_trains_and_tests(name, real_data, tmp_path, key_file):
     cfg = Config.fromfile(CONFIGS / f'{name}_camvid-160x160.py')
     set_data_root(cfg, str(real_data('camvid')))

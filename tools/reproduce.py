@@ -46,8 +46,11 @@ def published(model: str, seeds: dict[int, tuple[int, ...]]) -> list[Row]:
 
 
 def fine_tuning(model: str, seeds: tuple[int, ...]) -> list[Row]:
-    """Return the published way, and a block stem, M = 4."""
-    return [*published(model, {4: seeds}), trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
+    """Return the unprotected model, the published way, and a block stem, M = 4; two seeds at least of the first."""
+    unprotected, *others = published(model, {4: seeds})
+    if len(seeds) == 1:  # to see the spread
+        unprotected = trained(unprotected.label, model.format(''), (0, 1))
+    return [unprotected, *others, trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
 
 
 TABLES: dict[str, tuple[Table, list[Row]]] = {

@@ -88,6 +88,7 @@ class Kernel:
         return self._undo.encrypt(self._look_up_back(np.ascontiguousarray(image)))
 
     def _move(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray) -> np.ndarray:
+        """Write the samples of an image in their new places to ``out``."""
         if cv2 is not None:
             cv2.mixChannels(self._views(image, layout), self._views(out, layout), self._pairs(layout))
         else:
@@ -96,6 +97,7 @@ class Kernel:
         return out
 
     def _look_up(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray) -> np.ndarray:
+        """Write ``table_k(x XOR mask)`` to ``out``."""
         if cv2 is not None:
             views = zip(self._views(image, layout), self._views(out, layout), self._luts(layout), strict=True)
             for source, target, lut in views:
@@ -110,6 +112,7 @@ class Kernel:
         return out
 
     def _look_up_back(self, image: np.ndarray) -> np.ndarray:
+        """Undo the table; HWC alone."""
         out, offset = np.empty(image.shape, dtype=np.uint8), self._keyed_row(image.shape[1]) * np.int16(DOMAIN)
         inverse = np.full(2 * DOMAIN, -1, dtype=np.int16)
         inverse[:256] = inverse[DOMAIN + self.transform.table] = np.arange(256)
@@ -148,10 +151,12 @@ class Kernel:
         return order if layout == 'hwc' else order.reshape(m, m, channels).transpose(2, 0, 1).reshape(-1)
 
     def _make_pairs(self, layout: Layout) -> list[int]:
+        """Return what mixChannels copies: from, to, from, to, and so on."""
         source = self.transform.renamed(self._order(layout)).source
         return np.stack([source, np.arange(len(source))], axis=1).reshape(-1).tolist()
 
     def _make_luts(self, layout: Layout) -> list[np.ndarray]:
+        """Return the look-up table of every sample, one array for each view."""
         named = self.transform.renamed(self._order(layout))
         values = np.arange(256, dtype=np.uint8)[:, None] ^ named.mask
         looked_up = np.where(named.keyed, self.transform.table.view(np.uint16)[values], values.astype(np.uint16))
@@ -179,6 +184,7 @@ class Kernel:
         )
 
     def _keyed_row(self, width: int) -> np.ndarray:
+        """Return where one row of blocks is looked up."""
         return self._tile(self.transform.keyed, width)
 
     def _tile(self, block: np.ndarray, width: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from mmseg_keyprotect.models.data_preprocessor import KeyedSegDataPreProcessor
 from mmseg_keyprotect.models.dilated_mobilenet_v2 import DilatedMobileNetV2
 from mmseg_keyprotect.models.keyed_pretrained import KeyedPretrained
 from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
+from mmseg_keyprotect.models.tied_stem import TiedBlockStem
 
 __all__ = [
     'BlockStem',
@@ -15,4 +16,5 @@ __all__ = [
     'KeyedEncoderDecoder',
     'KeyedPretrained',
     'KeyedSegDataPreProcessor',
+    'TiedBlockStem',
 ]

@@ -119,13 +119,17 @@ class BlockStem(nn.Conv2d):
                 f'Expected images of whole blocks of {m} x {m} pixels, but got {x.shape[-2]} x {x.shape[-1]}. '
                 'Encrypt them with this block size, or extend them by the pipeline.'
             )
-        x, bias = F.pixel_unshuffle(x, m), self.bias
+        x, (weight, bias) = F.pixel_unshuffle(x, m), self.absorbed()
         if self.border is not None:  # zeros around x - border are the border around x; padding of a batch is NaN
             x = (x - self.border[:, None, None]).nan_to_num(0)
-            bias = bias + self.weight.sum((2, 3)) @ self.border
+            bias = bias + weight.sum((2, 3)) @ self.border
         before, after = self.grid.before, self.grid.after
-        x = F.conv2d(F.pad(x, (before, after, before, after)), self.weight, bias)
+        x = F.conv2d(F.pad(x, (before, after, before, after)), weight, bias)
         return F.pixel_shuffle(x, self.grid.ratio)
+
+    def absorbed(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias on the grid of blocks."""
+        return self.weight, self.bias
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}

@@ -61,6 +61,14 @@ def keyed_to_pretrained(backbone: Mapping[str, Any]) -> tuple[str | None, Config
     return keyed[0]['checkpoint'], ConfigDict({**backbone, 'init_cfg': changed if len(parts) > 1 else changed[0]})
 
 
+def is_pretrained(backbone: Mapping[str, Any], pretrained: str | None = None) -> bool:
+    """Tell whether a backbone's configuration names pretrained weights."""
+    init = backbone.get('init_cfg')
+    parts = init if isinstance(init, list | tuple) else [init]
+    named = any(isinstance(part, Mapping) and part.get('type') == 'Pretrained' for part in parts)
+    return bool(named or pretrained or backbone.get('pretrained'))
+
+
 def check_lifted(stem: BlockStem, name: str, checkpoint: str) -> None:
     """Raise ConfigError unless plain weights were loaded into the stem ``name`` from ``checkpoint``."""
     if not stem.lifted:

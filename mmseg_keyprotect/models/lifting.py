@@ -83,6 +83,14 @@ def lift(weight: Tensor, grid: Grid) -> Tensor:
     )
 
 
+def unlift(weight: Tensor, plain_shape: tuple[int, ...], grid: Grid) -> Tensor:
+    """Invert :func:`lift`; the mean where the copies of a plain weight differ."""
+    rows = grid.rows().to(weight)
+    sizes = (plain_shape[0], grid.ratio, grid.ratio, plain_shape[1], grid.block_size, grid.block_size)
+    copies = weight.reshape(*sizes, grid.blocks, grid.blocks)
+    return torch.einsum('oabcmnkl,aukm,bvln->ocuv', copies, rows, rows) / grid.ratio**2
+
+
 @dataclass(frozen=True)
 class PlainInput:
     """What a plain model was made for, and the encryption that its block stem shall understand instead.
@@ -118,6 +126,27 @@ class PlainInput:
         lifted = lift(weight * (CENTRE / std)[:, None, None], grid)
         source, sign = (value.to(weight.device) for value in self.transform(channels, grid.block_size))
         return (sign[:, None, None] * lifted[:, source]).to(dtype), bias.repeat_interleave(grid.ratio**2).to(dtype)
+
+    def release(self, weight: Tensor, bias: Tensor, plain_shape: tuple[int, ...], grid: Grid) -> tuple[Tensor, Tensor]:
+        """Invert :meth:`absorb`.
+
+        Args:
+            weight: (O * (M/s)**2, n, K, K).
+            bias: (O * (M/s)**2,).
+            plain_shape: (O, C, k, k).
+            grid: Of the convolution.
+
+        Returns:
+            Weight (O, C, k, k) and bias (O,) of the plain convolution.
+        """
+        dtype, channels = weight.dtype, plain_shape[1]
+        source, sign = (value.to(weight.device) for value in self.transform(channels, grid.block_size))
+        lifted = torch.empty_like(weight, dtype=torch.float64)
+        lifted[:, source] = sign[:, None, None] * weight.double()
+        mean, std = (value.to(lifted).expand(channels) for value in (self.mean, self.std))
+        plain = unlift(lifted, plain_shape, grid) / (CENTRE / std)[:, None, None]
+        bias = bias.double().reshape(plain_shape[0], -1).mean(1)
+        return plain.to(dtype), (bias - torch.einsum('ocuv,c->o', plain, (CENTRE - mean) / std)).to(dtype)
 
     def border(self, channels: int, block_size: int) -> Tensor:
         """Return (n,), float64: an encrypted, normalised block of the mean colour, which plain zero padding means."""

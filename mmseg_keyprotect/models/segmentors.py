@@ -13,7 +13,7 @@ from mmseg.registry import MODELS
 
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.models.block_stem import BlockStem
-from mmseg_keyprotect.models.keyed_pretrained import check_lifted, keyed_to_pretrained
+from mmseg_keyprotect.models.keyed_pretrained import check_lifted, is_pretrained, keyed_to_pretrained
 from mmseg_keyprotect.models.lifting import CENTRE, PlainInput
 from mmseg_keyprotect.models.stems import find_stem, put_block_stem
 
@@ -26,7 +26,8 @@ class BlockStemMixin:
 
     Args:
         backbone: The plain backbone's configuration; its ``init_cfg`` may be of type ``KeyedPretrained``.
-        block_stem: ``border``, see BlockStem; and ``block_size``, where ``data_preprocessor`` does not encrypt.
+        block_stem: ``border``, see BlockStem; ``tied``, see TiedBlockStem, by default where the backbone has pretrained
+            weights; and ``block_size``, where ``data_preprocessor`` does not encrypt.
         **kwargs: Of the plain segmentor.
 
     Raises:
@@ -45,6 +46,7 @@ class BlockStemMixin:
                 f'{type(preprocessor).__name__}. Set model.data_preprocessor.'
             )
         options = self._options(block_stem or {})
+        options.setdefault('tied', is_pretrained(backbone, kwargs.get('pretrained')))
         cipher = getattr(preprocessor, 'keyed_cipher', None)
         plain_input = PlainInput(
             mean=getattr(preprocessor, 'mean', torch.zeros(1)).flatten(),
@@ -75,10 +77,10 @@ class BlockStemMixin:
                 f'Expected block_stem.block_size to be that of the cipher, {cipher.block_size}, but got '
                 f'{options["block_size"]}. Leave it out.'
             )
-        if set(options) - {'block_size', 'border'} or 'block_size' not in options:
+        if set(options) - {'block_size', 'border', 'tied'} or 'block_size' not in options:
             raise ConfigError(
-                'Expected `block_stem` with border, and with block_size where data_preprocessor does not encrypt, but '
-                f'got {sorted(options)}.'
+                'Expected `block_stem` with border, tied, and block_size where data_preprocessor encrypts not, but got '
+                f'{sorted(options)}.'
             )
         return options
 

@@ -7,6 +7,7 @@ from torch import nn
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.models.block_stem import BlockStem
 from mmseg_keyprotect.models.lifting import PlainInput
+from mmseg_keyprotect.models.tied_stem import TiedBlockStem
 
 STEMS = {
     'ResNet': ('conv1', 'stem.0'),  # the second of ResNetV1c and ResNetV1d; ResNeXt is a ResNet
@@ -20,7 +21,11 @@ STEMS = {
 
 
 def put_block_stem(
-    backbone: nn.Module, block_size: int, border: str = 'grey', plain_input: PlainInput | None = None
+    backbone: nn.Module,
+    block_size: int,
+    border: str = 'grey',
+    plain_input: PlainInput | None = None,
+    tied: bool = False,
 ) -> BlockStem:
     """Replace the first convolution of a backbone by an untrained block stem.
 
@@ -29,6 +34,7 @@ def put_block_stem(
         block_size: M, a multiple of the convolution's stride.
         border: See :class:`BlockStem`.
         plain_input: What plain weights that are loaded later were made for.
+        tied: Whether it learns as the plain convolution does, see :class:`TiedBlockStem`.
 
     Raises:
         ConfigError: The backbone or its first convolution is of another kind.
@@ -36,7 +42,8 @@ def put_block_stem(
     """
     name = find_stem(backbone)
     parent = backbone.get_submodule(name.rpartition('.')[0])
-    stem = BlockStem.replacing(backbone.get_submodule(name), block_size, border, plain_input)
+    kind = TiedBlockStem if tied else BlockStem
+    stem = kind.replacing(backbone.get_submodule(name), block_size, border, plain_input)
     stem.train(backbone.training)
     if not any(parameter.requires_grad for parameter in backbone.get_submodule(name).parameters()):
         stem.requires_grad_(False)  # the backbone has frozen its first convolution

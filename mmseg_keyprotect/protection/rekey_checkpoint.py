@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_preprocessor, find_protections
+from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_preprocessor, find_protections
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import new_file
@@ -17,7 +17,7 @@ from mmseg_keyprotect.identity import Identity
 from mmseg_keyprotect.key_providers import seal_key
 from mmseg_keyprotect.models.block_stem import BlockStem
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint, write_checkpoint
-from mmseg_keyprotect.protection.protect_config import load_config
+from mmseg_keyprotect.protection.protect_config import SEGMENTORS, load_config
 
 
 def rekey_checkpoint(
@@ -51,6 +51,8 @@ def rekey_checkpoint(
                 'Give the one that the checkpoint was trained with.'
             )
         find_preprocessor(cfg).pop('key_id', None)
+        if str(find_model(cfg).get('type')) in SEGMENTORS:  # whose block stem is to be free, to be moved
+            find_model(cfg)['block_stem'] = {**(find_model(cfg).get('block_stem') or {}), 'tied': False}
         state, meta = read_checkpoint(checkpoint, old_key)
         model = build_model(cfg, old_key)
         stem = getattr(model, 'stem', None)

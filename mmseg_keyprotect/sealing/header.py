@@ -142,6 +142,7 @@ def payload_key(header: Header, file_key: bytes) -> bytes:
 
 
 def _parse(text: bytes) -> Header:
+    """Read the JSON of a header, which may be hostile."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -164,8 +165,10 @@ def _parse(text: bytes) -> Header:
 
 
 def _mac(file_key: bytes, head: bytes) -> bytes:
+    """Return the authentication of a header."""
     return hmac.digest(HKDF(SHA256(), 32, SALT, b'sealed-header').derive(file_key), head, 'sha256')
 
 
 def _damaged() -> SealedFileError:
+    """Return the error for a header that makes no sense."""
     return SealedFileError('Expected the header of a sealed file, but it is damaged. Use another copy of the file.')

@@ -170,10 +170,12 @@ def decode(text: Any, size: int) -> bytes:
 
 
 def _private(key: SecretKey) -> X25519PrivateKey:
+    """Return the X25519 private key of a secret key."""
     return X25519PrivateKey.from_private_bytes(key.derive('sealed-file-x25519', 32))
 
 
 def _exchange(mine: X25519PrivateKey, public: bytes) -> bytes:
+    """Return the X25519 shared secret; refuse points of small order."""
     try:
         return mine.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:  # a point of small order
@@ -181,10 +183,12 @@ def _exchange(mine: X25519PrivateKey, public: bytes) -> bytes:
 
 
 def _shared_key(shared: bytes, ephemeral: bytes, public: bytes) -> bytes:
+    """Return the wrapping key of a shared secret, bound to both public keys."""
     return HKDF(SHA256(), 32, SALT, b'sealed-file-x25519' + ephemeral + public).derive(shared)
 
 
 def _scrypt(passphrase: bytes, salt: bytes, log2n: int) -> bytes:
+    """Return the wrapping key of a passphrase."""
     try:
         return Scrypt(salt=salt, length=32, n=2**log2n, r=8, p=1).derive(passphrase)
     except MemoryError:
@@ -192,11 +196,13 @@ def _scrypt(passphrase: bytes, salt: bytes, log2n: int) -> bytes:
 
 
 def _wrap(key: bytes, file_key: bytes, kind: str) -> dict[str, str]:
+    """Encrypt a file key under a wrapping key."""
     nonce = os.urandom(12)
     return dict(nonce=encode(nonce), wrapped=encode(AESGCM(key).encrypt(nonce, file_key, kind.encode())))
 
 
 def _unwrap(key: bytes, entry: dict[str, Any]) -> bytes | None:
+    """Decrypt a file key; None where the wrapping key is another."""
     try:
         return AESGCM(key).decrypt(decode(entry['nonce'], 12), decode(entry['wrapped'], 48), entry['type'].encode())
     except InvalidTag:
