@@ -73,6 +73,15 @@ def test_a_failed_cell_names_its_log(own_folders):
 
 
 @pytest.mark.parametrize('name', list(TABLES))
+def test_the_page_shows_the_cells(name, at_root):
+    """Nothing in docs/results.md is typed by hand."""
+    page = (ROOT / 'docs' / 'results.md').read_text()
+    make, rows = TABLES[name]
+    assert f'<!-- table {name} -->' in page
+    assert write_table(page, name, make(rows)) == page
+
+
+@pytest.mark.parametrize('name', list(TABLES))
 def test_every_cell_has_its_configuration(name, at_root):
     for cell in (cell for row in TABLES[name][1] for cell in row.cells):
         word = protection(cell.config)
