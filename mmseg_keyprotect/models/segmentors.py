@@ -79,8 +79,8 @@ class BlockStemMixin:
             )
         if set(options) - {'block_size', 'border', 'tied'} or 'block_size' not in options:
             raise ConfigError(
-                'Expected `block_stem` with border, tied, and block_size where data_preprocessor encrypts not, but got '
-                f'{sorted(options)}.'
+                'Expected `block_stem` with border, tied, and with block_size where data_preprocessor does not '
+                f'encrypt, but got {sorted(options)}.'
             )
         return options
 

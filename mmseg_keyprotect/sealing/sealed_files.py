@@ -89,7 +89,7 @@ def open_sealed(path: str | Path, key: SecretKey | None = None, passphrase: Pass
     """
     file = _opened(path)
     try:
-        return io.BufferedReader(SealedReader(file, key, passphrase), 1 << 16)
+        return io.BufferedReader(SealedReader(file, key, passphrase), 1 << 12)  # more is copied twice
     except BaseException:
         file.close()
         raise

@@ -93,6 +93,7 @@ class SealedReader(io.RawIOBase):
         self.size = sealed - self._chunks * TAG
         self._position, self._held, self._plain = 0, -1, b''
         self.failure: SealedFileError | None = None
+        self._buffer = bytearray()
         self._seen = bytearray(self._chunks)
         self._load(self._chunks - 1)  # so that a cut or an appended tail is found at once
 
@@ -142,11 +143,22 @@ class SealedReader(io.RawIOBase):
         self._file.seek(self._start + index * self._step)
         sealed = self._file.read(self._step)
         try:
-            plain = self._aes.decrypt(_nonce(index, index == self._chunks - 1), sealed, None)
+            plain = self._decrypt(_nonce(index, index == self._chunks - 1), sealed)
         except InvalidTag:
             self.failure = self._damaged(index)  # kept, since a reader in C++ may lose it
             raise self.failure from None
         self._plain, self._held, self._seen[index] = memoryview(plain), index, 1
+
+    def _decrypt(self, nonce: bytes, sealed: bytes | memoryview) -> bytes | memoryview:
+        """Decrypt a chunk, by a newer cryptography into the same memory every time."""
+        if not hasattr(self._aes, 'decrypt_into'):
+            return self._aes.decrypt(nonce, sealed, None)
+        if not self._buffer:
+            self._buffer = bytearray(self.header.chunk_size)
+        plain = memoryview(self._buffer)[: max(len(sealed) - TAG, 0)]
+        self._held = -1  # until the chunk is known to be untouched
+        self._aes.decrypt_into(nonce, sealed, None, plain)
+        return plain
 
     def _damaged(self, index: int) -> SealedFileError:
         return SealedFileError(

@@ -32,6 +32,11 @@ def sealed_run(tiny, **options):
     return cfg, runner
 
 
+def sealed_path(folder, iteration):
+    """Where a run in ``folder`` has saved."""
+    return f'sealed://{folder / "work"}/iter_{iteration}.pth'
+
+
 def weights_in(folder, state):
     """Which files hold bytes of the weights in the clear."""
     needles = [tensor.numpy().tobytes()[:48] for tensor in state.values() if tensor.numel() * 4 > 400][:40]
@@ -67,11 +72,11 @@ def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
     again.train()
     assert again.iter == 4
     assert torch.load
-    checkpoint = load_from_sealed(f'sealed://{tmp_path}/work/iter_4.pth')
+    checkpoint = load_from_sealed(sealed_path(tmp_path, 4))
     assert checkpoint['optimizer']['state']  # the optimizer's state is sealed with them
     assert weights_in(tmp_path, again.model.state_dict()) == []
     assert not path.exists()  # max_keep_ckpts=1 works through the scheme
-    assert read_checkpoint(f'sealed://{tmp_path}/work/iter_4.pth')[1]['keyprotect']['key_id'] == key.key_id
+    assert read_checkpoint(sealed_path(tmp_path, 4))[1]['keyprotect']['key_id'] == key.key_id
 
 
 def test_the_search_finds_plain_weights(tiny, tmp_path):
@@ -104,7 +109,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 Runner.from_cfg(Config.fromfile({str(config)!r})).train()
 cfg = Config.fromfile({str(config)!r})
-cfg.load_from = 'sealed://{tmp_path}/work/iter_2.pth'
+cfg.load_from = {sealed_path(tmp_path, 2)!r}
 cfg.visualizer.name = 'again'
 Runner.from_cfg(cfg).test()
 print('WRITTEN', *sorted(written))
@@ -148,7 +153,7 @@ def test_mmsegs_own_tool(tiny, tmp_path):
     words = [
         ROOT / 'tools' / 'test.py',
         config,
-        f'sealed://{tmp_path}/work/iter_2.pth',
+        sealed_path(tmp_path, 2),
         '--work-dir',
         tmp_path / 'test',
     ]
@@ -159,7 +164,7 @@ def test_mmsegs_own_tool(tiny, tmp_path):
 
 def test_wrong_and_missing_keys(tiny, tmp_path, other_key_file, monkeypatch):
     sealed_run(tiny)
-    path = f'sealed://{tmp_path}/work/iter_2.pth'
+    path = sealed_path(tmp_path, 2)
     monkeypatch.setenv('KEYPROTECT_SEAL_KEY_FILE', str(other_key_file))
     with pytest.raises(WrongKeyError, match='one of the recipients'):
         CheckpointLoader.load_checkpoint(path)

@@ -75,7 +75,7 @@ def test_one_key_for_all(tmp_path, key, key_file):
     assert first['encrypted'] == encrypted(MODELS.build(Config.fromfile(CONFIG).model.data_preprocessor))
     assert f'Protected with the key {key.key_id}' in done.stdout + done.stderr
     assert file_info(tmp_path / 'work' / 'iter_2.pth')['key_id'] == key.key_id  # sealed, and written by one of them
-    assert load_from_sealed(f'sealed://{tmp_path}/work/iter_2.pth')['optimizer']['state']
+    assert load_from_sealed('sealed://' + str(tmp_path / 'work' / 'iter_2.pth'))['optimizer']['state']
 
 
 def test_a_key_for_each_is_refused(tmp_path, key_file, other_key_file):
