@@ -71,7 +71,6 @@ def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
     again = Runner.from_cfg(resumed)
     again.train()
     assert again.iter == 4
-    assert torch.load
     checkpoint = load_from_sealed(sealed_path(tmp_path, 4))
     assert checkpoint['optimizer']['state']  # the optimizer's state is sealed with them
     assert weights_in(tmp_path, again.model.state_dict()) == []
