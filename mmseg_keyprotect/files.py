@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,19 +37,11 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     _check_new(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    temporary = Path(name)
     try:
-        with _named(path):
+        with _temporary(path, os.link) as temporary:  # unlike a rename a link fails where the file exists
             yield temporary
-            _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.link(temporary, path)  # unlike a rename it fails where the file exists
     except FileExistsError:
         raise _exists(path) from None
-    finally:
-        temporary.unlink()
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -61,6 +53,13 @@ def replace_file(path: Path, text: str) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write, which takes the place of ``path`` at the end, or vanishes with an error."""
+    with _temporary(path, os.replace) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Give a temporary file beside ``path``, which ``become`` gives that name once it is written; it never stays."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     os.close(handle)
     temporary = Path(name)
@@ -69,10 +68,9 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             _flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
+        become(temporary, path)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

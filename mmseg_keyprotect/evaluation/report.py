@@ -18,8 +18,6 @@ from mmseg_keyprotect.version import SPEC_VERSION, __version__
 MAX_LEAK = 0.1
 """A protection that leaks more does not deny access."""
 
-KINDS = ('baseline', 'correct', 'none', 'wrong', 'partly')
-
 
 @dataclass(frozen=True)
 class AccessRow:
