@@ -84,6 +84,11 @@ class BlockCipher:
         """
         return self._apply('encrypt', image, 'uint8')
 
+    def encrypt_to_planes(self, image: np.ndarray) -> np.ndarray:
+        """Do as :meth:`encrypt` with an array (H, W, C), but keep the result as (C, H, W), as networks take it."""
+        check_image(image, self.block_size, self.channels, 'uint8')
+        return self._kernel.encrypt(image, to='chw')
+
     def decrypt(self, image: Array) -> Array:
         """Invert :meth:`encrypt` exactly.
 

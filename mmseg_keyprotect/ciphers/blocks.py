@@ -19,6 +19,8 @@ Array: TypeAlias = Any
 PaddingSize: TypeAlias = tuple[int, int, int, int]
 """(left, right, top, bottom), in pixels."""
 
+_UINT8 = np.dtype(np.uint8)
+
 
 def is_tensor(x: object) -> bool:
     """Tell whether ``x`` is a torch tensor, without importing torch."""
@@ -95,6 +97,12 @@ def pad_label(label: np.ndarray, padding: PaddingSize, seg_pad_val: int = 255) -
     return np.pad(label, [(0, bottom), (0, right)], mode='constant', constant_values=seg_pad_val)
 
 
+def dtype_name(image: Array) -> str:
+    """Return the name of an image's dtype, such as ``uint8``, whether numpy's or torch's."""
+    dtype = image.dtype
+    return 'uint8' if dtype is _UINT8 else str(dtype).removeprefix('torch.')  # numpy takes long to name one
+
+
 def check_image(image: Array, block_size: int, channels: int, wanted: str) -> None:
     """Check what a cipher is given.
 
@@ -117,10 +125,9 @@ def check_image(image: Array, block_size: int, channels: int, wanted: str) -> No
             f'Expected an image of shape {layout}, but got shape {tuple(image.shape)}. '
             'Add the missing axis, or take the superfluous one away.'
         )
-    dtype = str(image.dtype).removeprefix('torch.')
-    if dtype != wanted:
+    if dtype_name(image) != wanted:
         raise ImageFormatError(
-            f'Expected an image of dtype {wanted}, but got {dtype}. '
+            f'Expected an image of dtype {wanted}, but got {dtype_name(image)}. '
             'Encrypt the raw 8-bit image, before any normalisation.'
         )
     got = image.shape[-3] if tensor else image.shape[-1]

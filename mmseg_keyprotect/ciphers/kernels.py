@@ -39,37 +39,43 @@ class Kernel:
         self._undo: Kernel | None = None
         self._row = lru_cache(_TABLES)(self._make_row)
         self._band = lru_cache(_TABLES)(self._make_band)
-        self._pairs = lru_cache(2)(self._make_pairs)
+        self._pairs = lru_cache(3)(self._make_pairs)
         self._luts = lru_cache(2)(self._make_luts)
 
-    def encrypt(self, image: np.ndarray, layout: Layout = 'hwc', out: np.ndarray | None = None) -> np.ndarray:
+    def encrypt(
+        self, image: np.ndarray, layout: Layout = 'hwc', out: np.ndarray | None = None, to: Layout | None = None
+    ) -> np.ndarray:
         """Transform an image.
 
         Args:
             image: uint8 (H, W, C) or (C, H, W); H and W are multiples of M.
             layout: Which of them.
             out: Where to write the result, contiguous; a new array by default.
+            to: The layout of the result; by default that of the image.
 
         Returns:
-            The result, of the same shape; uint8, with a table uint16.
+            The result; uint8, with a table uint16.
         """
-        table, cv2 = self.transform.table, sys.modules.get('cv2')
-        image = _contiguous(image, cv2)
-        if out is None:
-            out = np.empty(image.shape, dtype=np.uint8 if table is None else np.uint16)
+        table, cv2, to = self.transform.table, sys.modules.get('cv2'), to or layout
         if cv2 is None or self.block_size * self.channels > _MAX_CHANNELS:
             cv2 = None
-            if layout == 'chw' and (self._moves or table is not None):
-                out[:] = self.encrypt(image.transpose(1, 2, 0)).transpose(2, 0, 1)
-                return out
-        if self._moves:
-            image = self._move(cv2, image, layout, out if table is None else np.empty_like(image))
+            if 'chw' in (layout, to) and (layout != to or self._moves or table is not None):
+                image = self.encrypt(image if layout == 'hwc' else image.transpose(1, 2, 0))
+                image = image if to == 'hwc' else image.transpose(2, 0, 1)
+                return np.ascontiguousarray(image) if out is None else _copied(image, out)
+        if out is None:
+            height, width, channels = image.shape if layout == 'hwc' else (*image.shape[1:], image.shape[0])
+            shape = (height, width, channels) if to == 'hwc' else (channels, height, width)
+            out = np.empty(shape, dtype=np.uint8 if table is None else np.uint16)
+        image = _upright(image, cv2)
+        if moves := self._moves or to != layout:
+            image = self._move(cv2, image, layout, out if table is None else np.empty(out.shape, dtype=np.uint8), to)
         if table is not None:
-            return self._look_up(cv2, image, layout, out)
+            return self._look_up(cv2, image, to, out)
         if self._flips:
-            mask = self._row(layout, image.shape[-1 if layout == 'chw' else 1])
-            np.bitwise_xor(self._rows(image, layout), mask, out=self._rows(out, layout))
-        elif not self._moves:
+            mask = self._row(to, out.shape[-1 if to == 'chw' else 1])
+            np.bitwise_xor(self._rows(image, to), mask, out=self._rows(out, to))
+        elif not moves:
             out[:] = image
         return out
 
@@ -87,10 +93,10 @@ class Kernel:
             return np.ascontiguousarray(self.decrypt(image.transpose(1, 2, 0)).transpose(2, 0, 1))
         return self._undo.encrypt(self._look_up_back(np.ascontiguousarray(image)))
 
-    def _move(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray) -> np.ndarray:
-        """Write the samples of an image in their new places to ``out``."""
+    def _move(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray, to: Layout) -> np.ndarray:
+        """Write the samples of an image in their new places to ``out``, whose layout is ``to``."""
         if cv2 is not None:
-            cv2.mixChannels(self._views(image, layout), self._views(out, layout), self._pairs(layout))
+            cv2.mixChannels(self._views(image, layout), self._views(out, to), self._pairs(layout, to))
         else:
             rows = self._rows(image, layout)
             np.take(rows, self._band(image.shape[1]), axis=1, out=self._rows(out, layout), mode='clip')
@@ -150,10 +156,10 @@ class Kernel:
         order = np.arange(self.transform.samples)
         return order if layout == 'hwc' else order.reshape(m, m, channels).transpose(2, 0, 1).reshape(-1)
 
-    def _make_pairs(self, layout: Layout) -> list[int]:
-        """Return what mixChannels copies: from, to, from, to, and so on."""
-        source = self.transform.renamed(self._order(layout)).source
-        return np.stack([source, np.arange(len(source))], axis=1).reshape(-1).tolist()
+    def _make_pairs(self, layout: Layout, to: Layout) -> np.ndarray:
+        """Return what mixChannels copies, int32: from, to, from, to, and so on."""
+        source = np.argsort(self._order(layout))[self.transform.source[self._order(to)]]
+        return np.stack([source, np.arange(len(source))], axis=1, dtype=np.int32, casting='same_kind').reshape(-1)
 
     def _make_luts(self, layout: Layout) -> list[np.ndarray]:
         """Return the look-up table of every sample, one array for each view."""
@@ -193,13 +199,23 @@ class Kernel:
         return np.tile(block.reshape(m, 1, -1), (1, width // m, 1)).reshape(-1)
 
 
-def _contiguous(image: np.ndarray, cv2: Any) -> np.ndarray:
-    """Return a contiguous image; one that RandomFlip has turned round by OpenCV, many times faster than by numpy."""
-    height, width = (stride < 0 for stride in image.strides[:2])
-    if cv2 is None or not (height or width) or image.strides[2] != 1:
+def _upright(image: np.ndarray, cv2: Any) -> np.ndarray:
+    """Return an image whose rows are contiguous; RandomFlip's are turned by OpenCV, many times faster than by numpy.
+
+    A crop stays the view that it is.
+    """
+    inner, (height, width) = image.strides[1:], (stride < 0 for stride in image.strides[:2])
+    if cv2 is None or image.strides[2] != 1 or abs(inner[0]) != image.shape[2]:
         return np.ascontiguousarray(image)
+    if not (height or width):
+        return image
     upright = image[:: -1 if height else 1, :: -1 if width else 1]
     return cv2.flip(upright, -1 if height and width else int(width)).reshape(image.shape)
+
+
+def _copied(image: np.ndarray, out: np.ndarray) -> np.ndarray:
+    out[:] = image
+    return out
 
 
 def unknown_value() -> WrongKeyError:

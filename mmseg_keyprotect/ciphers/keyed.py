@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_keyprotect.ciphers.base import BlockCipher
-from mmseg_keyprotect.ciphers.blocks import Array, PaddingSize, is_tensor, pad_image, padding_to_blocks
+from mmseg_keyprotect.ciphers.blocks import Array, PaddingSize, dtype_name, is_tensor, pad_image, padding_to_blocks
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER, CipherConfig, build_cipher
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.key_providers import build_key
@@ -74,17 +74,22 @@ class KeyedCipher:
 
         Returns:
             The encrypted image as a network's input, 0 to 255, uint8 or (after FFX) float32, of the same layout; and
-            how far it was extended.
+            how far it was extended. An array (H, W, C) lies in memory as (C, H, W), so that packing it costs no copy.
 
         Raises:
             ImageFormatError: The image has another type, rank, dtype, or values outside 0 to 255.
             BlockAlignmentError: The image is smaller than one block.
         """
-        encrypted, padding = self.encrypt_raw(image)
+        encrypted, padding = self.encrypt_raw(image, planes=True)
         return self.cipher_for(3).to_network_input(encrypted), padding
 
-    def encrypt_raw(self, image: Array) -> tuple[Array, PaddingSize]:
-        """Do as :meth:`encrypt`, but return the numbers of the format: after FFX 0 to 999, uint16 or int16."""
+    def encrypt_raw(self, image: Array, planes: bool = False) -> tuple[Array, PaddingSize]:
+        """Do as :meth:`encrypt`, but return the numbers of the format: after FFX 0 to 999, uint16 or int16.
+
+        Args:
+            image: As for :meth:`encrypt`.
+            planes: Whether an array (H, W, C) shall lie in memory as (C, H, W).
+        """
         tensor = is_tensor(image)
         image = as_uint8(image)
         if flat := not tensor and image.ndim == 2:
@@ -104,7 +109,8 @@ class KeyedCipher:
         padding = padding_to_blocks(height, width, cipher.block_size)
         if self.channel_order == 'bgr' and cipher.channels == 3:
             cipher = self._bgr(cipher)
-        encrypted = cipher.encrypt(pad_image(image, padding))
+        image = pad_image(image, padding)
+        encrypted = cipher.encrypt_to_planes(image).transpose(1, 2, 0) if planes and not tensor else cipher.encrypt(image)
         return (encrypted[..., 0] if flat else encrypted), padding
 
     def _bgr(self, cipher: BlockCipher) -> BlockCipher:
@@ -142,7 +148,7 @@ def as_uint8(image: Array) -> Array:
     tensor = is_tensor(image)
     if not tensor and not isinstance(image, np.ndarray):
         raise ImageFormatError(f'Expected a numpy array or a torch tensor, but got {type(image).__name__}.')
-    dtype = str(image.dtype).removeprefix('torch.')
+    dtype = dtype_name(image)
     if dtype == 'uint8':
         return image
     if not dtype.startswith(('float', 'bfloat')):

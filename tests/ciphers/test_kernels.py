@@ -48,8 +48,12 @@ def test_all_means_give_the_same_bytes(name, block_size, channels, key, monkeypa
     assert torch.equal(cipher.decrypt(on_cpu), batch)
     np.testing.assert_array_equal(on_cpu[1].permute(1, 2, 0).numpy().astype(with_opencv.dtype), with_opencv)
     np.testing.assert_array_equal(cipher.decrypt(with_opencv), image)
+    planes = cipher.encrypt_to_planes(image)
+    assert planes.flags.c_contiguous
+    np.testing.assert_array_equal(planes.transpose(1, 2, 0), with_opencv)
     monkeypatch.delitem(sys.modules, 'cv2')
     np.testing.assert_array_equal(cipher.encrypt(image), with_opencv)
+    np.testing.assert_array_equal(cipher.encrypt_to_planes(image), planes)
     np.testing.assert_array_equal(cipher.decrypt(with_opencv), image)
     assert torch.equal(cipher.encrypt(batch), on_cpu)
 
@@ -82,7 +86,9 @@ def test_views_and_the_input_stay_as_they_are(name, key):
         image[::-1, 25:1:-1],
         image[::2, :24],
     ):
-        np.testing.assert_array_equal(cipher.encrypt(view), cipher.encrypt(np.ascontiguousarray(view)))
+        expected = cipher.encrypt(np.ascontiguousarray(view))
+        np.testing.assert_array_equal(cipher.encrypt(view), expected)
+        np.testing.assert_array_equal(cipher.encrypt_to_planes(view).transpose(1, 2, 0), expected)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[:, :, 2:26]
     assert torch.equal(cipher.encrypt(tensor), cipher.encrypt(tensor.contiguous()))
     np.testing.assert_array_equal(image, before)
