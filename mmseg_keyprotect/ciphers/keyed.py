@@ -110,7 +110,10 @@ class KeyedCipher:
         if self.channel_order == 'bgr' and cipher.channels == 3:
             cipher = self._bgr(cipher)
         image = pad_image(image, padding)
-        encrypted = cipher.encrypt_to_planes(image).transpose(1, 2, 0) if planes and not tensor else cipher.encrypt(image)
+        if planes and not tensor:
+            encrypted = cipher.encrypt_to_planes(image).transpose(1, 2, 0)
+        else:
+            encrypted = cipher.encrypt(image)
         return (encrypted[..., 0] if flat else encrypted), padding
 
     def _bgr(self, cipher: BlockCipher) -> BlockCipher:
