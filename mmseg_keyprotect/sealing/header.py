@@ -20,7 +20,7 @@ from mmseg_keyprotect.sealing.recipients import SALT, Recipient, check_entry, de
 
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
 _ANY_VERSION = re.compile(rb'MMSEG-KEYPROTECT-SEALED-FILE-(\d{1,9})\n')
-CHUNK_SIZE = 1 << 20
+CHUNK_SIZE = 1 << 18
 MAX_CHUNK_SIZE = 1 << 24
 MAX_HEADER = 1 << 20
 MAX_PASSPHRASES = 8

@@ -93,6 +93,7 @@ class SealedReader(io.RawIOBase):
         self.size = sealed - self._chunks * TAG
         self._position, self._held, self._plain = 0, -1, b''
         self.failure: SealedFileError | None = None
+        self._sealed = bytearray(min(self._step, sealed))
         self._buffer = bytearray()
         self._seen = bytearray(self._chunks)
         self._load(self._chunks - 1)  # so that a cut or an appended tail is found at once
@@ -141,7 +142,7 @@ class SealedReader(io.RawIOBase):
 
     def _load(self, index: int) -> None:
         self._file.seek(self._start + index * self._step)
-        sealed = self._file.read(self._step)
+        sealed = memoryview(self._sealed)[: self._file.readinto(self._sealed)]
         try:
             plain = self._decrypt(_nonce(index, index == self._chunks - 1), sealed)
         except InvalidTag:
