@@ -1,11 +1,15 @@
-"""The arguments that name a cipher on a command line."""
+"""The arguments that name ciphers on a command line."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from mmseg_keyprotect.errors import ConfigError
+
 CIPHERS = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': 'FFX'}
+FEATURE_CIPHERS = {'shuffle': 'FeatureShuffle', 'sign': 'FeatureSign'}
+NONE = 'none'
 
 
 def add_cipher_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,16 +17,59 @@ def add_cipher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cipher',
         nargs='+',
-        choices=list(CIPHERS),
+        choices=[*CIPHERS, NONE],
         default=['shuffle', 'negative-positive'],
-        help='one cipher, or several in order; default: shuffle negative-positive',
+        help='one cipher, or several in order; none: plain images, with --features; default: shuffle negative-positive',
     )
     parser.add_argument('--block-size', type=int, default=4, help='in pixels; default: 4')
     parser.add_argument('--allow-weak', action='store_true', help='permit a cipher of less than 80 key bits')
 
 
-def cipher_of(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the cipher's configuration that the arguments name."""
+def add_feature_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--features`` and ``--feature-cipher``."""
+    parser.add_argument(
+        '--features',
+        nargs='+',
+        metavar='PLACE',
+        help='encrypt feature maps too: numbers of stages from 0, or all (stages), or blocks (every one in them)',
+    )
+    parser.add_argument(
+        '--feature-cipher',
+        nargs='+',
+        choices=list(FEATURE_CIPHERS),
+        default=list(FEATURE_CIPHERS),
+        help='of channels; default: shuffle sign',
+    )
+
+
+def features_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the configuration of the encryption of feature maps that the arguments name.
+
+    Raises:
+        ConfigError: A place is neither a number nor one of the words.
+    """
+    if not args.features:
+        return None
+    words = [word for word in args.features if word != 'blocks']
+    if not all(word.isdigit() or word == 'all' for word in words) or ('all' in words and len(words) > 1):
+        raise ConfigError(f'Expected --features with numbers of stages, or all, or blocks, but got {args.features}.')
+    weak = dict(allow_weak=True) if args.allow_weak else {}
+    places: dict[str, Any] = dict(blocks='all') if 'blocks' in args.features else {}
+    if words:
+        places['stages'] = 'all' if 'all' in words else [int(word) for word in words]
+    return dict(cipher=[dict(type=FEATURE_CIPHERS[word], **weak) for word in args.feature_cipher], **places)
+
+
+def cipher_of(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """Return the cipher's configuration that the arguments name; None for plain images.
+
+    Raises:
+        ConfigError: ``none`` beside a cipher.
+    """
+    if NONE in args.cipher:
+        if len(args.cipher) > 1:
+            raise ConfigError(f'Expected --cipher none alone, but got {args.cipher}.')
+        return None
     weak = dict(allow_weak=True) if args.allow_weak else {}
     cipher = [dict(type=CIPHERS[word], block_size=args.block_size, **weak) for word in args.cipher]
     return cipher[0] if len(cipher) == 1 else cipher

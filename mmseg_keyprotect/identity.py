@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mmseg_keyprotect.errors import UnsupportedSpecError, WrongKeyError
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 META_KEY = 'keyprotect'
 """Where a checkpoint's ``meta`` holds it, as a dict."""
 
-_TEXT = re.compile(r'(\d{1,6}):([0-9a-f]{16}|reference):([A-Za-z0-9+/=-]{1,200})')
+PARTS = ('data_preprocessor', 'feature_encryption')
+"""The parts of a model that encrypt images and feature maps; each has a buffer ``protection``, which names the key."""
+
+_TEXT = re.compile(r'(\d{1,6}):([0-9a-f]{16}|reference):([A-Za-z0-9+/=,-]{1,300})')
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Identity:
 
     Args:
         key_id: 16 hex characters, or ``reference``.
-        cipher: For example ``shuffle+negative-positive/M=4``.
+        cipher: For example ``shuffle+negative-positive/M=4``; where feature maps are encrypted too, both after another,
+            with a comma: ``shuffle/M=4,feature-shuffle/stages=all/C=32-64-160-256``.
         spec_version: Of docs/spec.md.
     """
 
@@ -66,7 +70,7 @@ class Identity:
         """
         if text is None:
             return None
-        return cls._parse(bytes(text.flatten()[:300].byte().tolist()).decode('ascii', errors='replace'))
+        return cls._parse(bytes(text.flatten()[:400].byte().tolist()).decode('ascii', errors='replace'))
 
     @classmethod
     def _parse(cls, text: str) -> Identity:
@@ -104,3 +108,25 @@ class Identity:
                 f'Expected a checkpoint of the key {self.key_id} and the cipher {self.cipher}, but got one of the key '
                 f'{found.key_id} and the cipher {found.cipher}. Give the key and the cipher that it was trained with.'
             )
+
+
+def identities_of(model: Any) -> dict[str, Identity]:
+    """Return the identity of every part of a segmentor that encrypts, by the part's name."""
+    found = {name: getattr(getattr(model, name, None), 'identity', None) for name in PARTS}
+    return {name: identity for name, identity in found.items() if identity is not None}
+
+
+def joined(identities: Iterable[Identity]) -> Identity:
+    """Return the identity of a model whose parts have these.
+
+    Raises:
+        WrongKeyError: They have different keys.
+    """
+    first, *others = identities
+    for other in others:
+        if other.key_id != first.key_id:
+            raise WrongKeyError(
+                f'Expected one key for images and feature maps, but got {first.key_id} and {other.key_id}. Give both '
+                'the same, or leave feature_encryption.key out.'
+            )
+    return replace(first, cipher=','.join([first.cipher, *(other.cipher for other in others)]))

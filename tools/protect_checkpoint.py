@@ -1,4 +1,4 @@
-"""Bind a trained model to a key without training: its first convolution absorbs the key."""
+"""Bind a trained model to a key without training: its weights absorb the key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
-from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, add_feature_arguments, cipher_of, features_of
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, is_sealed
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.files import write_new
@@ -23,6 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='unprotected config file, or mmseg::... for one of MMSegmentation')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     add_cipher_arguments(parser)
+    add_feature_arguments(parser)
     parser.add_argument('--key-file', help='key file; default: the one that KEYPROTECT_KEY_FILE names')
     parser.add_argument(
         '--border',
@@ -48,7 +49,7 @@ def main() -> None:
     key = dict(type='KeyFile', path=args.key_file) if args.key_file else None
     try:
         config, checkpoint = protect_checkpoint(
-            args.config, args.checkpoint, args.out, cipher_of(args), key, args.border, args.seal
+            args.config, args.checkpoint, args.out, cipher_of(args), key, args.border, args.seal, features_of(args)
         )
         loaded_as = f'{SCHEME}{checkpoint}' if args.seal or is_sealed(args.checkpoint) else str(checkpoint)
         print(f'protected config:     {config}')

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import mmseg_keyprotect  # noqa: F401  registers
-from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, add_feature_arguments, cipher_of, features_of
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.protection import protect_config
 
@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, or mmseg::... for one of MMSegmentation')
     add_cipher_arguments(parser)
+    add_feature_arguments(parser)
     parser.add_argument(
         '--stem',
         nargs='?',
@@ -34,7 +35,7 @@ def main() -> None:
     key = dict(type='KeyFile', path=args.key_file) if args.key_file else None
     block_stem = dict(border=args.stem) if args.stem else None
     try:
-        path = protect_config(args.config, args.out, cipher_of(args), key, block_stem)
+        path = protect_config(args.config, args.out, cipher_of(args), key, block_stem, features_of(args))
     except KeyProtectError as error:
         sys.exit(f'error: {error}')
     print(f'protected config: {path}')

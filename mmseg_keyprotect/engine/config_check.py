@@ -16,6 +16,7 @@ from mmseg_keyprotect.datasets.transforms import META_KEYS
 from mmseg_keyprotect.engine.pipelines import (
     PREPROCESSOR,
     TRANSFORM,
+    find_features,
     find_model,
     find_pipelines,
     find_preprocessor,
@@ -119,7 +120,7 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
             'model with test-time augmentation, but got an unprotected one. Write data_preprocessor = dict(type='
             f"'{PREPROCESSOR}', cipher=...) and model = dict(data_preprocessor=data_preprocessor)."
         )
-    elif not protections:
+    elif not protections and not find_features(cfg):
         yield ConfigError(
             f'Expected a model protected by {PREPROCESSOR} or pipelines protected by {TRANSFORM}, but found neither. '
             f'Set model.data_preprocessor.type to {PREPROCESSOR}, or take KeyGuardHook out of custom_hooks.'
@@ -209,6 +210,8 @@ def check_stem(cfg: Mapping[str, Any]) -> Problems:
             )
         return
     sizes = _block_sizes(cfg)
+    if find_features(cfg) and model.get('block_stem') is None:
+        return
     if find_preprocessor(cfg).get('type') == PREPROCESSOR or not sizes:
         return
     found = (model.get('block_stem') or {}).get('block_size')

@@ -108,8 +108,13 @@ def find_preprocessor(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     return find_model(cfg).get('data_preprocessor') or {}
 
 
+def find_features(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of the encryption of feature maps, empty where there is none."""
+    return find_model(cfg).get('feature_encryption') or {}
+
+
 def find_protections(cfg: Mapping[str, Any]) -> list[Protection]:
-    """Find every place of a configuration that encrypts."""
+    """Find every place of a configuration that encrypts images."""
     found = []
     preprocessor = find_preprocessor(cfg)
     if preprocessor.get('type') == PREPROCESSOR:
@@ -130,16 +135,20 @@ def set_key_file(cfg: Config, path: str) -> None:
     """Let every encryption of a configuration take its key from the file ``path``."""
     for protection in find_protections(cfg):
         protection.config['key'] = dict(type='KeyFile', path=path)
+    if features := find_features(cfg):
+        features['key'] = dict(type='KeyFile', path=path)
 
 
 def to_preprocessor_form(cfg: Config) -> None:
-    """Move the encryption of a protected configuration into the preprocessor, which gives the model the same input.
+    """Move the encryption of images of a protected configuration into the preprocessor: the model gets the same input.
 
     Raises:
         ConfigError: The configuration is not protected.
     """
     protections = find_protections(cfg.to_dict())
     if not protections:
+        if find_features(cfg):
+            return
         raise ConfigError(
             'Expected a protected configuration, but this one encrypts nowhere. '
             'Protect it first: python tools/protect_config.py CONFIG -o PROTECTED.py'

@@ -19,7 +19,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.utils import ProgressBar
 from torch import nn
 
-from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
 from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections, to_preprocessor_form
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
@@ -27,7 +27,15 @@ from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
 from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
 from mmseg_keyprotect.evaluation.tally import Tally
-from mmseg_keyprotect.evaluation.users import PartlyRightCipher, wrong_cipher
+from mmseg_keyprotect.evaluation.users import (
+    PartlyRightCipher,
+    User,
+    partly_right_features,
+    wrong_cipher,
+    wrong_key,
+)
+from mmseg_keyprotect.identity import identities_of, joined
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
 BASELINE = 'unprotected'
@@ -53,10 +61,13 @@ class AccessEvaluation:
         raise_problems(check_config(cfg))
         self.images = TestImages(cfg)
         self.model = _load(cfg, checkpoint)
-        self.correct: KeyedCipher = self.model.data_preprocessor.keyed_cipher
+        self.features: FeatureEncryption | None = getattr(self.model, 'feature_encryption', None)
+        cipher = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
+        self.correct = User('correct', cipher, self.features and self.features.functions)
+        self.identity = joined(identities_of(self.model).values())
         self.nonce = _shared(secrets.token_bytes(16))
-        self._arguments = find_protections(cfg.to_dict())[0].cipher_arguments
-        self._sources = [repr(cfg.to_dict()), _digest(checkpoint), self.correct.key_id]
+        self._arguments = [protection.cipher_arguments for protection in find_protections(cfg.to_dict())]
+        self._sources = [repr(cfg.to_dict()), _digest(checkpoint), self.identity.key_id]
         self.baseline: nn.Module | None = None
         self.baseline_images = self.images
         if baseline is not None:
@@ -65,35 +76,46 @@ class AccessEvaluation:
             self.baseline = _load(baseline_cfg, baseline_checkpoint)
             self._sources += [repr(baseline_cfg.to_dict()), _digest(baseline_checkpoint)]
 
-    def wrong_cipher(self, number: int = 1) -> KeyedCipher:
-        """Return the model's cipher with the random wrong key of that number."""
-        return wrong_cipher(self._arguments, self.nonce, number)
+    def wrong(self, number: int = 1) -> User:
+        """Return the user with the random wrong key of that number."""
+        cipher = wrong_cipher(self._arguments[0], self.nonce, number) if self.correct.cipher else None
+        features = self.features and self.features.functions_of(wrong_key(self.nonce, number))
+        return User('wrong', cipher, features)
+
+    def partly_right(self, known: int) -> User:
+        """Return the user who knows a share of the key, in percent."""
+        cipher = PartlyRightCipher(self.correct.cipher, known, self.nonce) if self.correct.cipher else None
+        return User('partly', cipher, self.features and partly_right_features(self.features, known, self.nonce))
 
     @contextmanager
-    def using(self, cipher: KeyedCipher | None) -> Iterator[nn.Module]:
-        """Give the model images encrypted with ``cipher``, or plain ones for None, within this block."""
-        preprocessor = self.model.data_preprocessor
+    def using(self, user: User) -> Iterator[nn.Module]:
+        """Let the model be used as a user does, within this block."""
         try:
-            preprocessor.keyed_cipher = cipher
+            self._use(user)
             yield self.model
         finally:
-            preprocessor.keyed_cipher = self.correct
+            self._use(self.correct)
+
+    def _use(self, user: User) -> None:
+        if self.correct.cipher is not None:
+            self.model.data_preprocessor.keyed_cipher = user.cipher
+        if self.features is not None:
+            self.features.use(user.features)
 
     @torch.no_grad()
-    def predict(self, who: str, cipher: KeyedCipher | None, index: int) -> Any:
+    def predict(self, who: str, user: User, index: int) -> Any:
         """Return the prediction, a SegDataSample, that a user gets for the test image ``index``."""
         if who == BASELINE:
             return self.baseline.test_step(self.baseline_images.batch(index))[0]
-        with self.using(cipher) as model:
+        with self.using(user) as model:
             return model.test_step(self.images.batch(index))[0]
 
-    def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, tuple[str, KeyedCipher | None]]:
-        """Return everybody who is evaluated: the kind of a user, as in AccessRow, and the cipher."""
-        users: dict[str, tuple[str, KeyedCipher | None]] = {BASELINE: ('baseline', None)} if self.baseline else {}
-        users.update({'correct key': ('correct', self.correct), 'no key': ('none', None)})
-        users.update({f'wrong key {n}': ('wrong', self.wrong_cipher(n)) for n in range(1, wrong_keys + 1)})
-        for share in known:
-            users[f'{share}% of the key'] = ('partly', PartlyRightCipher(self.correct, share, self.nonce))
+    def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, User]:
+        """Return everybody who is evaluated, by the name in the report."""
+        users = {BASELINE: User('baseline')} if self.baseline else {}
+        users.update({'correct key': self.correct, 'no key': User('none')})
+        users.update({f'wrong key {n}': self.wrong(n) for n in range(1, wrong_keys + 1)})
+        users.update({f'{share}% of the key': self.partly_right(share) for share in known})
         return users
 
     def run(self, folder: Path, wrong_keys: int, known: Sequence[int] = ()) -> AccessReport:
@@ -122,7 +144,7 @@ class AccessEvaluation:
             self._count(tally, users, range(rank, len(self.images), processes))
         return self._report(tally.total(), users)
 
-    def _count(self, tally: Tally, users: dict[str, tuple[str, KeyedCipher | None]], mine: range) -> None:
+    def _count(self, tally: Tally, users: dict[str, User], mine: range) -> None:
         progress = ProgressBar(len(mine)) if is_main_process() else None
         if progress is not None and tally.done:
             print(f'going on after {tally.done} of {len(mine)} images')
@@ -130,8 +152,8 @@ class AccessEvaluation:
         try:
             for index in mine[tally.done :]:
                 counts = []
-                for who, (_, cipher) in users.items():
-                    output = self.predict(who, cipher, index)
+                for who, user in users.items():
+                    output = self.predict(who, user, index)
                     label = output.gt_sem_seg.data
                     counts.append(
                         count_pixels(output.pred_sem_seg.data, label, tally.counts.shape[2], self.images.ignore_index)
@@ -144,12 +166,16 @@ class AccessEvaluation:
         if progress is not None:
             print()
 
-    def _report(self, counts: np.ndarray, users: dict[str, tuple[str, KeyedCipher | None]]) -> AccessReport:
+    def _key_space_bits(self) -> float:
+        images = self.correct.cipher.cipher_for(3).key_space_bits if self.correct.cipher else 0.0
+        return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
+
+    def _report(self, counts: np.ndarray, users: dict[str, User]) -> AccessReport:
         rows, floor = [], None
         if self.images.labelled:
             rows = [
-                AccessRow(who, kind, Scores.from_counts(row))
-                for (who, (kind, _)), row in zip(users.items(), counts, strict=True)
+                AccessRow(who, user.kind, Scores.from_counts(row))
+                for (who, user), row in zip(users.items(), counts, strict=True)
             ]
             floor = Scores.of_most_frequent(counts[0, 2])
         return AccessReport(
@@ -157,9 +183,9 @@ class AccessEvaluation:
             floor=floor,
             classes=list(self.images.classes),
             images=len(self.images),
-            key_id=self.correct.key_id,
-            cipher=self.correct.name,
-            key_space_bits=round(self.correct.cipher_for(3).key_space_bits, 1),
+            key_id=self.identity.key_id,
+            cipher=self.identity.cipher,
+            key_space_bits=round(self._key_space_bits(), 1),
         )
 
 

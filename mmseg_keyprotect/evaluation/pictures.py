@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.evaluation.users import User
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,19 @@ def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int
 
 def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Picture:
     images, correct = evaluation.images, evaluation.correct
+    cipher = correct.cipher
     batch = images.batch(index)
     image = batch['inputs'][0]
     palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
-    panels = {'image': _rgb(image, correct), 'encrypted': _rgb(correct.encrypt(image)[0], correct)}
+    panels = {'image': _rgb(image, cipher)}
+    if cipher is not None:
+        panels['encrypted'] = _rgb(cipher.encrypt(image)[0], cipher)
     if images.labelled:
         panels['truth'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
-    ciphers = {'correct key': correct, 'no key': None, worst: evaluation.wrong_cipher(int(worst.split()[-1]))}
-    for who, cipher in ciphers.items():
-        panels[who] = _paint(evaluation.predict(who, cipher, index).pred_sem_seg.data[0].cpu(), palette)
+    users = {'correct key': correct, 'no key': User('none'), worst: evaluation.wrong(int(worst.split()[-1]))}
+    for who, user in users.items():
+        panels[who] = _paint(evaluation.predict(who, user, index).pred_sem_seg.data[0].cpu(), palette)
     return Picture(Path(images.paths[index]).name, panels)
 
 
@@ -74,10 +78,10 @@ def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
     return path
 
 
-def _rgb(image: torch.Tensor, cipher: KeyedCipher) -> np.ndarray:
-    """Turn a tensor (C, H, W), 0 to 255, in the cipher's channel order into an RGB picture."""
+def _rgb(image: torch.Tensor, cipher: KeyedCipher | None) -> np.ndarray:
+    """Turn a tensor (C, H, W), 0 to 255, in the cipher's channel order, BGR by default, into an RGB picture."""
     image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-    if cipher.channel_order == 'bgr':
+    if cipher is None or cipher.channel_order == 'bgr':
         image = image.flip(0)
     return image.permute(1, 2, 0).round().byte().cpu().numpy()
 

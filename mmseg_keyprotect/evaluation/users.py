@@ -1,8 +1,9 @@
-"""Who tries to use a protected model: the ciphers that stand for no key, wrong keys and partly right keys."""
+"""Who tries to use a protected model: with the correct key, with none, a wrong one or a partly right one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,36 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.ciphers.base import BlockCipher
+from mmseg_keyprotect.ciphers.feature_ciphers import FeatureTransform
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption, FeatureFunction, KeyedFeatures
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who tries.
+
+    Args:
+        kind: As in AccessRow.
+        cipher: What he encrypts images with; None for plain images.
+        features: What he does to feature maps, by the name of the place; None for nothing.
+    """
+
+    kind: str
+    cipher: KeyedCipher | None = None
+    features: Mapping[str, FeatureFunction] | None = None
+
+
+def wrong_key(nonce: bytes, number: int) -> SecretKey:
+    """Return a random wrong key.
+
+    Args:
+        nonce: Fresh random bytes for an evaluation; the same ones give the same keys, so that it can be resumed.
+        number: Of the wrong key.
+    """
+    return SecretKey.from_bytes(HKDF(SHA256(), 32, salt=None, info=f'wrong-key/{number}'.encode()).derive(nonce))
 
 
 def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> KeyedCipher:
@@ -21,15 +49,16 @@ def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> Key
 
     Args:
         arguments: Of the model's KeyedCipher.
-        nonce: Fresh random bytes for an evaluation; the same ones give the same keys, so that it can be resumed.
+        nonce: As for :func:`wrong_key`.
         number: Of the wrong key.
     """
-    secret = HKDF(SHA256(), 32, salt=None, info=f'wrong-key/{number}'.encode()).derive(nonce)
-    arguments = {**arguments, 'key': SecretKey.from_bytes(secret), 'key_id': None}
+    key = wrong_key(nonce, number)
+    arguments = {**arguments, 'key': key, 'key_id': None}
     cipher = arguments.get('cipher')
     parts = cipher if isinstance(cipher, list | tuple) else [cipher]
     if any('seed' in part for part in parts if part):  # the reference implementation's form of a key
-        arguments['cipher'] = [{**part, 'seed': int.from_bytes(secret[:4], 'little')} for part in parts]
+        seed = int.from_bytes(key.derive('reference-seed', 4), 'little')
+        arguments['cipher'] = [{**part, 'seed': seed} for part in parts]
     return KeyedCipher(**arguments)
 
 
@@ -81,3 +110,28 @@ def guess_rest(transform: BlockTransform, known: np.ndarray, rng: np.random.Gene
         free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
         table[unknown] = rng.permutation(free)[: unknown.sum()]
     return BlockTransform(source, mask, keyed, table)
+
+
+def partly_right_features(encryption: FeatureEncryption, known: int, seed: bytes) -> dict[str, KeyedFeatures]:
+    """Return transforms of feature maps that are right for a share of the channels of every place, as above.
+
+    Args:
+        encryption: With the correct key.
+        known: Percent of the channels.
+        seed: Of the choice and of the guess.
+    """
+    rng = np.random.default_rng([*seed, known])
+
+    def guess(transform: FeatureTransform) -> FeatureTransform:
+        right = rng.random(len(transform.source)).argsort() < known / 100 * len(transform.source)
+        source, sign = transform.source.copy(), transform.sign
+        if (source != np.arange(len(source))).any():
+            source[~right] = rng.permutation(source[~right])
+        if (sign < 0).any():
+            sign = np.where(right, sign, np.where(rng.random(len(sign)) < 0.5, -1, 1)).astype(np.int8)
+        return FeatureTransform(source, sign, transform.block_size)
+
+    return {
+        name: KeyedFeatures([guess(transform) for transform in function.transforms])
+        for name, function in encryption.functions.items()
+    }

@@ -1,4 +1,4 @@
-"""MMSegmentation's segmentors with a block stem."""
+"""MMSegmentation's segmentors with a block stem, with encrypted feature maps, or both."""
 
 from __future__ import annotations
 
@@ -12,41 +12,76 @@ from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
+from mmseg_keyprotect.identity import identities_of, joined
 from mmseg_keyprotect.models.block_stem import BlockStem
+from mmseg_keyprotect.models.feature_binding import bind_features
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 from mmseg_keyprotect.models.keyed_pretrained import check_lifted, is_pretrained, keyed_to_pretrained
 from mmseg_keyprotect.models.lifting import CENTRE, PlainInput
 from mmseg_keyprotect.models.stems import find_stem, put_block_stem
 
 
-class BlockStemMixin:
-    """A segmentor whose backbone begins with a :class:`~mmseg_keyprotect.models.BlockStem`.
+class KeyedMixin:
+    """A segmentor with a block stem, with encrypted feature maps, or both.
 
+    See :class:`~mmseg_keyprotect.models.BlockStem` and :class:`~mmseg_keyprotect.models.FeatureEncryption`.
     The configuration is that of the plain segmentor, mean and std of ``data_preprocessor`` included: they and the key
-    are folded into weights of the plain shape as these are loaded. The images themselves are normalised to -1 to 1.
+    are folded into weights of the plain shape as these are loaded. Before a block stem images are normalised to -1 to
+    1. Pretrained weights of a backbone are bound to the key of the feature maps as the model is initialised.
 
     Args:
         backbone: The plain backbone's configuration; its ``init_cfg`` may be of type ``KeyedPretrained``.
         block_stem: ``border``, see BlockStem; ``tied``, see TiedBlockStem, by default where the backbone has pretrained
-            weights; and ``block_size``, where ``data_preprocessor`` does not encrypt.
+            weights; and ``block_size``, where ``data_preprocessor`` does not encrypt. With ``feature_encryption`` there
+            is a block stem only where this is given.
+        feature_encryption: Arguments of FeatureEncryption but the backbone; the key is that of ``data_preprocessor`` by
+            default. And ``bind``, whether the initial weights are bound to the key, so that the model begins as the
+            plain one would; by default where the backbone has pretrained weights.
         **kwargs: Of the plain segmentor.
 
     Raises:
-        ConfigError: The backbone, the cipher or the preprocessor is not one that a block stem can work with.
+        ConfigError: The backbone, a cipher or the preprocessor is not one that this can work with.
         BlockAlignmentError: The block size is no multiple of the stride, or not that of the cipher.
+        WrongKeyError: Images and feature maps have different keys.
     """
 
-    def __init__(self, backbone: dict, block_stem: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        block_stem: Mapping[str, Any] | None = None,
+        feature_encryption: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         keyed_pretrained, backbone = keyed_to_pretrained(backbone)
         super().__init__(backbone=backbone, **kwargs)
         self.keyed_pretrained = keyed_pretrained
+        self.block_stem: str | None = None
+        self._pretrained = is_pretrained(backbone, kwargs.get('pretrained'))
+        self._bind = False
+        if block_stem is not None or feature_encryption is None:
+            self._put_stem(block_stem or {})
+        if feature_encryption is not None:
+            if not isinstance(feature_encryption, Mapping):
+                raise ConfigError(
+                    "Expected `feature_encryption` as a dict, such as dict(stages='all'), but got "
+                    f'{feature_encryption!r}.'
+                )
+            preprocessor = kwargs.get('data_preprocessor')
+            key = preprocessor.get('key') if isinstance(preprocessor, Mapping) else None
+            options = {'key': key, **feature_encryption}
+            self._bind = options.pop('bind', self._pretrained)
+            self.feature_encryption = FeatureEncryption(self.backbone, **options)
+            joined(identities_of(self).values())  # so that another key is refused
+
+    def _put_stem(self, block_stem: Mapping[str, Any]) -> None:
         preprocessor = self.data_preprocessor
         if not isinstance(preprocessor, SegDataPreProcessor):
             raise ConfigError(
                 'Expected a KeyedSegDataPreProcessor, or a SegDataPreProcessor behind KeyedBlockEncrypt, but got '
                 f'{type(preprocessor).__name__}. Set model.data_preprocessor.'
             )
-        options = self._options(block_stem or {})
-        options.setdefault('tied', is_pretrained(backbone, kwargs.get('pretrained')))
+        options = self._options(block_stem)
+        options.setdefault('tied', self._pretrained)
         cipher = getattr(preprocessor, 'keyed_cipher', None)
         plain_input = PlainInput(
             mean=getattr(preprocessor, 'mean', torch.zeros(1)).flatten(),
@@ -85,26 +120,29 @@ class BlockStemMixin:
         return options
 
     @property
-    def stem(self) -> BlockStem:
-        """The block stem."""
-        return self.backbone.get_submodule(self.block_stem)
+    def stem(self) -> BlockStem | None:
+        """The block stem, if there is one."""
+        return None if self.block_stem is None else self.backbone.get_submodule(self.block_stem)
 
     def init_weights(self) -> None:
-        """Initialise the model; pretrained weights of the first convolution are lifted and absorb the key.
+        """Initialise the model; pretrained weights absorb the key.
 
         Raises:
             ConfigError: ``KeyedPretrained`` was asked for, and the checkpoint has no such first convolution.
         """
+        again = self.is_init
         super().init_weights()
-        if self.keyed_pretrained:
+        if self.keyed_pretrained and self.stem is not None:
             check_lifted(self.stem, self.block_stem, self.keyed_pretrained)
+        if self._bind and not again:
+            bind_features(self.backbone, self.feature_encryption)
 
 
 @MODELS.register_module()
-class KeyedEncoderDecoder(BlockStemMixin, EncoderDecoder):
-    """MMSegmentation's EncoderDecoder with a block stem; see :class:`BlockStemMixin`."""
+class KeyedEncoderDecoder(KeyedMixin, EncoderDecoder):
+    """MMSegmentation's EncoderDecoder with a block stem or encrypted feature maps; see :class:`KeyedMixin`."""
 
 
 @MODELS.register_module()
-class KeyedCascadeEncoderDecoder(BlockStemMixin, CascadeEncoderDecoder):
-    """MMSegmentation's CascadeEncoderDecoder with a block stem; see :class:`BlockStemMixin`."""
+class KeyedCascadeEncoderDecoder(KeyedMixin, CascadeEncoderDecoder):
+    """MMSegmentation's CascadeEncoderDecoder with a block stem or encrypted feature maps; see :class:`KeyedMixin`."""

@@ -13,15 +13,13 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_keyprotect.engine.pipelines import find_model
+from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.identity import META_KEY, Identity
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
-
-PROTECTION = 'data_preprocessor.protection'
 
 
 def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -68,7 +66,10 @@ def build_model(cfg: Mapping[str, Any], key: Any = None) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model = Config(dict(model=find_model(cfg))).model
     if key is not None:
-        model.data_preprocessor.update(key=key)
+        if model.data_preprocessor.type == PREPROCESSOR:
+            model.data_preprocessor.update(key=key)
+        if model.get('feature_encryption'):
+            model.feature_encryption.update(key=key)
     return MODELS.build(model).eval()
 
 

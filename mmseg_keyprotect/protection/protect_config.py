@@ -14,7 +14,13 @@ from mmengine.config import Config
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
 from mmseg_keyprotect.engine.config_check import aligned, check_structure, raise_problems, sizes_in
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_protections, load_quietly
+from mmseg_keyprotect.engine.pipelines import (
+    PREPROCESSOR,
+    find_features,
+    find_model,
+    find_protections,
+    load_quietly,
+)
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.keys import SecretKey
@@ -22,15 +28,16 @@ from mmseg_keyprotect.keys import SecretKey
 _PACKAGE = 'mmseg_keyprotect'
 
 SEGMENTORS = ('KeyedCascadeEncoderDecoder', 'KeyedEncoderDecoder')
-"""The segmentors with a block stem, named after MMSegmentation's own."""
+"""The segmentors with a block stem or encrypted feature maps, named after MMSegmentation's own."""
 
 
 def protect_config(
     source: str | Path,
     target: str | Path,
-    cipher: CipherConfig = DEFAULT_CIPHER,
+    cipher: CipherConfig | None = DEFAULT_CIPHER,
     key: Any = None,
     block_stem: Mapping[str, Any] | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a configuration that inherits ``source`` and protects it, for whole and slide testing and TTA.
 
@@ -40,10 +47,12 @@ def protect_config(
     Args:
         source: The configuration file, or ``mmseg::…`` for one of MMSegmentation's own.
         target: The file to make.
-        cipher: The cipher's configuration.
+        cipher: The cipher's configuration; None leaves images plain, where ``features`` is set.
         key: The key's configuration; by default none is written and KEYPROTECT_KEY_FILE names the key file.
         block_stem: If set, for example ``dict(border='grey')``, the model gets a block stem,
             see :class:`mmseg_keyprotect.models.BlockStem`.
+        features: If set, for example ``dict(stages='all')``, feature maps are encrypted,
+            see :class:`mmseg_keyprotect.models.FeatureEncryption`.
 
     Returns:
         The path of the new file.
@@ -55,27 +64,54 @@ def protect_config(
     """
     base = _base_of(source, target)
     old = load_config(source)
-    new = protected(old, cipher, key, block_stem)
+    new = protected(old, cipher, key, block_stem, features)
     overrides = Config(_difference(old, new)).pretty_text
     return write_new(target, f'_base_ = {base!r}\n{overrides}')
 
 
 def protected(
     cfg: dict[str, Any],
-    cipher: CipherConfig = DEFAULT_CIPHER,
+    cipher: CipherConfig | None = DEFAULT_CIPHER,
     key: Any = None,
     block_stem: Mapping[str, Any] | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a protected copy of a whole configuration; see :func:`protect_config`."""
-    if found := find_protections(cfg):
+    found = [protection.place for protection in find_protections(cfg)]
+    if found := found + ['model.feature_encryption'] * bool(find_features(cfg)):
         raise AlreadyEncryptedError(
-            f'Expected an unprotected configuration, but {found[0].place} encrypts already. '
+            f'Expected an unprotected configuration, but {found[0]} encrypts already. '
             'Change the cipher there, or start from the unprotected configuration.'
         )
-    built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
-    if block_stem is not None:
-        built.transform.signed_permutation()  # and whether a block stem can absorb it
+    if cipher is None and (features is None or block_stem is not None):
+        raise ConfigError(
+            'Expected something to encrypt, images or feature maps, and encrypted images for a block stem, but got '
+            'no cipher. Give one, or features without a block stem.'
+        )
     cfg = copy.deepcopy(cfg)
+    keyed = {} if key is None else dict(key=key)
+    if cipher is not None:
+        _encrypt_images(cfg, cipher, keyed, block_stem is not None)
+    if block_stem is not None:
+        _set_segmentor(find_model(cfg), 'a block stem')
+        find_model(cfg)['block_stem'] = dict(block_stem)
+    if features is not None:
+        _set_segmentor(find_model(cfg), 'encrypted feature maps')
+        find_model(cfg)['feature_encryption'] = {**features, **keyed}
+    own = cfg.get('custom_imports') or {}
+    imports = own.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    may_fail = own.get('allow_failed_imports', False)
+    cfg['custom_imports'] = dict(imports=[*imports, _PACKAGE], allow_failed_imports=may_fail)
+    cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='KeyGuardHook')]
+    raise_problems(check_structure(cfg))
+    return cfg
+
+
+def _encrypt_images(cfg: dict[str, Any], cipher: CipherConfig, keyed: Mapping[str, Any], stem: bool) -> None:
+    built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
+    if stem:
+        built.transform.signed_permutation()  # and whether a block stem can absorb it
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
     if '.' in str(preprocessor.get('type')):
         raise ConfigError(
@@ -91,30 +127,22 @@ def protected(
     wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # as test-time augmentation has it
     for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
         holder[name] = aligned(holder[name], built.block_size)
-    protection = dict(type=PREPROCESSOR, cipher=cipher, **({} if key is None else dict(key=key)))
+    protection = dict(type=PREPROCESSOR, cipher=cipher, **keyed)
     preprocessor.update(protection)
     if cfg.get('data_preprocessor'):  # the one that test-time augmentation gets
         cfg['data_preprocessor'].update(protection)
-    if block_stem is not None:
-        _add_block_stem(find_model(cfg), block_stem)
-    own = cfg.get('custom_imports') or {}
-    imports = own.get('imports') or []
-    imports = [imports] if isinstance(imports, str) else list(imports)
-    may_fail = own.get('allow_failed_imports', False)
-    cfg['custom_imports'] = dict(imports=[*imports, _PACKAGE], allow_failed_imports=may_fail)
-    cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='KeyGuardHook')]
-    raise_problems(check_structure(cfg))
-    return cfg
 
 
-def _add_block_stem(model: dict[str, Any], block_stem: Mapping[str, Any]) -> None:
+def _set_segmentor(model: dict[str, Any], wanted: str) -> None:
+    if model.get('type') in SEGMENTORS:
+        return
     kind = f'Keyed{model.get("type")}'
     if kind not in SEGMENTORS:
         raise ConfigError(
-            f'Expected a segmentor that can have a block stem, {sorted(SEGMENTORS)} without "Keyed", but got '
-            f'{model.get("type")}. Protect it without a block stem.'
+            f'Expected a segmentor that can have {wanted}, {sorted(SEGMENTORS)} without "Keyed", but got '
+            f'{model.get("type")}. Protect it without.'
         )
-    model.update(type=kind, block_stem=dict(block_stem))
+    model['type'] = kind
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,13 @@ from typing import Any
 import torch
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model, find_preprocessor, find_protections
+from mmseg_keyprotect.engine.pipelines import (
+    PREPROCESSOR,
+    find_features,
+    find_model,
+    find_preprocessor,
+    find_protections,
+)
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import new_file
@@ -45,6 +51,11 @@ def rekey_checkpoint(
     """
     with new_file(target) as temporary:
         cfg = load_config(config)
+        if find_features(cfg):
+            raise ConfigError(
+                'Expected a model whose images alone are encrypted, but got one with feature_encryption. Bind the '
+                'plain model to the new key: python tools/protect_checkpoint.py --features.'
+            )
         if find_preprocessor(cfg).get('type') != PREPROCESSOR:
             raise ConfigError(
                 f'Expected a configuration protected by {PREPROCESSOR}, but got {find_preprocessor(cfg).get("type")}. '

@@ -19,7 +19,7 @@ from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, 
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.identity import META_KEY
 from mmseg_keyprotect.protection import protect_checkpoint, protect_config, rekey_checkpoint
-from mmseg_keyprotect.protection.checkpoints import PROTECTION, read_checkpoint
+from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 from mmseg_keyprotect.protection.verify import verify_protection
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
@@ -100,7 +100,7 @@ def test_what_the_checkpoint_holds(trained, tmp_path, key_file, key):
     state = checkpoint['state_dict']
     changed = {name for name in state if name not in plain or not torch.equal(state[name], plain[name])}
     stem = 'backbone.layers.0.0.projection.'
-    assert changed == {f'{stem}weight', f'{stem}bias', PROTECTION}
+    assert changed == {f'{stem}weight', f'{stem}bias', 'data_preprocessor.protection'}
     everything = path.read_bytes() + (tmp_path / 'out' / 'plain.py').read_bytes()
     secret = bytes(range(32))
     assert secret not in everything

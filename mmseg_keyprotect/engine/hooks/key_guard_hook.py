@@ -18,10 +18,8 @@ from mmseg_keyprotect.engine.config_check import check_config, raise_problems
 from mmseg_keyprotect.engine.pipelines import find_protections
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
-from mmseg_keyprotect.identity import META_KEY, Identity
+from mmseg_keyprotect.identity import META_KEY, PARTS, Identity, identities_of, joined
 from mmseg_keyprotect.key_providers import seal_key
-
-_STATE_NAME = 'data_preprocessor.protection'
 
 
 @HOOKS.register_module()
@@ -51,16 +49,21 @@ class KeyGuardHook(Hook):
             raise ConfigError(f"Expected `on_mismatch` to be 'error' or 'warn', but got {on_mismatch!r}.")
         self.on_mismatch, self.seal = on_mismatch, seal
         self.identity: Identity | None = None
+        self._parts: dict[str, Identity] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Check the configuration, learn the identity of the key, and let checkpoints be saved sealed if asked to."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
-        self.identity = getattr(preprocessor, 'identity', None)
-        if runner.cfg or self.identity is None:  # a runner may be built by hand, without a configuration
+        model = getattr(model, 'module', model)  # without the wrapper of test-time augmentation
+        self._parts = identities_of(model)
+        parts = list(self._parts.values())
+        if runner.cfg or not parts:  # a runner may be built by hand, without a configuration
             raise_problems(check_config(runner.cfg))
-            cipher = KeyedCipher(**find_protections(runner.cfg.to_dict())[0].cipher_arguments)
-            self.identity = Identity(cipher.key_id, cipher.name)
+            protections = find_protections(runner.cfg.to_dict())
+            if protections and PARTS[0] not in self._parts:  # the pipelines encrypt
+                cipher = KeyedCipher(**protections[0].cipher_arguments)
+                parts.insert(0, Identity(cipher.key_id, cipher.name))
+        self.identity = joined(parts)
         if len(set(all_gather_object(self.identity))) > 1:
             raise WrongKeyError('Expected the same key in every process, but they differ. Give all the same key file.')
         if self.seal:
@@ -92,4 +95,6 @@ class KeyGuardHook(Hook):
             if self.on_mismatch == 'error':
                 raise
             warnings.warn(f'Loaded on purpose, since on_mismatch is "warn": {error}', stacklevel=2)
-            checkpoint.setdefault('state_dict', checkpoint)[_STATE_NAME] = self.identity.to_tensor()
+            state = checkpoint.setdefault('state_dict', checkpoint)
+            for name, identity in self._parts.items():
+                state[f'{name}.protection'] = identity.to_tensor()

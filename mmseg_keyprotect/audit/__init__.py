@@ -1,0 +1,1 @@
+"""Attacks on protected models, one file each."""

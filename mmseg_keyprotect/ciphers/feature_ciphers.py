@@ -1,0 +1,160 @@
+"""Keyed transforms of a network's feature maps (arXiv 2109.01332, 2206.05422; docs/spec.md, section 11).
+
+A new one is one function here and one line in ``FEATURE_CIPHERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, log2_binomial, log2_factorial
+from mmseg_keyprotect.ciphers.blocks import check_block_size
+from mmseg_keyprotect.ciphers.build import MIN_KEY_BITS
+from mmseg_keyprotect.ciphers.derivation import permutation
+from mmseg_keyprotect.ciphers.negative_positive import keyed_half
+from mmseg_keyprotect.errors import ConfigError, WeakCipherError
+from mmseg_keyprotect.keys import SecretKey
+
+DEFAULT_FEATURE_CIPHER = (dict(type='FeatureShuffle'), dict(type='FeatureSign'))
+"""Channel permutation, then sign flip."""
+
+
+@dataclass(frozen=True)
+class FeatureTransform:
+    """``y[k] = sign[k] * x[source[k]]`` for the n = M * M * C samples of every M x M block of a feature map.
+
+    Args:
+        source: int64 (n,), a permutation.
+        sign: int8 (n,), 1 or -1.
+        block_size: M; with 1, every position of the map alone, which is a transform of channels.
+    """
+
+    source: np.ndarray = field(repr=False)
+    sign: np.ndarray = field(repr=False)
+    block_size: int = 1
+
+    def then(self, last: FeatureTransform) -> FeatureTransform:
+        """Return this one followed by ``last``, of the same block size, as one."""
+        return FeatureTransform(self.source[last.source], self.sign[last.source] * last.sign, self.block_size)
+
+    def inverse(self) -> FeatureTransform:
+        """Return what undoes it, exactly."""
+        source = np.argsort(self.source)
+        return FeatureTransform(source, self.sign[source], self.block_size)
+
+
+def _shuffle(key: SecretKey, place: str, channels: int) -> FeatureTransform:
+    """Permute the channels, alike at every position: "spatially invariant" in arXiv 2109.01332."""
+    source = np.asarray(permutation(key, channels, f'feature-shuffle/{place}/C={channels}'))
+    return FeatureTransform(source, np.ones(channels, dtype=np.int8))
+
+
+def _sign(key: SecretKey, place: str, channels: int) -> FeatureTransform:
+    """Flip the signs of half of the channels."""
+    flipped = keyed_half(key, channels, f'feature-sign/{place}/C={channels}')
+    return FeatureTransform(np.arange(channels), np.where(flipped, np.int8(-1), np.int8(1)))
+
+
+def _block_shuffle(key: SecretKey, place: str, channels: int, block_size: int) -> FeatureTransform:
+    """Permute the samples of every block, as ``shuffle`` does with an image."""
+    samples = channels * block_size**2
+    source = permutation(key, samples, f'feature-block-shuffle/{place}/M={block_size}/C={channels}')
+    return FeatureTransform(np.asarray(source), np.ones(samples, dtype=np.int8), block_size)
+
+
+def _block_bits(channels: int, block_size: int) -> float:
+    return log2_factorial(channels * block_size**2)
+
+
+FEATURE_CIPHERS: dict[str, tuple[str, Callable[..., FeatureTransform], Callable[..., float]]] = {
+    'FeatureShuffle': ('feature-shuffle', _shuffle, log2_factorial),
+    'FeatureSign': ('feature-sign', _sign, lambda channels: log2_binomial(channels, channels // 2)),
+    'FeatureBlockShuffle': ('feature-block-shuffle', _block_shuffle, _block_bits),
+}
+"""Type in a config: the cipher's word, its transform at a place, and the bits of its key there."""
+
+
+class FeatureCipher:
+    """One cipher of feature maps, or a sequence of them, applied left to right.
+
+    Args:
+        cfg: ``dict(type='FeatureShuffle')``, ``dict(type='FeatureSign')``,
+            ``dict(type='FeatureBlockShuffle', block_size=2)``, or a list of them, each at most once.
+            ``allow_weak=True`` in any of them permits fewer than 80 key bits.
+
+    Raises:
+        ConfigError: An unknown type or parameter, or a cipher that is listed twice.
+        BlockAlignmentError: The block size is not an integer of at least 1.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any] | list | tuple = DEFAULT_FEATURE_CIPHER) -> None:
+        parts = [cfg] if isinstance(cfg, Mapping) else list(cfg if isinstance(cfg, list | tuple) else [cfg])
+        kinds = [part.get('type') if isinstance(part, Mapping) else part for part in parts]
+        if not parts or not set(map(str, kinds)) <= set(FEATURE_CIPHERS):
+            raise ConfigError(
+                f'Expected a cipher of feature maps, dict(type=...) with a type out of {sorted(FEATURE_CIPHERS)}, or a '
+                f'list of such dicts, but got {kinds}.'
+            )
+        if len(set(kinds)) < len(kinds):
+            raise ConfigError(
+                f'Expected every cipher of feature maps once, but got {kinds}. Its key material would be used twice: '
+                'take one away.'
+            )
+        self.allow_weak = any(part.get('allow_weak', False) for part in parts)
+        self._parts = []
+        for part in parts:
+            rest = {name: value for name, value in part.items() if name not in ('type', 'allow_weak')}
+            wanted = {'block_size'} if part['type'] == 'FeatureBlockShuffle' else set()
+            if set(rest) != wanted:
+                raise ConfigError(
+                    f'Expected {part["type"]} with the parameters {sorted(wanted)}, but got {sorted(rest)}.'
+                )
+            if wanted:
+                check_block_size(rest['block_size'])
+            self._parts.append((part['type'], rest))
+        self.block_size = max([rest.get('block_size', 1) for _, rest in self._parts])
+
+    @property
+    def name(self) -> str:
+        """The public description, for example ``feature-shuffle+feature-sign``."""
+        words = '+'.join(FEATURE_CIPHERS[kind][0] for kind, _ in self._parts)
+        return words + (f'/M={self.block_size}' if self.block_size > 1 else '')
+
+    def transforms(self, key: SecretKey, place: str, channels: int) -> list[FeatureTransform]:
+        """Return what is done at a place, in order; neighbours of one block size are one.
+
+        Args:
+            key: The secret key.
+            place: Its name in labels, for example ``stage=3``.
+            channels: C there.
+        """
+        folded: list[FeatureTransform] = []
+        for kind, parameters in self._parts:
+            transform = FEATURE_CIPHERS[kind][1](key, place, channels, **parameters)
+            if folded and folded[-1].block_size == transform.block_size:
+                folded[-1] = folded[-1].then(transform)
+            else:
+                folded.append(transform)
+        return folded
+
+    def key_space_bits(self, channels: list[int]) -> float:
+        """Return log2 of the number of keys, at most 256.
+
+        Args:
+            channels: C at every place.
+
+        Raises:
+            WeakCipherError: Fewer than 80 bits, and ``allow_weak`` is not set.
+        """
+        bits = sum(FEATURE_CIPHERS[kind][2](c, **parameters) for c in channels for kind, parameters in self._parts)
+        if bits < MIN_KEY_BITS and not self.allow_weak:
+            raise WeakCipherError(
+                f'Expected an encryption of feature maps that withstands trying out its keys, but {self.name} at '
+                f'places of {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the least. Encrypt at '
+                'more stages, or set allow_weak=True if this is meant.'
+            )
+        return min(bits, MAX_KEY_BITS)

@@ -1,0 +1,122 @@
+"""The cells of the tables on encrypted feature maps: models with them, and what a thief of their weights gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmseg_keyprotect.evaluation.cells import Cell, Training, find_config
+
+IMAGES = (8, 40, 150)
+"""How many labelled images the thief has."""
+
+
+@dataclass(frozen=True)
+class Features(Cell):
+    """A model with encrypted feature maps: a trained one bound to the key, or one trained with it; and who gets what.
+
+    Args:
+        places: As for ``--features``; empty for none, where images alone are encrypted.
+        cipher: Of images, as for ``--cipher``.
+        feature_cipher: As for ``--feature-cipher``.
+        trained: Whether it is trained with the key; else it is the unprotected Training of that seed, bound.
+    """
+
+    places: tuple[str, ...] = ('all',)
+    cipher: tuple[str, ...] = ('none',)
+    feature_cipher: tuple[str, ...] = ('shuffle', 'sign')
+    trained: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its file and of its folder."""
+        parts = ['trained' if self.trained else 'bound', *(f'features-{"-".join(self.places)}',) * bool(self.places)]
+        parts += [f'{"-".join(self.feature_cipher)}'] if len(self.feature_cipher) == 1 else []
+        parts += [f'images-{"-".join(self.cipher)}'] if self.cipher != ('none',) else []
+        return '_'.join([*parts, super().name])
+
+    @property
+    def options(self) -> list[str]:
+        """The options of ``tools/protect_config.py`` and ``tools/protect_checkpoint.py``."""
+        words = ['--cipher', *self.cipher]
+        if self.places:
+            words += ['--features', *self.places, '--feature-cipher', *self.feature_cipher]
+        return words
+
+    def measure(self) -> dict[str, Any]:
+        """Make the model, and evaluate it."""
+        return self.access(*self.model())
+
+    def model(self) -> tuple[Path, Path]:
+        """Return the configuration and the checkpoint; make them where there are none."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        out = self.work / 'model'
+        if self.trained:
+            config = self.work / f'{self.config}.py'
+            stem = ['--stem'] if self.cipher != ('none',) else []
+            if not config.exists():
+                source = find_config(self.config)
+                self.call('protect.log', 'tools/protect_config.py', source, *self.options, *stem, '-o', config)
+            options = ['--work-dir', out, '--cfg-options', f'randomness.seed={self.seed}']
+            self.call('train.log', 'tools/train.py', config, *options)
+            return config, next(out.glob('iter_*.pth'))
+        plain = Training(self.config, self.seed).checkpoint()
+        if not (self.work / 'protect.log.done').exists():
+            shutil.rmtree(out, ignore_errors=True)  # what an interruption has left
+        source = find_config(self.config)
+        self.call('protect.log', 'tools/protect_checkpoint.py', source, plain, *self.options, '-o', out)
+        return out / f'{self.config}.py', out / plain.name
+
+
+@dataclass(frozen=True)
+class Thief(Cell):
+    """What a learned un-key reaches on a model, with some labelled images.
+
+    Args:
+        of: The model's cell.
+        images: How many.
+    """
+
+    of: Features | None = None
+    images: int = 8
+
+    @property
+    def name(self) -> str:
+        """The name of its file and of its folder."""
+        return f'thief-{self.images}_{self.of.name}'
+
+    def measure(self) -> dict[str, Any]:
+        """Attack."""
+        out = self.work / 'un_key.json'
+        out.unlink(missing_ok=True)
+        self.call('un_key.log', 'tools/un_key.py', *self.of.model(), '--images', self.images, '-o', out)
+        return json.loads(out.read_text())
+
+
+@dataclass(frozen=True)
+class FewImages(Cell):
+    """The unprotected model trained on some images alone: what the thief could do without stealing.
+
+    Args:
+        images: How many, evenly spaced over the training set, as the thief's are.
+    """
+
+    images: int = 8
+
+    @property
+    def name(self) -> str:
+        """The name of its file and of its folder."""
+        return f'images-{self.images}_{super().name}'
+
+    def measure(self) -> dict[str, Any]:
+        """Train with the schedule of the whole training set, and validate."""
+        spaced = [round(n * (367 - 1) / (self.images - 1)) for n in range(self.images)]
+        options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
+        source = find_config(self.config)
+        self.call('train.log', 'tools/train.py', source, '--work-dir', self.work, '--cfg-options', *options)
+        log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
+        scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
+        return dict(mIoU=round(scores['mIoU'], 2))
