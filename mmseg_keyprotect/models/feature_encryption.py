@@ -29,22 +29,26 @@ class KeyedFeatures:
 
     def __init__(self, transforms: Sequence[FeatureTransform]) -> None:
         self.transforms = list(transforms)
-        self._constants: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
+        here = [(torch.from_numpy(one.source), torch.from_numpy(one.sign)) for one in self.transforms]
+        self._constants = {torch.device('cpu'): here}
 
     def __call__(self, x: Tensor, dim: int) -> Tensor:
         """Transform a feature map (N, C, H, W), or tokens whose channels are the dimension ``dim``."""
-        if x.device not in self._constants:
-            self._constants[x.device] = [
-                (torch.from_numpy(one.source).to(x.device), torch.from_numpy(one.sign).to(x.device))
-                for one in self.transforms
-            ]
-        for transform, (source, sign) in zip(self.transforms, self._constants[x.device], strict=True):
+        for transform, (source, sign) in zip(self.transforms, self._on(x.device), strict=True):
             if transform.block_size > 1:
                 x = _by_blocks(x, source, transform.block_size)
             else:
                 x = x.index_select(dim, source)
                 x = x * sign.to(x.dtype).view([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)])
         return x
+
+    def _on(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        if device in self._constants:
+            return self._constants[device]
+        moved = [(source.to(device), sign.to(device)) for source, sign in self._constants[torch.device('cpu')]]
+        if all(type(source) is Tensor for source, _ in moved):  # not while an export traces the model
+            self._constants[device] = moved
+        return moved
 
     def __deepcopy__(self, memo: dict) -> KeyedFeatures:
         return self

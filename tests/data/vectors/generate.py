@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from feature_vectors import features as feature_vectors
 from sealed_vectors import sealed_files
 
 Vector = dict[str, Any]
@@ -356,8 +357,13 @@ def reference() -> Document:
     return {'source': source, 'truncation': truncation, 'vectors': vectors}
 
 
+def features() -> Document:
+    """Return section 11's vectors."""
+    return feature_vectors(permutation, {'counting': COUNTING, 'other': OTHER})
+
+
 BUILDERS: dict[str, Callable[[], Document]] = {
-    build.__name__: build for build in (derivation, ciphers, padding, key_files, reference, sealed_files)
+    build.__name__: build for build in (derivation, ciphers, padding, key_files, reference, sealed_files, features)
 }
 
 
