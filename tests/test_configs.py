@@ -21,7 +21,7 @@ from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_pipelines, find
 
 FOLDER = ROOT / 'configs'
 CONFIGS = sorted(path for path in FOLDER.glob('*/*.py') if path.parent.name != '_base_')
-PROTECTIONS = sorted((FOLDER / '_base_' / 'protections').glob('*.py'))
+PROTECTIONS = sorted((FOLDER / '_base_' / 'protections').glob('*-b*.py'))
 WORDS = {
     'shf': ['Shuffle'],
     'np': ['NegativePositive'],
@@ -54,12 +54,16 @@ def load(path):
 
 def label_of(path):
     """Return the cipher and block size in a configuration's name, such as ``shfnp-b4``."""
-    found = re.search(r'_((?:shfnp|shf|np|ffx)-b\d+)(?:-stem)?_', path.stem)
+    found = re.search(r'_((?:shfnp|shf|np|ffx)-b\d+)(?:-stem)?(?:-features)?_', path.stem)
     return found and found[1]
 
 
 def has_stem(path):
-    return '-stem_' in path.name
+    return '-stem_' in path.name or '-stem-' in path.name
+
+
+def has_features(path):
+    return 'features_' in path.name
 
 
 def bases_of(path):
@@ -99,7 +103,11 @@ class TestConfig:
 
     def test_sound(self, path, key_file):
         cfg = load(path)
-        assert cfg.model.type == ('KeyedEncoderDecoder' if has_stem(path) else 'EncoderDecoder')
+        assert cfg.model.type == ('KeyedEncoderDecoder' if has_stem(path) or has_features(path) else 'EncoderDecoder')
+        assert has_features(path) == bool(cfg.model.get('feature_encryption'))
+        if has_features(path):
+            assert check_config(cfg) == []
+            assert [hook['type'] for hook in cfg.custom_hooks] == ['KeyGuardHook']
         if label := label_of(path):
             assert check_config(cfg) == []
             (protection,) = find_protections(cfg.to_dict())
@@ -138,7 +146,19 @@ class TestConfig:
             assert f'_base_/protections/{label}.py' in bases
 
 
-@pytest.mark.parametrize('path', filter(has_stem, CONFIGS), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', filter(has_features, CONFIGS), ids=lambda path: path.stem)
+def test_features_are_the_only_difference(path):
+    cfg, without = load(path), load(path.with_name(re.sub('[_-]features_', '_', path.name)))
+    del cfg.model.feature_encryption
+    assert cfg.model.pop('block_stem', None) in (None, dict(border='grey'))  # the default, but not beside features
+    for one in (cfg, without):
+        one.model.type = None
+        for name in ('custom_hooks', 'custom_imports', 'feature_encryption'):
+            one.pop(name, None)
+    assert cfg.to_dict() == without.to_dict()
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS if '-stem_' in path.name], ids=lambda path: path.stem)
 def test_stem_is_the_only_difference(path):
     label = label_of(path)
     protected = path.with_name(path.name.replace('-stem_', '_'))
