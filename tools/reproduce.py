@@ -11,9 +11,18 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from mmseg_keyprotect.evaluation.cells import CIPHER_WORDS, Binding, Training, key_file
-from mmseg_keyprotect.evaluation.tables import Row, Table, binding_table, training_table, write_table
+from mmseg_keyprotect.evaluation.feature_cells import IMAGES, Features, FewImages, Thief
+from mmseg_keyprotect.evaluation.tables import (
+    Row,
+    Table,
+    binding_table,
+    feature_table,
+    training_table,
+    write_table,
+)
 from mmseg_keyprotect.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +62,32 @@ def fine_tuning(model: str, seeds: tuple[int, ...]) -> list[Row]:
     return [unprotected, *others, trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
 
 
+def features(model: str, stages: tuple[str, ...]) -> list[Row]:
+    """Return a model with keys at single stages, at all, at every block, with encrypted images; and their thief."""
+    model, images = model.format(''), ('shuffle', 'negative-positive')
+
+    def row(label: str, seeds: tuple[int, ...] = (0,), thief: tuple[int, ...] = IMAGES, **options: Any) -> Row:
+        cells = [Features(model, seed, **options) for seed in seeds]
+        return Row(label, [*cells, *(Thief(model, cell.seed, cell, count) for cell in cells for count in thief)])
+
+    return [
+        row('images alone, block stem', places=(), cipher=images),
+        *(row(f'stage {stage}', places=(stage,), thief=IMAGES[:1]) for stage in stages),
+        row('every stage', SEEDS),
+        row('every block: shuffle', places=('blocks',), feature_cipher=('shuffle',)),
+        row('**every stage, images**', SEEDS, cipher=images),
+        row(
+            'every stage, every block, images: shuffle',
+            places=('all', 'blocks'),
+            cipher=images,
+            feature_cipher=('shuffle',),
+        ),
+        row('every stage, trained with it', trained=True),
+        row('every block, trained with it', places=('blocks',), trained=True),
+        Row('none: trained on those images alone', [FewImages(model, 0, count) for count in IMAGES]),
+    ]
+
+
 TABLES: dict[str, tuple[Table, list[Row]]] = {
     'bound': (
         binding_table,
@@ -88,6 +123,8 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'published-segformer': (training_table, published(SEGFORMER, {2: (0,), 4: SEEDS, 8: (0,), 16: (0,)})),
     'published-deeplabv3plus': (training_table, published(DEEPLAB, {4: SEEDS, 16: (0,)})),
     'published-pspnet': (training_table, published(PSPNET, {4: (0,)})),
+    'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'))),
+    'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'))),
 }
 """Every table by name."""
 

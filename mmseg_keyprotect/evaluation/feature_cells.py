@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmseg_keyprotect.audit.un_key import labelled_images
+from mmseg_keyprotect.engine.pipelines import load_quietly
 from mmseg_keyprotect.evaluation.cells import Cell, Training, find_config
 
 IMAGES = (8, 40, 150)
 """How many labelled images the thief has."""
+
+STEPS = 200
+"""How long he trains."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class Thief(Cell):
         """Attack."""
         out = self.work / 'un_key.json'
         out.unlink(missing_ok=True)
-        self.call('un_key.log', 'tools/un_key.py', *self.of.model(), '--images', self.images, '-o', out)
+        words = ['--images', self.images, '--steps', STEPS]
+        self.call('un_key.log', 'tools/un_key.py', *self.of.model(), *words, '-o', out)
         return json.loads(out.read_text())
 
 
@@ -113,10 +119,10 @@ class FewImages(Cell):
 
     def measure(self) -> dict[str, Any]:
         """Train with the schedule of the whole training set, and validate."""
-        spaced = [round(n * (367 - 1) / (self.images - 1)) for n in range(self.images)]
-        options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
         source = find_config(self.config)
+        spaced = labelled_images(load_quietly(source), self.images).indices
+        options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
         self.call('train.log', 'tools/train.py', source, '--work-dir', self.work, '--cfg-options', *options)
         log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
         scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
-        return dict(mIoU=round(scores['mIoU'], 2))
+        return dict(images=self.images, mIoU=round(scores['mIoU'], 2))

@@ -10,6 +10,7 @@ from prettytable import PrettyTable, TableStyle
 
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.cells import Cell
+from mmseg_keyprotect.evaluation.feature_cells import IMAGES
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,21 @@ def binding_table(rows: list[Row]) -> str:
         return [f'{borders[0]["plain"]:.2f}', *protected, *access, f'{result["floor"]:.2f}', leak]
 
     return _table('model', fields, rows, line)
+
+
+def feature_table(rows: list[Row]) -> str:
+    """Return models with encrypted feature maps as Markdown, and what a thief gets of them with some images."""
+    fields = ['mIoU, correct key', 'no key', 'wrong keys: mean', 'best', 'worst leak']
+    fields += [f'thief, {images} images' for images in IMAGES] + ['seeds']
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        models = [result for result in results if 'leak' in result]
+        thief = {images: [one['mIoU'] for one in results if one.get('images') == images] for images in IMAGES}
+        access = [_spread([one['mIoU'] for one in models]), *_access(models)] if models else [''] * 5
+        seeds = len({result['seed'] for result in results})
+        return [*access, *(_spread(scores) if scores else '' for scores in thief.values()), f'{seeds}']
+
+    return _table('key', fields, rows, line)
 
 
 def write_table(page: str, name: str, table: str) -> str:

@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.evaluation import cells
+from mmseg_keyprotect.evaluation import cells, feature_cells
 from mmseg_keyprotect.evaluation.cells import Binding, Training, find_config, protection
-from mmseg_keyprotect.evaluation.tables import Row, binding_table, training_table, write_table
+from mmseg_keyprotect.evaluation.feature_cells import Features, FewImages, Thief
+from mmseg_keyprotect.evaluation.tables import Row, binding_table, feature_table, training_table, write_table
 
 TABLES = runpy.run_path(str(ROOT / 'tools' / 'reproduce.py'))['TABLES']
 
@@ -62,6 +63,21 @@ def test_trainings_and_a_binding(tiny_config, own_folders):
     assert f'{bound.read()["no_key"]:.2f}' in binding_table([Row('bound', [bound])])
     written = ''.join(file.read_text() for file in (own_folders / 'cells').iterdir())
     assert str(own_folders) not in written
+
+
+def test_encrypted_feature_maps_and_their_thief(tiny_config, own_folders, monkeypatch):
+    monkeypatch.setattr(feature_cells, 'STEPS', 2)
+    name = tiny_config.format('')
+    bound, trained = Features(name, places=('0', '3')), Features(name, trained=True, cipher=('shuffle',))
+    thief, alone = Thief(name, 0, bound, 2), FewImages(name, 0, 2)
+    for cell in (bound, trained, thief, alone):
+        cell.run()
+    assert bound.read()['cipher'] == 'feature-shuffle+feature-sign/stages=0-3/C=32-256'
+    assert trained.read()['cipher'] == 'shuffle/M=4,feature-shuffle+feature-sign/stages=all/C=32-64-160-256'
+    assert (thief.read()['images'], thief.read()['steps'], alone.read()['images']) == (2, 2, 2)
+    table = feature_table([Row('bound', [bound, Thief(name, 0, bound, 8)]), Row('later', [FewImages('x', 0, 8)])])
+    assert f'| {bound.read()["mIoU"]:.2f} |' in ' '.join(table.split())
+    assert ' '.join(table.splitlines()[-1].split()).startswith('| later | missing | missing')
 
 
 def test_a_failed_cell_names_its_log(own_folders):
