@@ -61,6 +61,7 @@ def train_on_two(folder, *key_files):
     options += ['train_dataloader.batch_size=2', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
     options += ['default_hooks.checkpoint.interval=2', 'default_hooks.report.type=RankReportHook']
     options += ['custom_hooks.0.seal=True']
+    options += ['model.type=KeyedEncoderDecoder', 'model.feature_encryption.stages=all']
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__]
     command += [str(CONFIG), '--launcher', 'pytorch', '--work-dir', str(folder / 'work'), '--cfg-options', *options]
     variables = dict(KEY_FILES=os.pathsep.join(map(str, key_files)), REPORTS=str(folder), OMP_NUM_THREADS='1')
@@ -73,7 +74,8 @@ def test_one_key_for_all(tmp_path, key, key_file):
     first, second = (json.loads((tmp_path / f'{rank} of 2.json').read_text()) for rank in (0, 1))
     assert first == second
     assert first['encrypted'] == encrypted(MODELS.build(Config.fromfile(CONFIG).model.data_preprocessor))
-    assert f'Protected with the key {key.key_id}' in done.stdout + done.stderr
+    ciphers = 'shuffle+negative-positive/M=4,feature-shuffle+feature-sign/stages=all/C=32-64-160-256'
+    assert f'Protected with the key {key.key_id} by {ciphers}.' in done.stdout + done.stderr
     assert file_info(tmp_path / 'work' / 'iter_2.pth')['key_id'] == key.key_id  # sealed, and written by one of them
     assert load_from_sealed('sealed://' + str(tmp_path / 'work' / 'iter_2.pth'))['optimizer']['state']
 
