@@ -62,8 +62,14 @@ def fine_tuning(model: str, seeds: tuple[int, ...]) -> list[Row]:
     return [unprotected, *others, trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
 
 
-def features(model: str, stages: tuple[str, ...]) -> list[Row]:
-    """Return a model with keys at single stages, at all, at every block, with encrypted images; and their thief."""
+def features(model: str, stages: tuple[str, ...], best: tuple[int, ...]) -> list[Row]:
+    """Return a model with keys at single stages, at all, at every block, with encrypted images; and their thief.
+
+    Args:
+        model: The configuration's name, with ``{}`` for the protection.
+        stages: The single ones.
+        best: The seeds of what protects best.
+    """
     model, images = model.format(''), ('shuffle', 'negative-positive')
 
     def row(label: str, seeds: tuple[int, ...] = (0,), thief: tuple[int, ...] = IMAGES, **options: Any) -> Row:
@@ -73,17 +79,17 @@ def features(model: str, stages: tuple[str, ...]) -> list[Row]:
     return [
         row('images alone, block stem', places=(), cipher=images),
         *(row(f'stage {stage}', places=(stage,), thief=IMAGES[:1]) for stage in stages),
-        row('every stage', SEEDS),
+        row('every stage'),
         row('every block: shuffle', places=('blocks',), feature_cipher=('shuffle',)),
-        row('**every stage, images**', SEEDS, cipher=images),
+        row('**every stage, images**', best, cipher=images),
         row(
             'every stage, every block, images: shuffle',
             places=('all', 'blocks'),
             cipher=images,
             feature_cipher=('shuffle',),
         ),
-        row('every stage, trained with it', trained=True),
-        row('every block, trained with it', places=('blocks',), trained=True),
+        row('every stage, trained with it', thief=IMAGES[:1], trained=True),
+        row('every block, trained with it', thief=IMAGES[:1], places=('blocks',), trained=True),
         Row('none: trained on those images alone', [FewImages(model, 0, count) for count in IMAGES]),
     ]
 
@@ -123,8 +129,8 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'published-segformer': (training_table, published(SEGFORMER, {2: (0,), 4: SEEDS, 8: (0,), 16: (0,)})),
     'published-deeplabv3plus': (training_table, published(DEEPLAB, {4: SEEDS, 16: (0,)})),
     'published-pspnet': (training_table, published(PSPNET, {4: (0,)})),
-    'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'))),
-    'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'))),
+    'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS)),
+    'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
 }
 """Every table by name."""
 
