@@ -23,7 +23,8 @@ CONFIGS = Path('configs')
 WORK = Path('work_dirs/reproduce')
 CIPHER_WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'ffx': 'ffx', 'shfnp': 'shuffle + negative-positive'}
 WRONG_KEYS = 10
-_locks: dict[str, Lock] = {}
+locks: dict[str, Lock] = {}
+"""By a cell's name, for what several cells may want at once."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Training(Cell):
 
     def checkpoint(self) -> Path:
         """Return the trained checkpoint; train where there is none."""
-        with _locks.setdefault(self.name, Lock()):  # a binding may want it while it is made
+        with locks.setdefault(self.name, Lock()):  # a binding may want it while it is made
             self.work.mkdir(parents=True, exist_ok=True)
             options = ['--work-dir', self.work, '--cfg-options', f'randomness.seed={self.seed}']
             self.call('train.log', 'tools/train.py', self.source(), *options)

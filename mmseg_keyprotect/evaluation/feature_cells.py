@@ -6,11 +6,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from mmseg_keyprotect.audit.un_key import labelled_images
 from mmseg_keyprotect.engine.pipelines import load_quietly
-from mmseg_keyprotect.evaluation.cells import Cell, Training, find_config
+from mmseg_keyprotect.evaluation.cells import Cell, Training, find_config, locks
 
 IMAGES = (8, 40, 150)
 """How many labelled images the thief has."""
@@ -57,6 +58,10 @@ class Features(Cell):
 
     def model(self) -> tuple[Path, Path]:
         """Return the configuration and the checkpoint; make them where there are none."""
+        with locks.setdefault(self.name, Lock()):  # its thieves may want it while it is made
+            return self._make()
+
+    def _make(self) -> tuple[Path, Path]:
         self.work.mkdir(parents=True, exist_ok=True)
         out = self.work / 'model'
         if self.trained:
