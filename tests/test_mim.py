@@ -27,6 +27,7 @@ PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
+    'audit',
     'benchmark',
     'benchmark_stem',
     'demo',

@@ -1,0 +1,17 @@
+"""The attacks. A new one is one file here and one line in ``ATTACKS``."""
+
+from __future__ import annotations
+
+from mmseg_keyprotect.audit.attack import Attack
+from mmseg_keyprotect.audit.attacks.chosen_images import ChosenImages
+from mmseg_keyprotect.audit.attacks.exhaustive import Exhaustive
+from mmseg_keyprotect.audit.attacks.known_pairs import KnownPairs
+
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        ChosenImages,
+        KnownPairs,
+        Exhaustive,
+    )
+}
