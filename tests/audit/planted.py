@@ -25,7 +25,7 @@ def pictures(count=16):
         files = sorted(folder.iterdir())
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, count).round().astype(int)]
         return [np.asarray(Image.open(file).convert('RGB').resize(SIZE[::-1])) for file in chosen]
-    return [draw_scene(np.random.default_rng(index), SIZE)[0] for index in range(count)]
+    return [draw_scene(np.random.default_rng(index), SIZE)[0] for index in range(4 * count)]  # of many moods
 
 
 def planted(word, block_size=4, seed=42, first=0):

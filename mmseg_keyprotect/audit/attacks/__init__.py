@@ -6,6 +6,7 @@ from mmseg_keyprotect.audit.attack import Attack
 from mmseg_keyprotect.audit.attacks.chosen_images import ChosenImages
 from mmseg_keyprotect.audit.attacks.exhaustive import Exhaustive
 from mmseg_keyprotect.audit.attacks.known_pairs import KnownPairs
+from mmseg_keyprotect.audit.attacks.pictures_alone import PicturesAlone
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -13,5 +14,6 @@ ATTACKS: dict[str, type[Attack]] = {
         ChosenImages,
         KnownPairs,
         Exhaustive,
+        PicturesAlone,
     )
 }
