@@ -5,8 +5,10 @@ from __future__ import annotations
 from mmseg_keyprotect.audit.attack import Attack
 from mmseg_keyprotect.audit.attacks.chosen_images import ChosenImages
 from mmseg_keyprotect.audit.attacks.exhaustive import Exhaustive
+from mmseg_keyprotect.audit.attacks.hill_climbing import HillClimbingEntropy, HillClimbingLabels
 from mmseg_keyprotect.audit.attacks.known_pairs import KnownPairs
 from mmseg_keyprotect.audit.attacks.pictures_alone import PicturesAlone
+from mmseg_keyprotect.audit.attacks.weights_alone import WeightsAlone
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -15,5 +17,8 @@ ATTACKS: dict[str, type[Attack]] = {
         KnownPairs,
         Exhaustive,
         PicturesAlone,
+        WeightsAlone,
+        HillClimbingLabels,
+        HillClimbingEntropy,
     )
 }
