@@ -57,7 +57,8 @@ def run_audit(
     What is finished is kept in the folder and not run again; other attacks can be added later.
 
     Args:
-        cfg: A protected configuration with ``train_dataloader`` and ``test_dataloader``.
+        cfg: A protected configuration with ``test_dataloader``; the attacker's images are those of
+            ``train_dataloader``, or, where there is none, test images that are not held out.
         checkpoint: A checkpoint of the configuration's key.
         folder: The folder to make, or that of an earlier run.
         attacks: Names out of ``ATTACKS``.
@@ -78,8 +79,8 @@ def run_audit(
     cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
     to_preprocessor_form(cfg)
     public = read_checkpoint(public_weights)[0] if public_weights else None
-    target = open_target(cfg, evaluation, images, public)
     scene = HeldOut(evaluation, held_out)
+    target = open_target(cfg, evaluation, images, scene.indices, public)
     question = [evaluation.sources, minutes, images, scene.indices, public_weights]
     fingerprint = sha256(repr(question).encode()).hexdigest()
     _make_folder(folder, fingerprint)

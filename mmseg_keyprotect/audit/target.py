@@ -100,14 +100,19 @@ class Target:
             key: The estimate; None for plain images.
 
         Returns:
-            (N, classes, h, w), of the size at which the head predicts.
+            (N, classes, h, w), of the size at which the head predicts; images are not padded to the test size.
         """
         evaluation = self._evaluation
         guess = None if key is None else GuessedCipher(evaluation.correct, key)
         order = slice(None, None, -1) if evaluation.correct.channel_order == 'bgr' else slice(None)
         tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
         with evaluation.using(guess) as model:
-            inputs = model.data_preprocessor(dict(inputs=tensors), False)['inputs']
+            preprocessor = model.data_preprocessor
+            padding, preprocessor.test_cfg = preprocessor.test_cfg, None
+            try:
+                inputs = preprocessor(dict(inputs=tensors), False)['inputs']
+            finally:
+                preprocessor.test_cfg = padding
             return model(inputs, mode='tensor')
 
     def shares(self, estimate: BlockTransform) -> list[Share]:
@@ -116,38 +121,46 @@ class Target:
 
 
 def open_target(
-    cfg: Config, evaluation: AccessEvaluation, images: int, public_weights: Mapping[str, Tensor] | None = None
+    cfg: Config,
+    evaluation: AccessEvaluation,
+    images: int,
+    held_out: Sequence[int],
+    public_weights: Mapping[str, Tensor] | None = None,
 ) -> Target:
     """Make a target of a protected model; its attacker has images of the training set, seen as test images are.
 
+    Without a training set he has test images other than those that he is measured on.
+
     Args:
-        cfg: Of the model, with ``train_dataloader`` and ``test_dataloader``.
+        cfg: Of the model, with ``test_dataloader``; nothing of it encrypts in the pipeline.
         evaluation: The model.
         images: How many encrypted images the attacker has, and how many others plain.
+        held_out: The indices of the test images that he must not have.
         public_weights: See :class:`Target`.
 
     Raises:
-        ConfigError: There is no training set, or it has too few images.
+        ConfigError: There are too few images.
     """
     cipher = evaluation.correct.cipher_for(3)
     form = Form.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers
         dataset = dataset.get('dataset') or dataset['datasets'][0]
-    if not dataset:
+    if dataset:
+        source = Config(cfg.to_dict())
+        source.test_dataloader.dataset = dict(dataset, pipeline=cfg.test_dataloader.dataset.pipeline)
+        data = TestImages(source)
+        free = np.arange(len(data))
+    else:
+        data = evaluation.images
+        free = np.setdiff1d(np.arange(len(data)), held_out)
+    if images < 1 or len(free) < 2 * images:
         raise ConfigError(
-            'Expected `train_dataloader.dataset`, from which an attacker takes his images, but there is none. '
-            'Add it to the configuration; its images need not be those of the training.'
+            f'Expected 1 to {len(free) // 2} images, since the attacker gets as many encrypted and as many other '
+            f'plain ones of {len(free)}, but got {images}. He takes them from train_dataloader, or, where there is '
+            'none, from the test images that are not held out.'
         )
-    source = Config(cfg.to_dict())
-    source.test_dataloader.dataset = dict(dataset, pipeline=cfg.test_dataloader.dataset.pipeline)
-    data = TestImages(source)
-    if images < 1 or len(data) < 2 * images:
-        raise ConfigError(
-            f'Expected 1 to {len(data) // 2} images, since the attacker gets as many encrypted and as many other '
-            f'plain ones of the {len(data)} of the training set, but got {images}.'
-        )
-    chosen = np.linspace(0, len(data) - 1, 2 * images).round().astype(int)
+    chosen = free[np.linspace(0, len(free) - 1, 2 * images).round().astype(int)]
     pictures, labels = [], []
     for index in chosen:
         batch = data.batch(int(index))

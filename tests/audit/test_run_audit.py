@@ -72,6 +72,6 @@ def test_what_cannot_work_is_refused(model, tmp_path):
     with pytest.raises(ConfigError, match='holds thesis'):
         run(model, tmp_path / 'full')
     cfg = Config({name: value for name, value in model[0].items() if name != 'train_dataloader'})
-    with pytest.raises(ConfigError, match='train_dataloader'):
+    with pytest.raises(ConfigError, match='test images that are not held out'):
         run((cfg, model[1]), tmp_path / 'audit')
     assert not (tmp_path / 'audit').exists()
