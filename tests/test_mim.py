@@ -270,6 +270,9 @@ def test_mim_runs_the_tools_on_a_config_of_ones_own(installed, key_id):
     arguments = ['--wrong-keys', '1', '--data', 'scenes', '-o', 'access']
     assert 'wrong key' in installed.mim(*mim_run, 'evaluate_access', 'own.py', checkpoint, *arguments)
     assert json.loads((installed.folder / 'access' / 'access.json').read_text())['key_id'] == key_id
+    arguments = ['--attacks', 'chosen-images', '--images', '2', '--data', 'scenes', '-o', 'audit']
+    assert 'FALLS: the whole key' in installed.mim(*mim_run, 'audit', 'own.py', checkpoint, *arguments)
+    assert 'chosen-images' in (installed.folder / 'audit' / 'audit.html').read_text()
 
 
 @pytest.mark.slow

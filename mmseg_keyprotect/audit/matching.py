@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mmseg_keyprotect.audit.attack import Budget
+
 FIRST_RANK = 4
 MAX_ROUNDS = 20
 """With one rank."""
@@ -26,7 +28,7 @@ def match_features(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(_distances(seen / scale, known / scale))[1]
 
 
-def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray) -> np.ndarray:
+def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray, budget: Budget) -> np.ndarray:
     """Find ``source`` with ``seen[k, l]`` near ``known[source[k], source[l]]`` in every pair of matrices.
 
     Each round assigns all samples anew, given where the others are. The rows are compared in the leading eigenvectors
@@ -37,6 +39,7 @@ def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
         seen: Matrices (n, n), the first symmetric.
         known: As many.
         source: The first guess, int64 (n,).
+        budget: The time to keep to.
 
     Returns:
         int64 (n,), the best order of all rounds, refined by swaps of two.
@@ -50,6 +53,8 @@ def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
         basis = vectors[:, :rank]
         wanted = np.hstack([part for matrix in known for part in (matrix @ basis, matrix.T @ basis)])
         for _ in range(MAX_ROUNDS):
+            if budget.over:
+                break
             moved = basis[source]
             found = np.hstack([part for matrix in seen for part in (matrix @ moved, matrix.T @ moved)])
             again = linear_sum_assignment(_distances(found, wanted))[1]
@@ -59,7 +64,7 @@ def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
         cost = mismatch(seen, known, source)
         if cost < least:
             best, least = source, cost
-    return _swap(seen, known, best)
+    return _swap(seen, known, best, budget)
 
 
 def mismatch(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray) -> float:
@@ -67,13 +72,15 @@ def mismatch(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np
     return float(sum(((a - b[np.ix_(source, source)]) ** 2).sum() for a, b in zip(seen, known, strict=True)))
 
 
-def _swap(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray) -> np.ndarray:
+def _swap(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray, budget: Budget) -> np.ndarray:
     """Give each sample in turn the partner that it gains most by swapping with, until no swap gains."""
     source, improved = source.copy(), True
     moved = [b[np.ix_(source, source)] for b in known]
     while improved:
         improved = False
         for k in range(len(source)):
+            if budget.over:
+                return source
             gains = sum(_gains(a, b, k) for a, b in zip(seen, moved, strict=True))
             other = int(gains.argmax())
             if gains[other] > 1e-9:

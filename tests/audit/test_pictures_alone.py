@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from planted import attack, pictures, planted, whole
 
+from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.matching import _gains, match, mismatch
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
@@ -47,7 +49,7 @@ def test_match_finds_a_planted_order():
     seen = known[:, order][:, :, order]
     start = order.copy()
     start[:12] = order[rng.permutation(12)]
-    assert (match(seen, known, start) == order).all()
+    assert (match(seen, known, start, Budget(20)) == order).all()
     assert mismatch(seen, known, order) == 0
 
 
@@ -59,3 +61,10 @@ def test_gains_of_swaps():
             order[[k, s]] = order[[s, k]]
             wanted = (a * b[np.ix_(order, order)]).sum() - (a * b).sum()
             assert _gains(a, b, k)[s] == pytest.approx(wanted)
+
+
+def test_time_is_kept():
+    target, budget = planted('shuffle', 16), Budget(0.1)
+    result = ATTACKS['pictures-alone']().run(target, budget)
+    assert budget.spent < 5
+    assert target.shares(result.key)[0].above_chance  # the first guess

@@ -47,7 +47,7 @@ class PicturesAlone(Attack):
         for number in range(ROUNDS if keyed.any() else 1):
             budget.say(f'round {number + 1}')
             if form.has_order:
-                source = self._order(secret, known, keyed, signs, table, source if number else None)
+                source = self._order(secret, known, keyed, signs, table, source if number else None, budget)
             if keyed.any():
                 table = refine_table(secret, natural, keyed, signs, source)
             if budget.over:
@@ -68,11 +68,12 @@ class PicturesAlone(Attack):
         signs: np.ndarray,
         table: np.ndarray | None,
         source: np.ndarray | None,
+        budget: Budget,
     ) -> np.ndarray:
         grids = secret if table is None else [read_table(grid, keyed, table) for grid in secret]
         seen = BlockStatistics.of(grids).signed(signs)
         start = match_features(seen.features(), known.features()) if source is None else source
-        source = match(seen.matrices, known.matrices, start)
+        source = match(seen.matrices, known.matrices, start, budget)
         colours = [source // 3 * 3 + np.array(order)[source % 3] for order in permutations(range(3))]  # all but alike
         return min(colours, key=lambda order: mismatch(seen.matrices, known.matrices, order))
 

@@ -64,7 +64,7 @@ class WeightsAlone(Attack):
                 key, tried = _try_states(target, stem, structure, budget)
                 said = f'Zeros and copies leave {classes} classes of pixels; {tried} of their colours and signs tried.'
             else:
-                key = _key(target, stem, *_match_typical(columns, stem))
+                key = _key(target, stem, *_match_typical(columns, stem, budget))
                 said = 'Compared with typical filters.'
             if target.public_weights is not None:
                 said += ' The public weights have no first convolution of this shape.'
@@ -92,14 +92,14 @@ def _match_public(columns: Tensor, public: Tensor) -> tuple[np.ndarray, np.ndarr
     return source, np.where(alike[np.arange(len(source)), source] < 0, -1, 1)
 
 
-def _match_typical(columns: Tensor, stem: BlockStem) -> tuple[np.ndarray, np.ndarray]:
+def _match_typical(columns: Tensor, stem: BlockStem, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     """Assign columns where they are as alike one another as those of typical filters."""
     typical = typical_columns(stem.grid, stem.plain_shape[1])
     seen, known = likeness(columns), likeness(typical)
     signs = np.where(np.linalg.eigh(seen[0])[1][:, -1] < 0, -1, 1)
     seen = tuple(matrix * signs[:, None] * signs for matrix in seen)
     start = match_features(energies(columns, stem.grid), energies(typical, stem.grid))
-    return match(seen, known, start), signs
+    return match(seen, known, start, budget), signs
 
 
 def _try_states(
