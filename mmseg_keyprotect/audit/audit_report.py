@@ -10,7 +10,7 @@ from typing import Any
 from prettytable import PrettyTable, TableStyle
 
 from mmseg_keyprotect.audit.audit_page import page
-from mmseg_keyprotect.audit.key_shares import Share
+from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
@@ -19,48 +19,6 @@ FALLS = 0.5
 
 LEAKS = 0.1
 """One who gets more of it has found a leak; the same as MAX_LEAK of the access report."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one attack gave.
-
-    Args:
-        attack: Its name.
-        needs: What the attacker has.
-        shares: Of the key, none where the attack estimates no key.
-        mIoU: On held-out images, in percent; None where not measured.
-        seconds: What it took.
-        images: That the attacker used.
-        queries: That he had encrypted.
-        sentence: In words.
-    """
-
-    attack: str
-    needs: tuple[str, ...]
-    shares: list[Share]
-    mIoU: float | None  # noqa: N815  the metric's own spelling
-    seconds: float
-    images: int
-    queries: int
-    sentence: str
-
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> Finding:
-        """Read one from plain JSON types."""
-        shares = [Share(**share) for share in found['shares']]
-        return cls(**{**found, 'needs': tuple(found['needs']), 'shares': shares})
-
-    @property
-    def whole_key(self) -> bool:
-        """Whether every position of the key was found."""
-        return bool(self.shares) and all(share.right == 1 for share in self.shares)
-
-    @property
-    def cost(self) -> str:
-        """The cost in words."""
-        queries = f', {self.queries} queries' if self.queries else ''
-        return f'{self.seconds:.1f} s, {self.images} images{queries}'
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
@@ -14,16 +13,16 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.audit.attack import Attack, Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.audit_report import AuditReport, Finding
+from mmseg_keyprotect.audit.audit_report import AuditReport
+from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.audit.held_out import HeldOut
-from mmseg_keyprotect.audit.target import Target, open_target
+from mmseg_keyprotect.audit.kept import STATE, keep, kept, make_folder
+from mmseg_keyprotect.audit.open_target import open_target
+from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.engine.pipelines import to_preprocessor_form
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
-
-STATE = 'reference.json'
 
 
 def choose_attacks(names: str) -> list[str]:
@@ -83,17 +82,17 @@ def run_audit(
     target = open_target(cfg, evaluation, images, scene.indices, public)
     question = [evaluation.sources, minutes, images, scene.indices, public_weights]
     fingerprint = sha256(repr(question).encode()).hexdigest()
-    _make_folder(folder, fingerprint)
-    reference = _kept(folder / STATE, fingerprint) or _keep(folder / STATE, fingerprint, scene.reference())
+    make_folder(folder, fingerprint)
+    reference = kept(folder / STATE, fingerprint) or keep(folder / STATE, fingerprint, scene.reference())
     for number, name in enumerate(attacks, 1):
         file = folder / f'{name}.json'
-        if _kept(file, fingerprint):
+        if kept(file, fingerprint):
             print(f'{number}/{len(attacks)} {name}: done before')
             continue
         print(f'{number}/{len(attacks)} {name}', flush=True)
         finding = carry_out(ATTACKS[name](), target, minutes, scene)
-        _keep(file, fingerprint, finding)
-    done = [_kept(folder / f'{name}.json', fingerprint) for name in ATTACKS]
+        keep(file, fingerprint, finding)
+    done = [kept(folder / f'{name}.json', fingerprint) for name in ATTACKS]
     report = AuditReport(
         findings=[Finding.from_dict(found) for found in done if found],
         reference=reference,
@@ -139,42 +138,3 @@ def carry_out(attack: Attack, target: Target, minutes: float, scene: HeldOut | N
         queries=result.queries,
         sentence=result.sentence,
     )
-
-
-def _make_folder(folder: Path, fingerprint: str) -> None:
-    """Make the folder, unless it is that of an earlier run of this audit."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise ConfigError(
-            f'Expected a folder to write to, but {folder}: {error.strerror}. Name another with -o.'
-        ) from None
-    if found and STATE not in found:
-        raise ConfigError(
-            f'Expected an empty folder, or that of an earlier audit, but {folder} holds {found[0]}. '
-            'Name another with -o.'
-        )
-    if found and _kept(folder / STATE, fingerprint) is None:
-        raise ConfigError(
-            f'Expected the folder of this audit, but {folder} is that of another: another configuration, checkpoint, '
-            'key, data set, number of minutes or images, or other public weights. Name another with -o.'
-        )
-
-
-def _kept(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Read what was kept, None where there is nothing of this audit."""
-    if not file.exists():
-        return None
-    try:
-        state = json.loads(file.read_text())
-        return state['found'] if state['fingerprint'] == fingerprint else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'Expected what an attack found, but {file} is damaged: {type(error).__name__}. Delete it.'
-        ) from None
-
-
-def _keep(file: Path, fingerprint: str, found: dict[str, Any]) -> dict[str, Any]:
-    replace_file(file, json.dumps(dict(fingerprint=fingerprint, found=found), indent=1) + '\n')
-    return found

@@ -90,15 +90,17 @@ class StemStructure:
             weight[self.classes[k], self.groups[k]] += self._masks[k]
         return (total / weight.clamp_min(1)).numpy()
 
-    def guess(self) -> list[tuple]:
-        """Return a state for each class: colours alike, and filters that answer little to flat areas."""
-        sums = self.parts().sum((3, 4))  # (classes, 3, O)
-        signs = np.where((sums @ sums[:, 0, :, None])[..., 0] < 0, -1, 1)
-        flat = (signs[..., None] * sums).sum(1)
-        ways = np.array(list(product((1, -1), repeat=len(flat) - 1)), dtype=int).reshape(-1, len(flat) - 1)
-        ways = np.hstack([np.ones((len(ways), 1), dtype=int), ways])
-        way = ways[((ways @ flat) ** 2).sum(1).argmin()]
-        return [((0, 1, 2), tuple(int(sign) for sign in w * row)) for w, row in zip(way, signs, strict=True)]
+    def guesses(self) -> list[tuple]:
+        """Return first guesses, a state for each class: learned filters are much the same in all colours.
+
+        That tells the signs of the groups of a class against one another; the signs of the classes are left.
+        """
+        parts = self.parts()
+        signs = np.where(np.einsum('cgouv,couv->cg', parts, parts[:, 0]) < 0, -1, 1)
+        return [
+            tuple(((0, 1, 2), tuple(int(sign) for sign in way * row)) for way, row in zip(ways, signs, strict=True))
+            for ways in product((1, -1), repeat=len(parts))
+        ]
 
     def resolve(self, states: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
         """Return the channel and the sign of each column, given the state of each class."""

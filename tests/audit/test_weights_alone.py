@@ -85,7 +85,7 @@ def test_public_weights_of_another_shape_are_said_to_be_of_no_use(key_file, monk
 
 def test_zeros_and_copies_leave_a_few_classes(key_file):
     target = stolen(noise=0.05)
-    stem, true = target.model.backbone.conv, None
+    stem = target.model.backbone.conv
     columns = columns_of(stem)
     structure = StemStructure(columns, find_pixels(energies(columns, stem.grid), stem.grid), stem.grid)
     true, signs = (value.numpy() for value in stem.plain_input.transform(3, 4))
@@ -96,6 +96,9 @@ def test_zeros_and_copies_leave_a_few_classes(key_file):
             mine = (structure.classes == c) & (structure.groups == g)
             assert len(set(true[mine] // 16)) == 1  # one colour
             assert len(set(signs[mine] * structure.signs[mine])) == 1  # one sign
+    guesses = structure.guesses()
+    assert len(guesses) == 2**4
+    assert any((structure.resolve(states)[1] == signs).all() for states in guesses)
 
 
 def test_what_is_left_is_tried(key_file, monkeypatch):

@@ -24,10 +24,12 @@ from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.block_stem import BlockStem
 
-FEW_CLASSES = 8
+FEW_CLASSES = 6
 """Of pixels, whose colours and signs are tried; with more the columns are matched with those of typical filters."""
 
 WINDOWS = 6
+SETTLED = 5
+"""Starts in a row that lead to nothing better, after which the search ends."""
 
 
 class WeightsAlone(Attack):
@@ -107,7 +109,7 @@ def _try_states(
 ) -> tuple[BlockTransform, int]:
     """Try the states of one class after another, again and again, from several starts, while there is time."""
     loss = UnlabelledLoss(target, min(WINDOWS, len(target.plain)))
-    rng, pixels = np.random.default_rng(), stem.grid.block_size**2
+    rng, pixels, classes = np.random.default_rng(), stem.grid.block_size**2, structure.classes.max() + 1
     known: dict[tuple, float] = {}
 
     def key_of(states: tuple) -> BlockTransform:
@@ -120,18 +122,19 @@ def _try_states(
             budget.say(f'{len(known)} tried, loss {min(known.values()):.3f}')
         return known[states]
 
-    start, settled = tuple(structure.guess()), 0
-    while not budget.over and settled < 3:
-        states, improved = start, True
-        least = min(known.values(), default=np.inf)
+    guesses = [(value_of(states), states) for states in structure.guesses() if not budget.over]
+    starts = [states for _, states in sorted(guesses)]
+    settled = 0
+    while not budget.over and settled < SETTLED:
+        states = starts.pop(0) if starts else tuple(STATES[i] for i in rng.integers(len(STATES), size=classes))
+        least, improved = min(known.values()), True
         while improved and not budget.over:
             improved = False
-            for c in rng.permutation(len(states)):
+            for c in rng.permutation(classes):
                 ways = [(*states[:c], state, *states[c + 1 :]) for state in STATES]
                 values = [value_of(way) for way in ways if not budget.over]
                 if values and min(values) < value_of(states):
                     states, improved = ways[int(np.argmin(values))], True
-        settled = settled + 1 if min(known.values()) >= least else 0  # starts in a row that found nothing better
-        start = tuple(STATES[number] for number in rng.integers(len(STATES), size=len(states)))
-    best = min(known, key=known.get) if known else start
+        settled = settled + 1 if min(known.values()) >= least else 0
+    best = min(known, key=known.get) if known else structure.guesses()[0]
     return key_of(best), len(known)
