@@ -43,7 +43,8 @@ def voting(word, noise=False):
     target = planted(word, block_size=2)
     target.__class__ = Voting
     rng = np.random.default_rng(0)
-    target.plain = [rng.integers(0, 256, image.shape, dtype=np.uint8) if noise else image for image in target.plain[:4]]
+    images = [image[64:128, 64:128] for image in target.plain[:4]]
+    target.plain = [rng.integers(0, 256, image.shape, dtype=np.uint8) if noise else image for image in images]
     target.labels = [vote(image).argmax(0).astype(np.uint8) for image in target.plain]
     return target
 

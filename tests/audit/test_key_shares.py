@@ -36,11 +36,12 @@ def test_random_keys_have_what_chance_says(name):
     rng = np.random.default_rng(1)
     correct = build(name, rng)
     found = {}
-    for _ in range(300):
+    trials = 60 if name == 'reference-FFX' else 300  # pyffx is slow
+    for _ in range(trials):
         for share in key_shares(build(name, rng).transform, correct.transform, Form.of(correct)):
             found.setdefault(share.part, []).append(share)
     for part, shares in found.items():
-        spread = np.std([share.right for share in shares]) / np.sqrt(300)
+        spread = np.std([share.right for share in shares]) / np.sqrt(trials)
         chance = shares[0].chance
         assert abs(np.mean([share.right for share in shares]) - chance) < 4 * spread + 1e-3, part
         assert np.mean([share.above_chance for share in shares]) < 0.02
