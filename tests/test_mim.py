@@ -27,6 +27,7 @@ PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
+    'audit',
     'benchmark',
     'benchmark_stem',
     'demo',
@@ -271,6 +272,9 @@ def test_mim_runs_the_tools_on_a_config_of_ones_own(installed, key_id):
     arguments = ['--wrong-keys', '1', '--data', 'scenes', '-o', 'access']
     assert 'wrong key' in installed.mim(*mim_run, 'evaluate_access', 'own.py', checkpoint, *arguments)
     assert json.loads((installed.folder / 'access' / 'access.json').read_text())['key_id'] == key_id
+    arguments = ['--attacks', 'chosen-images', '--images', '2', '--data', 'scenes', '-o', 'audit']
+    assert 'FALLS: the whole key' in installed.mim(*mim_run, 'audit', 'own.py', checkpoint, *arguments)
+    assert 'chosen-images' in (installed.folder / 'audit' / 'audit.html').read_text()
 
 
 @pytest.mark.slow

@@ -19,14 +19,14 @@ KEY_ID = 'reference'
 """Stands where other ciphers have a key id: reference keys are seeds, not secret keys."""
 
 
-def _reference_permutation(samples: int, seed: int) -> np.ndarray:
+def reference_permutation(samples: int, seed: int) -> np.ndarray:
     """``torch.manual_seed(seed); torch.randperm(n)``, without touching the global random state."""
     import torch
 
     return torch.randperm(samples, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
-def _reference_table(password: str) -> np.ndarray:
+def reference_table(password: str) -> np.ndarray:
     """The FFX table: ``pyffx.Integer(password, length=3)`` of 0 to 255."""
     try:
         import pyffx
@@ -70,14 +70,14 @@ class ReferenceCipher(BlockCipher):
             'Use it only for models that were trained with the reference implementation.',
             stacklevel=2,
         )
-        order = _reference_permutation(self.samples, seed)
+        order = reference_permutation(self.samples, seed)
         keyed = order > self.samples / 2
         if transform == 'SHF':
             self.transform = BlockTransform(order)
         elif transform == 'NP':
             self.transform = BlockTransform.flip(keyed)
         elif transform == 'FFX':
-            table = _reference_table(password)
+            table = reference_table(password)
             self.transform = BlockTransform(keyed=keyed, table=table)
             self.max_value = int(table.max())
         else:

@@ -67,14 +67,14 @@ class AccessEvaluation:
         self.identity = joined(identities_of(self.model).values())
         self.nonce = _shared(secrets.token_bytes(16))
         self._arguments = [protection.cipher_arguments for protection in find_protections(cfg.to_dict())]
-        self._sources = [repr(cfg.to_dict()), _digest(checkpoint), self.identity.key_id]
+        self.sources = [repr(cfg.to_dict()), _digest(checkpoint), self.identity.key_id]
         self.baseline: nn.Module | None = None
         self.baseline_images = self.images
         if baseline is not None:
             baseline_cfg, baseline_checkpoint = baseline
             self.baseline_images = self.images.for_baseline(baseline_cfg)
             self.baseline = _load(baseline_cfg, baseline_checkpoint)
-            self._sources += [repr(baseline_cfg.to_dict()), _digest(baseline_checkpoint)]
+            self.sources += [repr(baseline_cfg.to_dict()), _digest(baseline_checkpoint)]
 
     def wrong(self, number: int = 1) -> User:
         """Return the user with the random wrong key of that number."""
@@ -132,7 +132,7 @@ class AccessEvaluation:
             ConfigError: The folder holds the state of another evaluation.
         """
         rank, processes = get_rank(), get_world_size()
-        question = repr([*self._sources, self.images.paths, wrong_keys, known, processes])
+        question = repr([*self.sources, self.images.paths, wrong_keys, known, processes])
         users = self.users(wrong_keys, known)
         shape = (len(users), 3, len(self.images.classes))
         tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)

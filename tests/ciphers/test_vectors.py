@@ -96,18 +96,18 @@ def test_padding(vector):
 @pytest.mark.filterwarnings('ignore:ReferenceCipher')
 def test_reference(vector):
     if vector['kind'] == 'permutation':
-        from mmseg_keyprotect.ciphers.reference import _reference_permutation
+        from mmseg_keyprotect.ciphers.reference import reference_permutation
 
-        got = _reference_permutation(3 * vector['block_size'] ** 2, vector['seed']).tolist()
+        got = reference_permutation(3 * vector['block_size'] ** 2, vector['seed']).tolist()
         assert got[: len(vector['first'])] == vector['first']
         assert hashlib.sha256(','.join(map(str, got)).encode()).hexdigest() == vector['sha256']
         return
     if vector['kind'] == 'table' or vector['cipher'] == 'ffx':
         pytest.importorskip('pyffx')
     if vector['kind'] == 'table':
-        from mmseg_keyprotect.ciphers.reference import _reference_table
+        from mmseg_keyprotect.ciphers.reference import reference_table
 
-        table = _reference_table(vector['password'])
+        table = reference_table(vector['password'])
         assert table.tolist() == vector['table']
         assert table.max() == vector['divisor']
         return

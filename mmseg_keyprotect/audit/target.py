@@ -1,0 +1,118 @@
+"""What is attacked, and what an attacker is given of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmseg_keyprotect.audit.form import Form
+from mmseg_keyprotect.audit.guessed_cipher import GuessedCipher
+from mmseg_keyprotect.audit.key_shares import Share, key_shares
+from mmseg_keyprotect.ciphers.base import BlockCipher
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.evaluation.users import User
+
+
+@dataclass
+class Loot:
+    """The images of an attacker, RGB uint8 (H, W, 3), of whole blocks.
+
+    Args:
+        seen: Those of which he has the encrypted form.
+        plain: Others of the same kind, plain.
+        labels: The label maps of ``plain``, (H, W); none where he has none.
+    """
+
+    seen: list[np.ndarray]
+    plain: list[np.ndarray]
+    labels: list[np.ndarray] = field(default_factory=list)
+
+
+class Target:
+    """A protected model and the images of its attacker.
+
+    Attacks use the public attributes; the correct cipher serves to make what they are given, and to mark them.
+
+    Args:
+        cipher: The correct cipher for RGB.
+        loot: The attacker's images.
+        evaluation: The model; None where only the cipher is attacked.
+        public_weights: The state dict of the public model that the protected one was made from, if there is one.
+    """
+
+    def __init__(
+        self,
+        cipher: BlockCipher,
+        loot: Loot,
+        evaluation: AccessEvaluation | None = None,
+        public_weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._cipher, self._evaluation = cipher, evaluation
+        self.form = Form.of(cipher)
+        self.plain, self.labels, self._seen = loot.plain, loot.labels, loot.seen
+        self.public_weights = public_weights
+        self.queries = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The protected model: what a thief of weights has."""
+        return self._evaluation.model
+
+    @property
+    def ignore_index(self) -> int:
+        """The label of pixels that do not count."""
+        return self._evaluation.images.ignore_index
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model, not a cipher alone."""
+        return self._evaluation is not None
+
+    @cached_property
+    def encrypted(self) -> list[np.ndarray]:
+        """Encrypted images (H, W, 3), uint8; with a table uint16, 0 to 999."""
+        return [self._cipher.encrypt(image) for image in self._seen]
+
+    @property
+    def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Plain images with their encrypted form."""
+        return list(zip(self._seen, self.encrypted, strict=True))
+
+    def encrypt(self, image: np.ndarray) -> np.ndarray:
+        """Have an image of one's choice encrypted: the encryptor as a black box. Queries are counted."""
+        self.queries += 1
+        return self._cipher.encrypt(image)
+
+    @torch.no_grad()
+    def logits(self, images: Sequence[np.ndarray], key: BlockTransform | None) -> Tensor:
+        """Return what the model says to plain images that are encrypted with an estimate of the key.
+
+        Args:
+            images: RGB uint8 (H, W, 3), of one size.
+            key: The estimate; None for plain images.
+
+        Returns:
+            (N, classes, h, w), of the size at which the head predicts; images are not padded to the test size.
+        """
+        evaluation = self._evaluation
+        guess = None if key is None else GuessedCipher(evaluation.correct.cipher, key)
+        order = slice(None, None, -1) if evaluation.correct.cipher.channel_order == 'bgr' else slice(None)
+        tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
+        with evaluation.using(User('thief', guess)) as model:
+            preprocessor = model.data_preprocessor
+            padding, preprocessor.test_cfg = preprocessor.test_cfg, None
+            try:
+                inputs = preprocessor(dict(inputs=tensors), False)['inputs']
+            finally:
+                preprocessor.test_cfg = padding
+            return model(inputs, mode='tensor')
+
+    def shares(self, estimate: BlockTransform) -> list[Share]:
+        """Mark an estimate of the key."""
+        return key_shares(estimate, self._cipher.transform, self.form)

@@ -1,0 +1,70 @@
+"""Encrypted images alone: the key of a cipher that is the same in every block shows in their statistics."""
+
+import numpy as np
+import pytest
+from planted import attack, pictures, planted, whole
+
+from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.attacks import ATTACKS
+from mmseg_keyprotect.audit.matching import _gains, match, mismatch
+
+pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
+
+
+@pytest.mark.parametrize('word', ['shuffle', 'negative-positive', 'shuffle+negative-positive', 'reference-SHF'])
+def test_order_and_signs_are_found(word):
+    result, shares = attack('pictures-alone', planted(word))
+    assert whole(shares), shares
+    assert (result.images, result.queries) == (len(pictures()), 0)
+
+
+@pytest.mark.parametrize('word', ['ffx', 'shuffle+ffx', 'reference-FFX'])
+def test_looked_up_positions_and_most_of_the_table_are_found(word):
+    _, shares = attack('pictures-alone', planted(word))
+    assert shares['positions'].right == 1
+    assert shares['table'].right > 0.25
+    assert shares['table'].sigmas > 50
+
+
+def test_signs_of_looked_up_samples():
+    _, shares = attack('pictures-alone', planted('negative-positive+ffx'))
+    assert shares['positions'].right == shares['signs'].right == 1
+    assert shares['table'].right > 0.2  # scored by what becomes of a sample, its sign included
+
+
+def test_images_without_any_statistics_give_nothing():
+    """Noise is not natural: nothing can be learned from it, and the score says so."""
+    target = planted('shuffle+negative-positive')
+    rng = np.random.default_rng(0)
+    target._seen = [rng.integers(0, 256, image.shape, dtype=np.uint8) for image in target._seen]
+    _, shares = attack('pictures-alone', target)
+    assert not any(share.above_chance for share in shares.values()), shares
+
+
+def test_match_finds_a_planted_order():
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(3, 60, 60))
+    known[0] += known[0].T
+    order = rng.permutation(60)
+    seen = known[:, order][:, :, order]
+    start = order.copy()
+    start[:12] = order[rng.permutation(12)]
+    assert (match(seen, known, start, Budget(20)) == order).all()
+    assert mismatch(seen, known, order) == 0
+
+
+def test_gains_of_swaps():
+    a, b = np.random.default_rng(0).normal(size=(2, 7, 7))
+    for k in range(7):
+        for s in range(7):
+            order = np.arange(7)
+            order[[k, s]] = order[[s, k]]
+            wanted = (a * b[np.ix_(order, order)]).sum() - (a * b).sum()
+            assert _gains(a, b, k)[s] == pytest.approx(wanted)
+
+
+def test_time_is_kept():
+    target, budget = planted('shuffle', 16), Budget(0.1)
+    result = ATTACKS['pictures-alone']().run(target, budget)
+    assert budget.spent < 5
+    assert target.shares(result.key)[0].above_chance  # the first guess
