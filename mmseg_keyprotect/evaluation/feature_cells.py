@@ -125,7 +125,8 @@ class FewImages(Cell):
     def measure(self) -> dict[str, Any]:
         """Train with the schedule of the whole training set, and validate."""
         source = find_config(self.config)
-        spaced = labelled_images(load_quietly(source), self.images).indices
+        with locks.setdefault('images', Lock()):  # the first import of the data sets is not for two threads
+            spaced = labelled_images(load_quietly(source), self.images).indices
         options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
         self.call('train.log', 'tools/train.py', source, '--work-dir', self.work, '--cfg-options', *options)
         log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
