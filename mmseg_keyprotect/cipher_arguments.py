@@ -12,21 +12,20 @@ FEATURE_CIPHERS = {'shuffle': 'FeatureShuffle', 'sign': 'FeatureSign'}
 NONE = 'none'
 
 
-def add_cipher_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cipher``, ``--block-size`` and ``--allow-weak``."""
+def add_cipher_arguments(parser: argparse.ArgumentParser, features: bool = False) -> None:
+    """Add ``--cipher``, ``--block-size`` and ``--allow-weak``, and for feature maps ``--features`` and its cipher."""
+    none = f'; {NONE}: plain images, with --features' if features else ''
     parser.add_argument(
         '--cipher',
         nargs='+',
-        choices=[*CIPHERS, NONE],
+        choices=[*CIPHERS, *([NONE] if features else [])],
         default=['shuffle', 'negative-positive'],
-        help='one cipher, or several in order; none: plain images, with --features; default: shuffle negative-positive',
+        help=f'one cipher, or several in order{none}; default: shuffle negative-positive',
     )
     parser.add_argument('--block-size', type=int, default=4, help='in pixels; default: 4')
     parser.add_argument('--allow-weak', action='store_true', help='permit a cipher of less than 80 key bits')
-
-
-def add_feature_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--features`` and ``--feature-cipher``."""
+    if not features:
+        return
     parser.add_argument(
         '--features',
         nargs='+',

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mmseg_keyprotect  # noqa: F401  registers
-from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, add_feature_arguments, cipher_of, features_of
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of, features_of
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, is_sealed
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.files import write_new
@@ -22,8 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='unprotected config file, or mmseg::... for one of MMSegmentation')
     parser.add_argument('checkpoint', help='checkpoint of that config')
-    add_cipher_arguments(parser)
-    add_feature_arguments(parser)
+    add_cipher_arguments(parser, features=True)
     parser.add_argument('--key-file', help='key file; default: the one that KEYPROTECT_KEY_FILE names')
     parser.add_argument(
         '--border',

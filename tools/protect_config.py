@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import mmseg_keyprotect  # noqa: F401  registers
-from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, add_feature_arguments, cipher_of, features_of
+from mmseg_keyprotect.cipher_arguments import add_cipher_arguments, cipher_of, features_of
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.protection import protect_config
 
@@ -15,8 +15,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, or mmseg::... for one of MMSegmentation')
-    add_cipher_arguments(parser)
-    add_feature_arguments(parser)
+    add_cipher_arguments(parser, features=True)
     parser.add_argument(
         '--stem',
         nargs='?',

@@ -82,6 +82,7 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...]) -> list
         row('every stage'),
         row('every block: shuffle', places=('blocks',), feature_cipher=('shuffle',)),
         row('**every stage, images**', best, cipher=images),
+        Row('the same, a thief of 600 steps', [Thief(model, 0, Features(model, cipher=images), IMAGES[-1], 600)]),
         row(
             'every stage, every block, images: shuffle',
             places=('all', 'blocks'),

@@ -7,8 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import nn
-
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 if TYPE_CHECKING:
@@ -62,14 +60,12 @@ class AttackResult:
     Args:
         sentence: What was found, in words; it never holds any part of a key.
         key: His estimate of the key, for RGB; None where he looks for none. It may be the key, so nothing prints it.
-        model: A model of his own that takes plain images and has mmengine's ``test_step``; None where he has none.
         images: How many images he used.
         queries: How many images he had encrypted.
     """
 
     sentence: str
     key: BlockTransform | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
     images: int = 0
     queries: int = 0
 

@@ -9,16 +9,14 @@ from typing import Any
 
 from prettytable import PrettyTable, TableStyle
 
-from mmseg_keyprotect.audit.audit_page import page
 from mmseg_keyprotect.audit.findings import Finding
+from mmseg_keyprotect.evaluation.html_report import render
+from mmseg_keyprotect.evaluation.report import MAX_LEAK
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 FALLS = 0.5
 """An attacker who gets more of the way from no key (or the floor) to the correct key has broken the protection."""
-
-LEAKS = 0.1
-"""One who gets more of it has found a leak; the same as MAX_LEAK of the access report."""
 
 
 @dataclass
@@ -68,7 +66,7 @@ class AuditReport:
             return 'FALLS: the whole key'
         if gain is not None and gain > FALLS:
             return f'FALLS: {100 * gain:.0f}% of what the key is worth'
-        if gain is not None and gain > LEAKS:
+        if gain is not None and gain > MAX_LEAK:
             return f'leaks: {100 * gain:.0f}% of what the key is worth'
         above = [share.part for share in finding.shares if share.above_chance]
         if above:
@@ -145,5 +143,5 @@ class AuditReport:
         facts = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
         text = f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{sentences}\n{facts}'
         replace_file(folder / 'audit.md', text)
-        replace_file(folder / 'audit.html', page(self))
+        replace_file(folder / 'audit.html', render('mmseg_keyprotect.audit', 'audit.html.jinja', report=self))
         replace_file(folder / 'audit.json', json.dumps(self.to_dict(), indent=1) + '\n')

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import nn
 
 from mmseg_keyprotect.audit.attack import AttackResult
-from mmseg_keyprotect.audit.guessed_cipher import GuessedCipher
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
-from mmseg_keyprotect.evaluation.users import User
+from mmseg_keyprotect.evaluation.scores import Scores
+from mmseg_keyprotect.evaluation.users import GuessedCipher, User
 
 
 class HeldOut:
@@ -37,29 +34,19 @@ class HeldOut:
 
     def reference(self) -> dict[str, float]:
         """Return the mIoU of the correct key, of no key, and of always saying the most frequent class (floor)."""
-        evaluation = self._evaluation
-        correct = self._count(evaluation.model, evaluation.correct)
+        correct = self._count(self._evaluation.correct)
         return {
             'correct key': Scores.from_counts(correct).mIoU,
-            'no key': Scores.from_counts(self._count(evaluation.model, User('none'))).mIoU,
+            'no key': Scores.from_counts(self._count(User('none'))).mIoU,
             'floor': Scores.of_most_frequent(correct[2]).mIoU,
         }
 
     def reached(self, result: AttackResult) -> float | None:
-        """Return the mIoU of an attacker, in percent; None where he has neither a key nor a model."""
-        if result.model is not None:
-            return Scores.from_counts(self._count(result.model, User('none'))).mIoU
+        """Return the mIoU of an attacker, in percent; None where he estimates no key."""
         if result.key is None:
             return None
-        guess = GuessedCipher(self._evaluation.correct.cipher, result.key)
-        return Scores.from_counts(self._count(self._evaluation.model, User('thief', guess))).mIoU
+        guess = GuessedCipher(self._evaluation.correct.cipher, lambda channels: result.key)
+        return Scores.from_counts(self._count(User('thief', guess))).mIoU
 
-    @torch.no_grad()
-    def _count(self, model: nn.Module, user: User) -> np.ndarray:
-        images, counts = self._evaluation.images, []
-        with self._evaluation.using(user):
-            for index in self.indices:
-                output = model.test_step(images.batch(index))[0]
-                label = output.gt_sem_seg.data
-                counts.append(count_pixels(output.pred_sem_seg.data, label, len(images.classes), images.ignore_index))
-        return np.sum(counts, axis=0)
+    def _count(self, user: User) -> np.ndarray:
+        return np.sum([self._evaluation.pixels(user, index) for index in self.indices], axis=0)

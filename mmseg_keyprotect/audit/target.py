@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_keyprotect.audit.form import Form
-from mmseg_keyprotect.audit.guessed_cipher import GuessedCipher
 from mmseg_keyprotect.audit.key_shares import Share, key_shares
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.users import User
+from mmseg_keyprotect.evaluation.users import GuessedCipher, User
 
 
 @dataclass
@@ -101,7 +100,7 @@ class Target:
             (N, classes, h, w), of the size at which the head predicts; images are not padded to the test size.
         """
         evaluation = self._evaluation
-        guess = None if key is None else GuessedCipher(evaluation.correct.cipher, key)
+        guess = None if key is None else GuessedCipher(evaluation.correct.cipher, lambda channels: key)
         order = slice(None, None, -1) if evaluation.correct.cipher.channel_order == 'bgr' else slice(None)
         tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
         with evaluation.using(User('thief', guess)) as model:

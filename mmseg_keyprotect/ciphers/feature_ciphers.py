@@ -6,16 +6,14 @@ A new one is one function here and one line in ``FEATURE_CIPHERS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, log2_binomial, log2_factorial
 from mmseg_keyprotect.ciphers.blocks import check_block_size
 from mmseg_keyprotect.ciphers.build import MIN_KEY_BITS
 from mmseg_keyprotect.ciphers.derivation import permutation
 from mmseg_keyprotect.ciphers.negative_positive import keyed_half
+from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import ConfigError, WeakCipherError
 from mmseg_keyprotect.keys import SecretKey
 
@@ -23,54 +21,39 @@ DEFAULT_FEATURE_CIPHER = (dict(type='FeatureShuffle'), dict(type='FeatureSign'))
 """Channel permutation, then sign flip."""
 
 
-@dataclass(frozen=True)
-class FeatureTransform:
-    """``y[k] = sign[k] * x[source[k]]`` for the n = M * M * C samples of every M x M block of a feature map.
+class FeatureStep(NamedTuple):
+    """What is done to a feature map at a place.
 
     Args:
-        source: int64 (n,), a permutation.
-        sign: int8 (n,), 1 or -1.
+        transform: Of the n = M * M * C samples of every M x M block; where its mask is set, a sample changes its sign.
         block_size: M; with 1, every position of the map alone, which is a transform of channels.
     """
 
-    source: np.ndarray = field(repr=False)
-    sign: np.ndarray = field(repr=False)
-    block_size: int = 1
-
-    def then(self, last: FeatureTransform) -> FeatureTransform:
-        """Return this one followed by ``last``, of the same block size, as one."""
-        return FeatureTransform(self.source[last.source], self.sign[last.source] * last.sign, self.block_size)
-
-    def inverse(self) -> FeatureTransform:
-        """Return what undoes it, exactly."""
-        source = np.argsort(self.source)
-        return FeatureTransform(source, self.sign[source], self.block_size)
+    transform: BlockTransform
+    block_size: int
 
 
-def _shuffle(key: SecretKey, place: str, channels: int) -> FeatureTransform:
+def _shuffle(key: SecretKey, place: str, channels: int) -> BlockTransform:
     """Permute the channels, alike at every position: "spatially invariant" in arXiv 2109.01332."""
-    source = np.asarray(permutation(key, channels, f'feature-shuffle/{place}/C={channels}'))
-    return FeatureTransform(source, np.ones(channels, dtype=np.int8))
+    return BlockTransform(permutation(key, channels, f'feature-shuffle/{place}/C={channels}'))
 
 
-def _sign(key: SecretKey, place: str, channels: int) -> FeatureTransform:
+def _sign(key: SecretKey, place: str, channels: int) -> BlockTransform:
     """Flip the signs of half of the channels."""
-    flipped = keyed_half(key, channels, f'feature-sign/{place}/C={channels}')
-    return FeatureTransform(np.arange(channels), np.where(flipped, np.int8(-1), np.int8(1)))
+    return BlockTransform.flip(keyed_half(key, channels, f'feature-sign/{place}/C={channels}'))
 
 
-def _block_shuffle(key: SecretKey, place: str, channels: int, block_size: int) -> FeatureTransform:
+def _block_shuffle(key: SecretKey, place: str, channels: int, block_size: int) -> BlockTransform:
     """Permute the samples of every block, as ``shuffle`` does with an image."""
-    samples = channels * block_size**2
-    source = permutation(key, samples, f'feature-block-shuffle/{place}/M={block_size}/C={channels}')
-    return FeatureTransform(np.asarray(source), np.ones(samples, dtype=np.int8), block_size)
+    label = f'feature-block-shuffle/{place}/M={block_size}/C={channels}'
+    return BlockTransform(permutation(key, channels * block_size**2, label))
 
 
 def _block_bits(channels: int, block_size: int) -> float:
     return log2_factorial(channels * block_size**2)
 
 
-FEATURE_CIPHERS: dict[str, tuple[str, Callable[..., FeatureTransform], Callable[..., float]]] = {
+FEATURE_CIPHERS: dict[str, tuple[str, Callable[..., BlockTransform], Callable[..., float]]] = {
     'FeatureShuffle': ('feature-shuffle', _shuffle, log2_factorial),
     'FeatureSign': ('feature-sign', _sign, lambda channels: log2_binomial(channels, channels // 2)),
     'FeatureBlockShuffle': ('feature-block-shuffle', _block_shuffle, _block_bits),
@@ -124,7 +107,7 @@ class FeatureCipher:
         words = '+'.join(FEATURE_CIPHERS[kind][0] for kind, _ in self._parts)
         return words + (f'/M={self.block_size}' if self.block_size > 1 else '')
 
-    def transforms(self, key: SecretKey, place: str, channels: int) -> list[FeatureTransform]:
+    def steps(self, key: SecretKey, place: str, channels: int) -> list[FeatureStep]:
         """Return what is done at a place, in order; neighbours of one block size are one.
 
         Args:
@@ -132,13 +115,13 @@ class FeatureCipher:
             place: Its name in labels, for example ``stage=3``.
             channels: C there.
         """
-        folded: list[FeatureTransform] = []
+        folded: list[FeatureStep] = []
         for kind, parameters in self._parts:
             transform = FEATURE_CIPHERS[kind][1](key, place, channels, **parameters)
-            if folded and folded[-1].block_size == transform.block_size:
-                folded[-1] = folded[-1].then(transform)
-            else:
-                folded.append(transform)
+            block_size = parameters.get('block_size', 1)
+            if folded and folded[-1].block_size == block_size:
+                transform = folded.pop().transform.then(transform)
+            folded.append(FeatureStep(transform, block_size))
         return folded
 
     def key_space_bits(self, channels: list[int]) -> float:

@@ -28,8 +28,8 @@ from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
 from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
 from mmseg_keyprotect.evaluation.tally import Tally
 from mmseg_keyprotect.evaluation.users import (
-    PartlyRightCipher,
     User,
+    partly_right_cipher,
     partly_right_features,
     wrong_cipher,
     wrong_key,
@@ -84,7 +84,7 @@ class AccessEvaluation:
 
     def partly_right(self, known: int) -> User:
         """Return the user who knows a share of the key, in percent."""
-        cipher = PartlyRightCipher(self.correct.cipher, known, self.nonce) if self.correct.cipher else None
+        cipher = partly_right_cipher(self.correct.cipher, known, self.nonce) if self.correct.cipher else None
         return User('partly', cipher, self.features and partly_right_features(self.features, known, self.nonce))
 
     @contextmanager
@@ -103,12 +103,18 @@ class AccessEvaluation:
             self.features.use(user.features)
 
     @torch.no_grad()
-    def predict(self, who: str, user: User, index: int) -> Any:
+    def predict(self, user: User, index: int) -> Any:
         """Return the prediction, a SegDataSample, that a user gets for the test image ``index``."""
-        if who == BASELINE:
+        if user.kind == 'baseline':
             return self.baseline.test_step(self.baseline_images.batch(index))[0]
         with self.using(user) as model:
             return model.test_step(self.images.batch(index))[0]
+
+    def pixels(self, user: User, index: int) -> np.ndarray:
+        """Return the pixel counts of :func:`count_pixels` of a user's prediction for the test image ``index``."""
+        output = self.predict(user, index)
+        label, classes = output.gt_sem_seg.data, len(self.images.classes)
+        return count_pixels(output.pred_sem_seg.data, label, classes, self.images.ignore_index)
 
     def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, User]:
         """Return everybody who is evaluated, by the name in the report."""
@@ -151,14 +157,7 @@ class AccessEvaluation:
             progress.completed = tally.done
         try:
             for index in mine[tally.done :]:
-                counts = []
-                for who, user in users.items():
-                    output = self.predict(who, user, index)
-                    label = output.gt_sem_seg.data
-                    counts.append(
-                        count_pixels(output.pred_sem_seg.data, label, tally.counts.shape[2], self.images.ignore_index)
-                    )
-                tally.add(np.stack(counts))
+                tally.add(np.stack([self.pixels(user, index) for user in users.values()]))
                 if progress is not None:
                     progress.update()
         finally:

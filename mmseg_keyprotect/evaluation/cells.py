@@ -86,6 +86,12 @@ class Cell(ABC):
             raise RuntimeError(f'{words[0]} failed, see {self.work / log}')
         done.touch()
 
+    def validated(self) -> float:
+        """Return the mIoU of the last validation of a training in ``work``."""
+        log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
+        scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
+        return round(scores['mIoU'], 2)
+
     def access(self, config: str | Path, checkpoint: Path) -> dict[str, Any]:
         """Return who gets what of a protected model."""
         out = self.work / 'access'
@@ -117,9 +123,7 @@ class Training(Cell):
         result = dict(iterations=int(checkpoint.stem.split('_')[1]))
         if protection(self.config):
             return {**result, **self.access(self.source(), checkpoint)}
-        log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
-        scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
-        return {**result, 'mIoU': round(scores['mIoU'], 2)}
+        return {**result, 'mIoU': self.validated()}
 
     def checkpoint(self) -> Path:
         """Return the trained checkpoint; train where there is none."""

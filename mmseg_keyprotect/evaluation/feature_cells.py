@@ -88,21 +88,23 @@ class Thief(Cell):
     Args:
         of: The model's cell.
         images: How many.
+        steps: How long he trains; by default ``STEPS``.
     """
 
     of: Features | None = None
     images: int = 8
+    steps: int | None = None
 
     @property
     def name(self) -> str:
         """The name of its file and of its folder."""
-        return f'thief-{self.images}_{self.of.name}'
+        return f'thief-{self.images}{f"-{self.steps}" if self.steps else ""}_{self.of.name}'
 
     def measure(self) -> dict[str, Any]:
         """Attack."""
         out = self.work / 'un_key.json'
         out.unlink(missing_ok=True)
-        words = ['--images', self.images, '--steps', STEPS]
+        words = ['--images', self.images, '--steps', self.steps or STEPS]
         self.call('un_key.log', 'tools/un_key.py', *self.of.model(), *words, '-o', out)
         return json.loads(out.read_text())
 
@@ -129,6 +131,4 @@ class FewImages(Cell):
             spaced = labelled_images(load_quietly(source), self.images).indices
         options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
         self.call('train.log', 'tools/train.py', source, '--work-dir', self.work, '--cfg-options', *options)
-        log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
-        scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
-        return dict(images=self.images, mIoU=round(scores['mIoU'], 2))
+        return dict(images=self.images, mIoU=self.validated())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -19,6 +20,18 @@ MAX_SIDE = 480
 """Pixels; larger pictures are made smaller for the page."""
 
 
+def render(package: str, template: str, **values: Any) -> str:
+    """Fill in a template of a package; what is missing is an error, and text is escaped."""
+    environment = Environment(
+        loader=PackageLoader(package, '.'),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
 def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> None:
     """Write ``report.html``.
 
@@ -27,18 +40,13 @@ def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> Non
         pictures: Of test images, see :func:`mmseg_keyprotect.evaluation.pictures.take_pictures`.
         path: The file to write.
     """
-    environment = Environment(
-        loader=PackageLoader('mmseg_keyprotect.evaluation', '.'),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = []
     for name, (title, _) in FIGURES.items() if report.rows else ():
         svg, alternative = to_svg(name, report)
         figures.append((title, Markup(svg), alternative))
-    page = environment.get_template('report.html.jinja').render(
+    page = render(
+        'mmseg_keyprotect.evaluation',
+        'report.html.jinja',
         report=report,
         max_leak=MAX_LEAK,
         figures=figures,

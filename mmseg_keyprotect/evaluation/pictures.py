@@ -54,7 +54,7 @@ def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Pic
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
     users = {'correct key': correct, 'no key': User('none'), worst: evaluation.wrong(int(worst.split()[-1]))}
     for who, user in users.items():
-        panels[who] = _paint(evaluation.predict(who, user, index).pred_sem_seg.data[0].cpu(), palette)
+        panels[who] = _paint(evaluation.predict(user, index).pred_sem_seg.data[0].cpu(), palette)
     return Picture(Path(images.paths[index]).name, panels)
 
 

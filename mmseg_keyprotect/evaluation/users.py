@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.ciphers.base import BlockCipher
-from mmseg_keyprotect.ciphers.feature_ciphers import FeatureTransform
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.keys import SecretKey
@@ -62,8 +61,30 @@ def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> Key
     return KeyedCipher(**arguments)
 
 
-class PartlyRightCipher(KeyedCipher):
-    """A cipher that knows a share of the key's positions and has guessed the rest at random.
+class GuessedCipher(KeyedCipher):
+    """The model's cipher with a guess in the place of its key.
+
+    Args:
+        correct: The model's cipher.
+        guess: Returns the transform that is used for images of so many channels.
+    """
+
+    def __init__(self, correct: KeyedCipher, guess: Callable[[int], BlockTransform]) -> None:
+        self._correct, self._guess = correct, guess
+        self.channel_order = correct.channel_order
+        self.key_id, self.name, self.block_size = correct.key_id, correct.name, correct.block_size
+        self._ciphers: dict[int, BlockCipher] = {}
+        self._bgr_cipher: BlockCipher | None = None
+
+    def cipher_for(self, channels: int) -> BlockCipher:
+        """Return the cipher for images of that many channels."""
+        if channels not in self._ciphers:
+            self._ciphers[channels] = self._correct.cipher_for(channels).with_transform(self._guess(channels))
+        return self._ciphers[channels]
+
+
+def partly_right_cipher(correct: KeyedCipher, known: int, seed: bytes) -> GuessedCipher:
+    """Return a cipher that knows a share of the key's positions and has guessed the rest at random.
 
     Known is where a sample goes, its sign, or (ffx) whether it is keyed and a share of the table. With 0 percent it is
     a wrong key, with 100 the correct one. A guess can be right by chance: half of the signs of negative-positive are.
@@ -74,42 +95,11 @@ class PartlyRightCipher(KeyedCipher):
         seed: Of the choice and of the guess.
     """
 
-    def __init__(self, correct: KeyedCipher, known: int, seed: bytes) -> None:
-        self._correct, self._known, self._seed = correct, known / 100, seed
-        self.channel_order = correct.channel_order
-        self.key_id, self.name, self.block_size = correct.key_id, correct.name, correct.block_size
-        self._ciphers: dict[int, BlockCipher] = {}
-        self._bgr_cipher: BlockCipher | None = None
+    def guess(channels: int) -> BlockTransform:
+        rng = np.random.default_rng([*seed, known, channels])
+        return guess_rest(correct.cipher_for(channels).transform, known / 100, rng)
 
-    def cipher_for(self, channels: int) -> BlockCipher:
-        """Return the cipher for images of that many channels."""
-        if channels not in self._ciphers:
-            correct = self._correct.cipher_for(channels)
-            rng = np.random.default_rng([*self._seed, round(100 * self._known), channels])
-            known = rng.random(correct.samples).argsort() < self._known * correct.samples
-            self._ciphers[channels] = correct.with_transform(guess_rest(correct.transform, known, rng))
-        return self._ciphers[channels]
-
-
-def guess_rest(transform: BlockTransform, known: np.ndarray, rng: np.random.Generator) -> BlockTransform:
-    """Return a transform that is right at the known positions of a block and random at the others.
-
-    Args:
-        transform: The correct one.
-        known: bool (n,).
-        rng: The source of the guess.
-    """
-    source, mask, keyed, table = transform.source.copy(), transform.mask, transform.keyed, transform.table
-    if transform.moves:
-        source[~known] = rng.permutation(source[~known])
-    if mask.any():
-        mask = np.where(known, mask, np.where(rng.random(len(known)) < 0.5, 255, 0))
-    if table is not None:
-        keyed = np.where(known, keyed, rng.random(len(known)) < 0.5)
-        table, unknown = table.copy(), rng.random(256).argsort() >= known.mean() * 256
-        free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
-        table[unknown] = rng.permutation(free)[: unknown.sum()]
-    return BlockTransform(source, mask, keyed, table)
+    return GuessedCipher(correct, guess)
 
 
 def partly_right_features(encryption: FeatureEncryption, known: int, seed: bytes) -> dict[str, KeyedFeatures]:
@@ -121,17 +111,31 @@ def partly_right_features(encryption: FeatureEncryption, known: int, seed: bytes
         seed: Of the choice and of the guess.
     """
     rng = np.random.default_rng([*seed, known])
-
-    def guess(transform: FeatureTransform) -> FeatureTransform:
-        right = rng.random(len(transform.source)).argsort() < known / 100 * len(transform.source)
-        source, sign = transform.source.copy(), transform.sign
-        if (source != np.arange(len(source))).any():
-            source[~right] = rng.permutation(source[~right])
-        if (sign < 0).any():
-            sign = np.where(right, sign, np.where(rng.random(len(sign)) < 0.5, -1, 1)).astype(np.int8)
-        return FeatureTransform(source, sign, transform.block_size)
-
     return {
-        name: KeyedFeatures([guess(transform) for transform in function.transforms])
-        for name, function in encryption.functions.items()
+        name: KeyedFeatures(
+            [step._replace(transform=guess_rest(step.transform, known / 100, rng)) for step in one.steps]
+        )
+        for name, one in encryption.functions.items()
     }
+
+
+def guess_rest(transform: BlockTransform, share: float, rng: np.random.Generator) -> BlockTransform:
+    """Return a transform that is right at some positions of a block and random at the others.
+
+    Args:
+        transform: The correct one.
+        share: Of the positions that are right, 0 to 1.
+        rng: The source of the choice and of the guess.
+    """
+    known = rng.random(transform.samples).argsort() < share * transform.samples
+    source, mask, keyed, table = transform.source.copy(), transform.mask, transform.keyed, transform.table
+    if transform.moves:
+        source[~known] = rng.permutation(source[~known])
+    if mask.any():
+        mask = np.where(known, mask, np.where(rng.random(len(known)) < 0.5, 255, 0))
+    if table is not None:
+        keyed = np.where(known, keyed, rng.random(len(known)) < 0.5)
+        table, unknown = table.copy(), rng.random(256).argsort() >= known.mean() * 256
+        free = np.setdiff1d(np.arange(DOMAIN), table[~unknown])
+        table[unknown] = rng.permutation(free)[: unknown.sum()]
+    return BlockTransform(source, mask, keyed, table)

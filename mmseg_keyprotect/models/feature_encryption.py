@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmseg_keyprotect.ciphers.feature_ciphers import DEFAULT_FEATURE_CIPHER, FeatureCipher, FeatureTransform
+from mmseg_keyprotect.ciphers.feature_ciphers import DEFAULT_FEATURE_CIPHER, FeatureCipher, FeatureStep
 from mmseg_keyprotect.errors import LeakedKeyError, WrongKeyError
 from mmseg_keyprotect.identity import Identity
 from mmseg_keyprotect.key_providers import build_key
@@ -24,19 +24,19 @@ class KeyedFeatures:
     """The transforms of one place, on tensors; like a cipher it is never pickled, and a deep copy of it is itself.
 
     Args:
-        transforms: As from :meth:`FeatureCipher.transforms`.
+        steps: As from :meth:`FeatureCipher.steps`.
     """
 
-    def __init__(self, transforms: Sequence[FeatureTransform]) -> None:
-        self.transforms = list(transforms)
-        here = [(torch.from_numpy(one.source), torch.from_numpy(one.sign)) for one in self.transforms]
+    def __init__(self, steps: Sequence[FeatureStep]) -> None:
+        self.steps = list(steps)
+        here = [tuple(map(torch.from_numpy, step.transform.signed_permutation())) for step in self.steps]
         self._constants = {torch.device('cpu'): here}
 
     def __call__(self, x: Tensor, dim: int) -> Tensor:
         """Transform a feature map (N, C, H, W), or tokens whose channels are the dimension ``dim``."""
-        for transform, (source, sign) in zip(self.transforms, self._on(x.device), strict=True):
-            if transform.block_size > 1:
-                x = _by_blocks(x, source, transform.block_size)
+        for step, (source, sign) in zip(self.steps, self._on(x.device), strict=True):
+            if step.block_size > 1:
+                x = _by_blocks(x, source, step.block_size)
             else:
                 x = x.index_select(dim, source)
                 x = x * sign.to(x.dtype).view([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)])
@@ -151,9 +151,7 @@ class FeatureEncryption(nn.Module):
 
     def functions_of(self, key: SecretKey) -> dict[str, KeyedFeatures]:
         """Return what is done at every place with a key."""
-        return {
-            place.name: KeyedFeatures(self.cipher.transforms(key, place.name, place.channels)) for place in self.places
-        }
+        return {place.name: KeyedFeatures(self.cipher.steps(key, place.name, place.channels)) for place in self.places}
 
     @property
     def functions(self) -> dict[str, FeatureFunction]:

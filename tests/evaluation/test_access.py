@@ -181,11 +181,11 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     calls = []
     predict = AccessEvaluation.predict
 
-    def interrupted(self, who, cipher, index):
+    def interrupted(self, user, index):
         calls.append(index)
-        if index == 1 and who == 'wrong key 2':
+        if index == 1 and calls.count(1) == 4:  # correct key, no key, and the second wrong key
             raise KeyboardInterrupt
-        return predict(self, who, cipher, index)
+        return predict(self, user, index)
 
     out = tmp_path / 'report'
     monkeypatch.setattr(AccessEvaluation, 'predict', interrupted)
@@ -193,7 +193,7 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
         evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
     state = json.loads((out / 'state_0.json').read_text())
     assert state['done'] == 1
-    monkeypatch.setattr(AccessEvaluation, 'predict', lambda *args: calls.append(args[3]) or predict(*args))
+    monkeypatch.setattr(AccessEvaluation, 'predict', lambda *args: calls.append(args[2]) or predict(*args))
     calls.clear()
     with pytest.raises(ConfigError, match='that of another'):
         evaluate_access(cfg, checkpoint, out, 3, known=[75], pictures=0)

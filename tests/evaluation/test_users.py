@@ -5,7 +5,7 @@ import pytest
 from conftest import CIPHERS
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.evaluation.users import PartlyRightCipher, wrong_cipher
+from mmseg_keyprotect.evaluation.users import partly_right_cipher, wrong_cipher
 
 NONCE = bytes(16)
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
@@ -27,8 +27,8 @@ def agreement(one, other, image):
 
 
 def test_all_known_is_the_correct_key_and_nothing_known_is_a_wrong_one(correct, noise):
-    assert agreement(correct, PartlyRightCipher(correct, 100, NONCE), noise) == 1
-    assert agreement(correct, PartlyRightCipher(correct, 0, NONCE), noise) < 0.8
+    assert agreement(correct, partly_right_cipher(correct, 100, NONCE), noise) == 1
+    assert agreement(correct, partly_right_cipher(correct, 0, NONCE), noise) < 0.8
     wrong = wrong_cipher(correct._config, NONCE, 1)
     assert agreement(correct, wrong, noise) < 0.8
 
@@ -41,7 +41,7 @@ def test_a_reference_cipher_in_a_list(noise, key_file):
 def test_shares_of_a_shuffle(key_file, noise):
     correct = KeyedCipher(CIPHERS['shuffle+negative-positive'])
     for known in (25, 50, 75, 90):
-        guess, right = (one.cipher_for(3).transform for one in (PartlyRightCipher(correct, known, NONCE), correct))
+        guess, right = (one.cipher_for(3).transform for one in (partly_right_cipher(correct, known, NONCE), correct))
         (source, sign), (true_source, true_sign) = guess.signed_permutation(), right.signed_permutation()
         share = ((source == true_source) & (sign == true_sign)).mean()
         assert known / 100 <= share <= known / 100 + 0.1
@@ -50,7 +50,7 @@ def test_shares_of_a_shuffle(key_file, noise):
 
 def test_partly_right_tables_stay_injective(key_file):
     correct = KeyedCipher(CIPHERS['ffx'])
-    guess, right = (one.cipher_for(3).transform for one in (PartlyRightCipher(correct, 75, NONCE), correct))
+    guess, right = (one.cipher_for(3).transform for one in (partly_right_cipher(correct, 75, NONCE), correct))
     assert len(set(guess.table)) == 256
     assert 0.75 <= (guess.table == right.table).mean() < 0.78
 

@@ -142,9 +142,10 @@ def test_a_single_stage_is_undone_by_its_inverse(x, key):
     model = backbone('resnet18')
     plain = outputs(model, x)
     encryption = FeatureEncryption(model, BOTH, stages=(3,), key=key)
-    (transform,) = encryption.functions['stage=3'].transforms
+    (step,) = encryption.functions['stage=3'].steps
+    source, sign = step.transform.inverse().signed_permutation()
     got = model(x)[3].detach().numpy()
-    undone = got[:, transform.inverse().source] * transform.inverse().sign[:, None, None]
+    undone = got[:, source] * sign[:, None, None]
     np.testing.assert_array_equal(undone.ravel(), plain[-undone.size :].numpy())
 
 

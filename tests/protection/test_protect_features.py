@@ -138,11 +138,11 @@ def test_every_user_gets_his_own(plain, tmp_path, key_file):
     config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', features=ALL)
     evaluation = AccessEvaluation(Config.fromfile(config), str(checkpoint))
     users = evaluation.users(1, [50])
-    said = {who: evaluation.predict(who, user, 0).seg_logits.data for who, user in users.items()}
+    said = {who: evaluation.predict(user, 0).seg_logits.data for who, user in users.items()}
     for one, first in said.items():
         for other, second in said.items():
             assert one == other or not torch.allclose(first, second, atol=1e-3)
-    assert torch.equal(evaluation.predict('correct key', evaluation.correct, 0).seg_logits.data, said['correct key'])
+    assert torch.equal(evaluation.predict(evaluation.correct, 0).seg_logits.data, said['correct key'])
 
 
 def test_an_un_key_is_learned_where_one_is_enough(tiny, tmp_path, key_file):
@@ -159,7 +159,7 @@ def test_an_un_key_is_learned_where_one_is_enough(tiny, tmp_path, key_file):
     untrained = train_un_key(evaluation, cfg, 6, 0)
     with torch.no_grad(), untrained.installed() as model:  # its layers begin as the identity
         nothing = model.test_step(evaluation.images.batch(0))[0].seg_logits.data
-    no_key = evaluation.predict('no key', evaluation.users(0, [])['no key'], 0).seg_logits.data
+    no_key = evaluation.predict(evaluation.users(0, [])['no key'], 0).seg_logits.data
     torch.testing.assert_close(nothing, no_key, atol=1e-3, rtol=1e-4)
     before = {name: value.clone() for name, value in evaluation.model.state_dict().items()}
     trained = train_un_key(evaluation, cfg, 6, 40)
