@@ -54,7 +54,7 @@ def load(path):
 
 def label_of(path):
     """Return the cipher and block size in a configuration's name, such as ``shfnp-b4``."""
-    found = re.search(r'_((?:shfnp|shf|np|ffx)-b\d+)(?:-stem)?(?:-features)?_', path.stem)
+    found = re.search(r'_((?:shfnp|shf|np|ffx)-b\d+)(?:-stem)?(?:-features)?(?:-denial|-unkey)?_', path.stem)
     return found and found[1]
 
 
@@ -63,7 +63,7 @@ def has_stem(path):
 
 
 def has_features(path):
-    return 'features_' in path.name
+    return 'features_' in path.name or 'features-' in path.name
 
 
 def bases_of(path):
@@ -148,8 +148,11 @@ class TestConfig:
 
 @pytest.mark.parametrize('path', filter(has_features, CONFIGS), ids=lambda path: path.stem)
 def test_features_are_the_only_difference(path):
-    cfg, without = load(path), load(path.with_name(re.sub('[_-]features_', '_', path.name)))
+    cfg, without = load(path), load(path.with_name(re.sub('[_-]features(-denial|-unkey)?_', '_', path.name)))
     del cfg.model.feature_encryption
+    denial = cfg.model.pop('denial', {})
+    assert bool(denial) == ('-denial_' in path.name or '-unkey_' in path.name)
+    assert ('un_key' in denial) == ('-unkey_' in path.name)
     assert cfg.model.pop('block_stem', None) in (None, dict(border='grey'))  # the default, but not beside features
     for one in (cfg, without):
         one.model.type = None

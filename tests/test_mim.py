@@ -40,7 +40,6 @@ MIM_TOOLS = [
     'seal_checkpoint',
     'test',
     'train',
-    'un_key',
 ]
 WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'shfnp': 'shuffle+negative-positive'}
 BLOCKS_OF_8 = [f'model.data_preprocessor.cipher.{part}.block_size=8' for part in (0, 1)]
@@ -187,12 +186,12 @@ def test_index_lists_every_config_once():
         assert model['Name'] == Path(model['Config']).stem
         if images := re.search(r'_(\d+)xb(\d+)-', model['Name']):  # the others are not trained
             assert model['Metadata']['Batch Size'] == int(images[1]) * int(images[2])
-        protection = re.search(r'_(shf|np|ffx|shfnp)-b(\d+)(?:-stem)?(?:-features)?_', model['Name'])
+        protection = re.search(r'_(shf|np|ffx|shfnp)-b(\d+)(?:-stem)?(?:-features)?(?:-denial|-unkey)?_', model['Name'])
         words, block_size = protection.groups() if protection else ('none', None)
         assert model['Metadata']['Cipher'] == WORDS.get(words, words)
         assert model['Metadata'].get('Block Size') == (block_size and int(block_size))
         assert model['Metadata'].get('Stem') == ('block' if re.search('-stem[_-]', model['Name']) else None)
-        assert ('Features' in model['Metadata']) == ('features_' in model['Name'])
+        assert ('Features' in model['Metadata']) == bool(re.search('features[_-]', model['Name']))
 
 
 def test_base_names_are_unique():

@@ -9,6 +9,7 @@ import sys
 from mmengine.config import DictAction
 
 import mmseg_keyprotect  # noqa: F401  registers
+from mmseg_keyprotect.audit.attack import STEPS
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.run_audit import choose_attacks, run_audit
 from mmseg_keyprotect.engine.config_check import check_leaks, raise_problems
@@ -25,7 +26,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--attacks', default='all', help=f'all, or some of {",".join(ATTACKS)}; default: all')
     parser.add_argument('--minutes', type=float, default=5, help='the time that each attack may take; default: 5')
     parser.add_argument(
-        '--images', type=int, default=16, help='images that the attacker has, each encrypted and plain; default: 16'
+        '--images',
+        type=int,
+        default=16,
+        help='plain images with labels that the attacker has, and at most as many others encrypted; default: 16',
+    )
+    parser.add_argument(
+        '--steps', type=int, default=STEPS, help=f'training steps, at most, of attacks that train; default: {STEPS}'
     )
     parser.add_argument('--held-out', type=int, default=30, help='test images that he is measured on; default: 30')
     parser.add_argument('--public-weights', help='checkpoint of the public model that this one was made from, if any')
@@ -59,6 +66,7 @@ def main() -> None:
             args.held_out,
             args.public_weights,
             command,
+            args.steps,
         )
     except KeyProtectError as error:
         sys.exit(f'error: {error}')

@@ -10,9 +10,22 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmseg_keyprotect.evaluation.audit_models import attacked
+from mmseg_keyprotect.evaluation.audit_tables import (
+    FEATURE_ATTACKS,
+    FINE_TUNINGS,
+    KEY_ATTACKS,
+    PUBLIC_ATTACKS,
+    SEARCHES,
+    UN_KEYS,
+    audit_table,
+    cost_table,
+    draw_costs,
+)
 from mmseg_keyprotect.evaluation.cells import CIPHER_WORDS, Binding, Training, key_file
 from mmseg_keyprotect.evaluation.feature_cells import IMAGES, Features, FewImages, Thief
 from mmseg_keyprotect.evaluation.tables import (
@@ -26,7 +39,8 @@ from mmseg_keyprotect.evaluation.tables import (
 from mmseg_keyprotect.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = Path('docs/results.md')
+PAGE, AUDIT_PAGE = Path('docs/results.md'), Path('docs/security/audit.md')
+COSTS = Path('docs/images/audit_cost.png')
 SEEDS = (0, 1, 2)
 SEGFORMER = 'segformer_mit-b0{}_1xb8-0.4k_camvid-160x160'
 DEEPLAB = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
@@ -62,14 +76,18 @@ def fine_tuning(model: str, seeds: tuple[int, ...]) -> list[Row]:
     return [unprotected, *others, trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
 
 
-def features(model: str, stages: tuple[str, ...], best: tuple[int, ...]) -> list[Row]:
+def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against: tuple[str, ...] = ()) -> list[Row]:
     """Return a model with keys at single stages, at all, at every block, with encrypted images; and their thief.
 
     Args:
         model: The configuration's name, with ``{}`` for the protection.
         stages: The single ones.
         best: The seeds of what protects best.
+        against: What it is trained with against thieves: ``denial``, ``unkey``.
     """
+    configs = {
+        f'every stage, images: trained with {word}': model.format(f'_shfnp-b4-stem-features-{word}') for word in against
+    }
     model, images = model.format(''), ('shuffle', 'negative-positive')
 
     def row(label: str, seeds: tuple[int, ...] = (0,), thief: tuple[int, ...] = IMAGES, **options: Any) -> Row:
@@ -89,12 +107,14 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...]) -> list
             cipher=images,
             feature_cipher=('shuffle',),
         ),
+        *(trained(label, config, (0,)) for label, config in configs.items()),
         row('every stage, trained with it', thief=IMAGES[:1], trained=True),
         row('every block, trained with it', thief=IMAGES[:1], places=('blocks',), trained=True),
         Row('none: trained on those images alone', [FewImages(model, 0, count) for count in IMAGES]),
     ]
 
 
+AUDIT = attacked(SEGFORMER)
 TABLES: dict[str, tuple[Table, list[Row]]] = {
     'bound': (
         binding_table,
@@ -130,22 +150,42 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'published-segformer': (training_table, published(SEGFORMER, {2: (0,), 4: SEEDS, 8: (0,), 16: (0,)})),
     'published-deeplabv3plus': (training_table, published(DEEPLAB, {4: SEEDS, 16: (0,)})),
     'published-pspnet': (training_table, published(PSPNET, {4: (0,)})),
-    'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS)),
+    'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS, ('denial', 'unkey'))),
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
+    'audit-training': (partial(audit_table, (*UN_KEYS, *FINE_TUNINGS)), AUDIT['audit-training']),
+    'audit-keys': (partial(audit_table, (*KEY_ATTACKS, *SEARCHES)), AUDIT['audit-keys']),
+    'audit-public': (partial(audit_table, PUBLIC_ATTACKS), AUDIT['audit-public']),
+    'audit-channels': (partial(audit_table, FEATURE_ATTACKS), AUDIT['audit-channels']),
+    'audit-cost': (cost_table, AUDIT['audit-cost']),
 }
 """Every table by name."""
+
+
+def page_of(table: str) -> Path:
+    """Return the page that a table stands on."""
+    return AUDIT_PAGE if table in AUDIT else PAGE
+
+
+def choose(word: str) -> list[str]:
+    """Return the table of that name, or all that begin with it and a dash."""
+    if not (chosen := [name for name in TABLES if name == word or name.startswith(f'{word}-')]):
+        raise argparse.ArgumentTypeError(f'expected one of {", ".join(TABLES)}, or what several begin with')
+    return chosen
 
 
 def main() -> None:
     """Run the missing cells of the tables, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('tables', nargs='+', choices=list(TABLES), metavar='TABLE', help=', '.join(TABLES))
+    parser.add_argument(
+        'tables', nargs='+', type=choose, metavar='TABLE', help=f'{", ".join(TABLES)}, or what several begin with'
+    )
     parser.add_argument('--only', default='', help='run only the cells whose name holds this text')
     parser.add_argument('--no-run', action='store_true', help='write the tables of the cells that are there')
     parser.add_argument('--jobs', type=int, default=1, help='cells at a time, one thread each')
     args = parser.parse_args()
     os.chdir(ROOT)
-    cells = {cell.name: cell for name in args.tables for row in TABLES[name][1] for cell in row.cells}
+    tables = dict.fromkeys(name for names in args.tables for name in names)
+    cells = {cell.name: cell for name in tables for row in TABLES[name][1] for cell in row.cells}
     missing = [cell for cell in cells.values() if not cell.file.exists() and args.only in cell.name]
     if not args.no_run:
         for cell in missing:
@@ -153,11 +193,13 @@ def main() -> None:
         with ThreadPoolExecutor(args.jobs) as pool:
             for number, _ in enumerate(pool.map(lambda cell: cell.run(), missing), 1):
                 print(f'{number} of {len(missing)} cells', file=sys.stderr, flush=True)
-    for name in args.tables:
+    for name in tables:
         make, rows = TABLES[name]
-        table = make(rows)
-        replace_file(PAGE, write_table(PAGE.read_text(), name, table))
+        table, page = make(rows), page_of(name)
+        replace_file(page, write_table(page.read_text(), name, table))
         print(f'\n{name}\n{table}')
+    if 'audit-cost' in tables:
+        draw_costs(AUDIT['audit-cost'], COSTS)
 
 
 if __name__ == '__main__':

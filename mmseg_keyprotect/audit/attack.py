@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
@@ -15,20 +18,24 @@ if TYPE_CHECKING:
 NEEDS = ('weights', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor')
 """What an attacker may be assumed to have; cipher, block size and this program are known to everybody."""
 
+STEPS = 200
+"""How many steps of training, at most, by default."""
+
 SAY_EVERY = 5.0
 """Seconds between two words of progress."""
 
 
 class Budget:
-    """The time that an attack may take.
+    """What an attack may spend.
 
     Args:
         seconds: From now on.
         name: Of the attack, for progress; None: silent.
+        steps: Of training, for those that train.
     """
 
-    def __init__(self, seconds: float, name: str | None = None) -> None:
-        self.seconds, self.name = seconds, name
+    def __init__(self, seconds: float, name: str | None = None, steps: int = STEPS) -> None:
+        self.seconds, self.name, self.steps = seconds, name, steps
         self._start = self._said = time.monotonic()
 
     @property
@@ -59,13 +66,17 @@ class AttackResult:
 
     Args:
         sentence: What was found, in words; it never holds any part of a key.
-        key: His estimate of the key, for RGB; None where he looks for none. It may be the key, so nothing prints it.
+        key: His estimate of the key of images, for RGB; None where he looks for none.
+        features: His estimate of the transforms of channels, by the name of the place; None where he looks for none.
+        model: A model of his own that takes plain images; it is what he is measured by where there is one.
         images: How many images he used.
         queries: How many images he had encrypted.
     """
 
     sentence: str
-    key: BlockTransform | None = field(default=None, repr=False)
+    key: BlockTransform | None = field(default=None, repr=False)  # it may be the key, so nothing prints it
+    features: Mapping[str, BlockTransform] | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
     images: int = 0
     queries: int = 0
 
@@ -81,6 +92,9 @@ class Attack(ABC):
 
     needs: ClassVar[tuple[str, ...]]
     """What the attacker has, out of :data:`NEEDS`; ``run`` uses nothing else of the target."""
+
+    seeks: ClassVar[str | None] = 'images'
+    """Whose key it looks for, that of ``'images'`` or of ``'feature maps'``; None: it does without any."""
 
     def refusal(self, target: Target) -> str | None:
         """Return why the attack has nothing to do on this target, or None."""

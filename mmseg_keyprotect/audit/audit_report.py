@@ -19,6 +19,10 @@ FALLS = 0.5
 """An attacker who gets more of the way from no key (or the floor) to the correct key has broken the protection."""
 
 
+OWN_MODEL = 'from-scratch'
+"""The attack that steals nothing: what all others are to be compared with."""
+
+
 @dataclass
 class AuditReport:
     """All findings about one protected model.
@@ -49,8 +53,15 @@ class AuditReport:
         way = self.reference['correct key'] - start
         return None if finding.mIoU is None or way <= 0 else (finding.mIoU - start) / way
 
+    @property
+    def own_model(self) -> float | None:
+        """What the attacker gets by training a model of his own; None where that was not tried."""
+        return next((finding.mIoU for finding in self.findings if finding.attack == OWN_MODEL), None)
+
     def falls(self, finding: Finding) -> bool:
         """Whether the protection falls to an attack."""
+        if finding.attack == OWN_MODEL:
+            return False
         gain = self.gain(finding)
         return finding.whole_key or (gain is not None and gain > FALLS)
 
@@ -61,6 +72,14 @@ class AuditReport:
 
     def verdict_on(self, finding: Finding) -> str:
         """Say in words what an attack did."""
+        if finding.attack == OWN_MODEL and finding.mIoU is not None:
+            return 'for comparison: nothing is stolen'
+        beside = ''
+        if 'labels' in finding.needs and None not in (finding.mIoU, self.own_model):
+            beside = f'; {finding.mIoU - self.own_model:+.1f} mIoU against a model of his own'
+        return self._done_by(finding) + beside
+
+    def _done_by(self, finding: Finding) -> str:
         gain = self.gain(finding)
         if finding.whole_key:
             return 'FALLS: the whole key'
@@ -83,7 +102,11 @@ class AuditReport:
         else:
             said = f'{self.cipher}, {figures}.'
         fallen = self.fallen
-        tried = [finding for finding in self.findings if self.verdict_on(finding) != 'not tried']
+        tried = [
+            finding
+            for finding in self.findings
+            if finding.attack != OWN_MODEL and self.verdict_on(finding) != 'not tried'
+        ]
         names = [f'{finding.attack} (needs {", ".join(finding.needs)}; {finding.cost})' for finding in fallen]
         said += (
             f' It FALLS to {len(fallen)} of {len(tried)} attacks: {"; ".join(names)}.'

@@ -28,9 +28,9 @@ class Form:
     bits: float
 
     @classmethod
-    def of(cls, cipher: BlockCipher) -> Form:
-        """Return that of a cipher for three channels."""
-        return cls(cipher.word, cipher.block_size, cipher.key_space_bits)
+    def of(cls, cipher: BlockCipher | None) -> Form:
+        """Return that of a cipher for three channels; None: plain images."""
+        return cls('none', 1, 0.0) if cipher is None else cls(cipher.word, cipher.block_size, cipher.key_space_bits)
 
     @property
     def samples(self) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import AttackResult
+from mmseg_keyprotect.audit.target import thief
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.scores import Scores
-from mmseg_keyprotect.evaluation.users import GuessedCipher, User
+from mmseg_keyprotect.evaluation.users import User
 
 
 class HeldOut:
@@ -42,11 +43,14 @@ class HeldOut:
         }
 
     def reached(self, result: AttackResult) -> float | None:
-        """Return the mIoU of an attacker, in percent; None where he estimates no key."""
-        if result.key is None:
+        """Return the mIoU of an attacker, in percent; None where he has neither a model nor an estimate of a key."""
+        if result.model is not None:
+            model = result.model.eval()
+            counts = [self._evaluation.pixels_of(model, index) for index in self.indices]
+            return Scores.from_counts(np.sum(counts, axis=0)).mIoU
+        if result.key is None and result.features is None:
             return None
-        guess = GuessedCipher(self._evaluation.correct.cipher, lambda channels: result.key)
-        return Scores.from_counts(self._count(User('thief', guess))).mIoU
+        return Scores.from_counts(self._count(thief(self._evaluation, result.key, result.features))).mIoU
 
     def _count(self, user: User) -> np.ndarray:
         return np.sum([self._evaluation.pixels(user, index) for index in self.indices], axis=0)

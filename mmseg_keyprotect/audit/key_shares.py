@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from mmseg_keyprotect.audit.form import Form
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 
 SURE = 4.0
 """Standard deviations above chance from which on a share is no accident."""
@@ -21,7 +23,7 @@ class Share:
 
     Args:
         part: ``order`` (where samples come from), ``signs`` (which are inverted), ``positions`` (which are looked up),
-            ``table`` (what looked-up samples become).
+            ``table`` (what looked-up samples become); ``channel order`` and ``channel signs`` of feature maps.
         right: 0 to 1.
         chance: What a random key has right on average, 0 to 1.
         count: Of how many independent positions.
@@ -71,6 +73,25 @@ def key_shares(estimate: BlockTransform, correct: BlockTransform, form: Form) ->
         if correct.keyed.any():
             right = (_outputs(estimate) == _outputs(correct))[correct.keyed].mean()
             shares.append(Share('table', float(right), 0.5 / DOMAIN, 256))
+    return shares
+
+
+def feature_shares(estimate: Mapping[str, BlockTransform], encryption: FeatureEncryption) -> list[Share]:
+    """Compare an estimate of the transforms of channels with the correct ones, all places together.
+
+    Args:
+        estimate: Of the attacker, by the name of the place.
+        encryption: With the correct key, transforms of channels alone.
+    """
+    correct = {name: function.steps[0].transform for name, function in encryption.functions.items()}
+    order = np.concatenate([estimate[name].source == one.source for name, one in correct.items()])
+    shares = []
+    if any(one.moves for one in correct.values()):
+        shares.append(Share('channel order', float(order.mean()), len(correct) / len(order), len(order)))
+    flipped = np.concatenate([one.mask > 0 for one in correct.values()])
+    if flipped.any():
+        signs = np.concatenate([(estimate[name].mask > 0) == (one.mask > 0) for name, one in correct.items()])
+        shares.append(Share('channel signs', float(signs.mean()), _agreement(flipped), len(flipped)))
     return shares
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -54,9 +54,9 @@ class LabelledLoss:
         labels = np.stack(windows(target.labels, target.form, count))
         self._labels = torch.from_numpy(labels.astype(np.int64))[:, None].float()
 
-    def __call__(self, key: BlockTransform) -> float:
-        """Return the loss of a key, the lower the better."""
-        logits = self._target.logits(self._images, key)
+    def __call__(self, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None = None) -> float:
+        """Return the loss of an estimate of the key, as of ``Target.logits``; the lower the better."""
+        logits = self._target.logits(self._images, key, features)
         labels = F.interpolate(self._labels, logits.shape[-2:], mode='nearest').long()[:, 0].to(logits.device)
         return float(F.cross_entropy(logits, labels, ignore_index=self._target.ignore_index))
 
@@ -76,14 +76,25 @@ class UnlabelledLoss:
         self._target = target
         self._images = windows(target.plain, target.form, count)
         model = target.model
-        self._norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and _knows(module)]
+        self._norms = norms_that_know(model)
 
     def __call__(self, key: BlockTransform) -> float:
         """Return the loss of a key, the lower the better."""
-        with _watch(self._norms) as strange:
-            shares = self._target.logits(self._images, key).softmax(1)
-        unsure = _entropy(shares).mean() - _entropy(shares.mean((0, 2, 3), keepdim=True)).mean()
-        return float(unsure + (sum(strange) / len(strange) if strange else 0))
+        with watch(self._norms) as strange:
+            logits = self._target.logits(self._images, key)
+        return float(unlabelled_loss(logits, strange))
+
+
+def unlabelled_loss(logits: Tensor, strange: Sequence[Tensor]) -> Tensor:
+    """Return the loss of predictions, (N, classes, h, w), and of what the batch norms saw meanwhile."""
+    shares = logits.softmax(1)
+    unsure = _entropy(shares).mean() - _entropy(shares.mean((0, 2, 3), keepdim=True)).mean()
+    return unsure + (sum(strange) / len(strange) if strange else 0)
+
+
+def norms_that_know(model: nn.Module) -> list[nn.Module]:
+    """Return the batch norms of a model that remember its training."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and _knows(module)]
 
 
 def _knows(norm: nn.Module) -> bool:
@@ -96,7 +107,7 @@ def _entropy(shares: Tensor) -> Tensor:
 
 
 @contextmanager
-def _watch(norms: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+def watch(norms: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """Collect how strange the input of each batch norm is, while the model runs."""
     strange: list[Tensor] = []
 

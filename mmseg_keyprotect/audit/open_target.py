@@ -9,7 +9,9 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmseg_keyprotect.audit.form import Form
+from mmseg_keyprotect.audit.lessons import Lessons
 from mmseg_keyprotect.audit.target import Loot, Target
+from mmseg_keyprotect.engine.pipelines import unprotected
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.images import TestImages
@@ -29,14 +31,14 @@ def open_target(
     Args:
         cfg: Of the model, with ``test_dataloader``; nothing of it encrypts in the pipeline.
         evaluation: The model.
-        images: How many encrypted images the attacker has, and how many others plain.
+        images: How many plain images the attacker has, and at most as many others encrypted.
         held_out: The indices of the test images that he must not have.
         public_weights: See :class:`Target`.
 
     Raises:
         ConfigError: There are too few images.
     """
-    cipher = evaluation.correct.cipher.cipher_for(3)
+    cipher = evaluation.correct.cipher.cipher_for(3) if evaluation.correct.cipher else None
     form = Form.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers
@@ -49,24 +51,31 @@ def open_target(
     else:
         data = evaluation.images
         free = np.setdiff1d(np.arange(len(data)), held_out)
-    if images < 1 or len(free) < 2 * images:
+    if not 0 < images <= len(free):
         raise ConfigError(
-            f'Expected 1 to {len(free) // 2} images, since the attacker gets as many encrypted and as many other '
-            f'plain ones of {len(free)}, but got {images}. He takes them from train_dataloader, or, where there is '
-            'none, from the test images that are not held out.'
+            f'Expected 1 to {len(free)} images for the attacker, but got {images}. He takes them from '
+            'train_dataloader, or, where there is none, from the test images that are not held out.'
         )
-    chosen = free[np.linspace(0, len(free) - 1, 2 * images).round().astype(int)]
+    own = spaced(free, images)
+    others = np.setdiff1d(free, own)
     pictures, labels = [], []
-    for index in chosen:
+    for index in [*spaced(others, min(images, len(others))), *own]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
-        if evaluation.correct.cipher.channel_order == 'bgr':
+        if evaluation.channel_order == 'bgr':
             picture = picture[..., ::-1]
         pictures.append(np.ascontiguousarray(form.whole_blocks(picture)))
         if data.labelled:
             labels.append(form.whole_blocks(_resize(batch['data_samples'][0].gt_sem_seg.data[0], picture.shape)))
-    loot = Loot(pictures[:images], pictures[images:], labels[images:])
+    seen = len(pictures) - images
+    lessons = Lessons(unprotected(cfg), dataset, own.tolist()) if dataset and data.labelled else None
+    loot = Loot(pictures[:seen], pictures[seen:], labels[seen:], lessons)
     return Target(cipher, loot, evaluation, public_weights)
+
+
+def spaced(indices: np.ndarray, count: int) -> np.ndarray:
+    """Return so many of the indices, evenly spaced."""
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
 def _resize(label: Tensor, shape: tuple[int, ...]) -> np.ndarray:

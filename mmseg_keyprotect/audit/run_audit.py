@@ -11,12 +11,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmseg_keyprotect.audit.attack import Attack, Budget
+from mmseg_keyprotect.audit.attack import STEPS, Attack, Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.audit_report import AuditReport
 from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.audit.held_out import HeldOut
 from mmseg_keyprotect.audit.kept import STATE, keep, kept, make_folder
+from mmseg_keyprotect.audit.lessons import BATCH
 from mmseg_keyprotect.audit.open_target import open_target
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.engine.pipelines import to_preprocessor_form
@@ -50,6 +51,7 @@ def run_audit(
     held_out: int,
     public_weights: str | None = None,
     command: str = '',
+    steps: int = STEPS,
 ) -> AuditReport:
     """Attack a protected model, and write ``audit.json``, ``audit.md``, ``audit.html``, and one JSON for each attack.
 
@@ -62,30 +64,28 @@ def run_audit(
         folder: The folder to make, or that of an earlier run.
         attacks: Names out of ``ATTACKS``.
         minutes: For each attack.
-        images: How many encrypted images the attacker has, and how many others plain, with labels.
+        images: How many plain images with labels the attacker has, and at most as many others encrypted.
         held_out: On how many images of ``test_dataloader`` he is measured.
         public_weights: A checkpoint of the public model that the protected one was made from.
         command: To show in the report.
+        steps: Of training, at most, for attacks that train.
 
     Raises:
         WrongKeyError: The checkpoint belongs to another key.
         ConfigError: The configuration cannot be audited, or the folder holds something else.
     """
     folder = Path(folder)
-    if not (minutes > 0 and held_out > 0):
-        raise ConfigError(f'Expected minutes and held-out images above 0, but got {minutes} and {held_out}.')
-    evaluation = AccessEvaluation(cfg, checkpoint)
-    if evaluation.correct.cipher is None:
+    if not (minutes > 0 and held_out > 0 and steps > 0):
         raise ConfigError(
-            'Expected a model whose images are encrypted, whose key these attacks look for, but got one with encrypted '
-            'feature maps alone. See what a thief of its weights learns: python tools/un_key.py.'
+            f'Expected minutes, held-out images and steps above 0, but got {minutes}, {held_out} and {steps}.'
         )
+    evaluation = AccessEvaluation(cfg, checkpoint)
     cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
     to_preprocessor_form(cfg)
     public = read_checkpoint(public_weights)[0] if public_weights else None
     scene = HeldOut(evaluation, held_out)
     target = open_target(cfg, evaluation, images, scene.indices, public)
-    question = [evaluation.sources, minutes, images, scene.indices, public_weights]
+    question = [evaluation.sources, minutes, images, scene.indices, public_weights, steps]
     fingerprint = sha256(repr(question).encode()).hexdigest()
     make_folder(folder, fingerprint)
     reference = kept(folder / STATE, fingerprint) or keep(folder / STATE, fingerprint, scene.reference())
@@ -95,7 +95,7 @@ def run_audit(
             print(f'{number}/{len(attacks)} {name}: done before')
             continue
         print(f'{number}/{len(attacks)} {name}', flush=True)
-        finding = carry_out(ATTACKS[name](), target, minutes, scene)
+        finding = carry_out(ATTACKS[name](), target, minutes, scene, steps)
         keep(file, fingerprint, finding)
     done = [kept(folder / f'{name}.json', fingerprint) for name in ATTACKS]
     report = AuditReport(
@@ -103,11 +103,13 @@ def run_audit(
         reference=reference,
         cipher=evaluation.identity.cipher,
         key_id=evaluation.identity.key_id,
-        key_space_bits=round(target.form.bits, 1),
+        key_space_bits=round(evaluation.key_space_bits, 1),
         minutes=minutes,
         about=dict(
             model=f'{Path(cfg.filename or "").name}, {Path(checkpoint).name}',
-            images=f'{images} encrypted and {images} plain for the attacker, {len(scene.indices)} held out',
+            images=f'{images} plain with labels and {len(target.encrypted)} encrypted for the attacker, '
+            f'{len(scene.indices)} held out',
+            training=f'{steps} steps of {BATCH} crops at most',
             date=date.today().isoformat(),
             **(dict(command=command) if command else {}),
         ),
@@ -116,9 +118,11 @@ def run_audit(
     return report
 
 
-def carry_out(attack: Attack, target: Target, minutes: float, scene: HeldOut | None = None) -> dict[str, Any]:
+def carry_out(
+    attack: Attack, target: Target, minutes: float, scene: HeldOut | None = None, steps: int = STEPS
+) -> dict[str, Any]:
     """Run one attack and mark what it found; return a Finding's fields as plain JSON types."""
-    if refusal := attack.refusal(target):
+    if refusal := not_there(attack, target) or attack.refusal(target):
         return dict(
             attack=attack.name,
             needs=attack.needs,
@@ -129,10 +133,10 @@ def carry_out(attack: Attack, target: Target, minutes: float, scene: HeldOut | N
             queries=0,
             sentence=refusal,
         )
-    budget = Budget(60 * minutes, attack.name)
+    budget = Budget(60 * minutes, attack.name, steps)
     result = attack.run(target, budget)
     seconds = round(budget.spent, 2)
-    shares = [] if result.key is None else [vars(share) for share in target.shares(result.key)]
+    shares = [vars(share) for share in target.shares(result)]
     return dict(
         attack=attack.name,
         needs=attack.needs,
@@ -143,3 +147,16 @@ def carry_out(attack: Attack, target: Target, minutes: float, scene: HeldOut | N
         queries=result.queries,
         sentence=result.sentence,
     )
+
+
+def not_there(attack: Attack, target: Target) -> str | None:
+    """Say what an attack looks for, or lives on, that this target has not; or None."""
+    if (attack.seeks == 'images' and not target.form.bits) or (attack.seeks == 'feature maps' and not target.features):
+        return f'Not tried: {attack.seeks} are not encrypted.'
+    if 'weights' in attack.needs and not target.has_model:
+        return 'Not tried: there is no model.'
+    if 'labels' in attack.needs and not target.labels:
+        return 'Not tried: the images have no labels.'
+    if {'encrypted images', 'pairs'} & set(attack.needs) and not target.encrypted:
+        return 'Not tried: no image is left to be encrypted, since the attacker has them all plain.'
+    return None

@@ -12,6 +12,7 @@ from mmseg_keyprotect.ciphers.blocks import Array, PaddingSize, dtype_name, is_t
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER, CipherConfig, build_cipher
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.key_providers import build_key
+from mmseg_keyprotect.keys import SecretKey
 
 
 class KeyedCipher:
@@ -58,6 +59,16 @@ class KeyedCipher:
                 f'Expected the key {key_id}, which the configuration names, but got the key {self.key_id}. '
                 'Give the key file of that id, or take `key_id` out of the configuration.'
             )
+
+    def with_key(self, key: SecretKey) -> KeyedCipher:
+        """Return the same cipher with another key; a reference cipher gets a seed derived from it."""
+        config = {**self._config, 'key': key, 'key_id': None}
+        cipher = config['cipher']
+        parts = cipher if isinstance(cipher, list | tuple) else [cipher]
+        if any('seed' in part for part in parts):
+            seed = int.from_bytes(key.derive('reference-seed', 4), 'little')
+            config['cipher'] = [{**part, 'seed': seed} for part in parts]
+        return KeyedCipher(**config)
 
     def cipher_for(self, channels: int) -> BlockCipher:
         """Return the cipher for images of that many channels."""

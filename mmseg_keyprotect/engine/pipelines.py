@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmseg_keyprotect.errors import ConfigError
 
 TRANSFORM = 'KeyedBlockEncrypt'
 PREPROCESSOR = 'KeyedSegDataPreProcessor'
+CIPHER_ARGUMENTS = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
 
 
 @dataclass
@@ -40,8 +42,7 @@ class Protection:
     @property
     def cipher_arguments(self) -> dict[str, Any]:
         """The arguments for a KeyedCipher."""
-        names = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
-        return {name: self.config[name] for name in names if name in self.config}
+        return {name: self.config[name] for name in CIPHER_ARGUMENTS if name in self.config}
 
 
 def load_quietly(file: str | Path) -> Config:
@@ -139,6 +140,25 @@ def set_key_file(cfg: Config, path: str) -> None:
         features['key'] = dict(type='KeyFile', path=path)
 
 
+def unprotected(cfg: Config) -> Config:
+    """Return the configuration of the plain model; pipelines keep the sizes that whole blocks asked for."""
+    cfg = Config(copy.deepcopy(cfg.to_dict()))
+    for pipeline in find_pipelines(cfg).values():
+        _take_away_encryption(pipeline)
+    model = find_model(cfg)
+    model.type = model.type.removeprefix('Keyed')
+    for name in ('block_stem', 'feature_encryption', 'denial'):
+        model.pop(name, None)
+    preprocessor = model.data_preprocessor
+    preprocessor.type = 'SegDataPreProcessor'
+    for name in CIPHER_ARGUMENTS:
+        preprocessor.pop(name, None)
+    for _, node in walk(model.backbone):
+        if isinstance(node, dict) and node.get('type') == 'KeyedPretrained':
+            node['type'] = 'Pretrained'
+    return cfg
+
+
 def to_preprocessor_form(cfg: Config) -> None:
     """Move the encryption of images of a protected configuration into the preprocessor: the model gets the same input.
 
@@ -154,8 +174,12 @@ def to_preprocessor_form(cfg: Config) -> None:
             'Protect it first: python tools/protect_config.py CONFIG -o PROTECTED.py'
         )
     for pipeline in find_pipelines(cfg).values():
-        pipeline[:] = [step for step in pipeline if step.get('type') != TRANSFORM]
-        for step in pipeline:
-            if step.get('type') == 'TestTimeAug':
-                step.transforms = [branch for branch in step.transforms if branch[0].get('type') != TRANSFORM]
+        _take_away_encryption(pipeline)
     find_model(cfg).data_preprocessor.update(type=PREPROCESSOR, **protections[0].cipher_arguments)
+
+
+def _take_away_encryption(pipeline: list) -> None:
+    pipeline[:] = [step for step in pipeline if step.get('type') != TRANSFORM]
+    for step in pipeline:
+        if step.get('type') == 'TestTimeAug':
+            step.transforms = [branch for branch in step.transforms if branch[0].get('type') != TRANSFORM]

@@ -17,6 +17,7 @@ from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.model import revert_sync_batchnorm
 from mmengine.utils import ProgressBar
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
@@ -60,6 +61,7 @@ class AccessEvaluation:
         to_preprocessor_form(cfg)
         raise_problems(check_config(cfg))
         self.images = TestImages(cfg)
+        self._cfg = cfg
         self.model = _load(cfg, checkpoint)
         self.features: FeatureEncryption | None = getattr(self.model, 'feature_encryption', None)
         cipher = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
@@ -75,6 +77,11 @@ class AccessEvaluation:
             self.baseline_images = self.images.for_baseline(baseline_cfg)
             self.baseline = _load(baseline_cfg, baseline_checkpoint)
             self.sources += [repr(baseline_cfg.to_dict()), _digest(baseline_checkpoint)]
+
+    @property
+    def channel_order(self) -> str:
+        """How the test pipeline gives colour images, ``'bgr'`` or ``'rgb'``."""
+        return self.correct.cipher.channel_order if self.correct.cipher else 'bgr'
 
     def wrong(self, number: int = 1) -> User:
         """Return the user with the random wrong key of that number."""
@@ -112,9 +119,27 @@ class AccessEvaluation:
 
     def pixels(self, user: User, index: int) -> np.ndarray:
         """Return the pixel counts of :func:`count_pixels` of a user's prediction for the test image ``index``."""
-        output = self.predict(user, index)
+        return self._pixels(self.predict(user, index))
+
+    @torch.no_grad()
+    def pixels_of(self, model: nn.Module, index: int) -> np.ndarray:
+        """Return those of another model's prediction, a model that somebody made of this one."""
+        return self._pixels(model.test_step(self.images.batch(index))[0])
+
+    def _pixels(self, output: SegDataSample) -> np.ndarray:
         label, classes = output.gt_sem_seg.data, len(self.images.classes)
         return count_pixels(output.pred_sem_seg.data, label, classes, self.images.ignore_index)
+
+    def stolen_model(self) -> nn.Module:
+        """Return another model with the same weights and no key: images come plain, feature maps stay as they are."""
+        model = build_model(self._cfg)
+        model.load_state_dict(self.model.state_dict())
+        model.denial = None  # nobody who steals it trains it against himself
+        if self.correct.cipher is not None:
+            model.data_preprocessor.keyed_cipher = model.data_preprocessor.denial = None
+        if self.features is not None:
+            model.feature_encryption.use(None)
+        return model.to(get_device())
 
     def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, User]:
         """Return everybody who is evaluated, by the name in the report."""
@@ -165,7 +190,9 @@ class AccessEvaluation:
         if progress is not None:
             print()
 
-    def _key_space_bits(self) -> float:
+    @property
+    def key_space_bits(self) -> float:
+        """log2 of the number of keys, of images and feature maps together, at most 256."""
         images = self.correct.cipher.cipher_for(3).key_space_bits if self.correct.cipher else 0.0
         return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
 
@@ -184,7 +211,7 @@ class AccessEvaluation:
             images=len(self.images),
             key_id=self.identity.key_id,
             cipher=self.identity.cipher,
-            key_space_bits=round(self._key_space_bits(), 1),
+            key_space_bits=round(self.key_space_bits, 1),
         )
 
 

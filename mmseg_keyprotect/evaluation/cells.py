@@ -133,6 +133,10 @@ class Training(Cell):
             self.call('train.log', 'tools/train.py', self.source(), *options)
         return next(self.work.glob('iter_*.pth'))
 
+    def model(self) -> tuple[Path, Path]:
+        """Return the configuration and the checkpoint."""
+        return self.source(), self.checkpoint()
+
     def source(self) -> Path:
         """Return the configuration's file; one that is not in configs/ is made of the unprotected one."""
         file = find_config(self.config)

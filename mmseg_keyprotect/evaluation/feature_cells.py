@@ -9,7 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mmseg_keyprotect.audit.un_key import labelled_images
+import numpy as np
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+
+from mmseg_keyprotect.audit.open_target import spaced
 from mmseg_keyprotect.engine.pipelines import load_quietly
 from mmseg_keyprotect.evaluation.cells import Cell, Training, find_config, locks
 
@@ -19,35 +23,44 @@ IMAGES = (8, 40, 150)
 STEPS = 200
 """How long he trains."""
 
+ALL = 10**6
+"""More held-out images than there are."""
+
 
 @dataclass(frozen=True)
 class Features(Cell):
-    """A model with encrypted feature maps: a trained one bound to the key, or one trained with it; and who gets what.
+    """A model with encrypted feature maps, or images: a trained one bound to the key, or one trained with it.
 
     Args:
         places: As for ``--features``; empty for none, where images alone are encrypted.
         cipher: Of images, as for ``--cipher``.
         feature_cipher: As for ``--feature-cipher``.
         trained: Whether it is trained with the key; else it is the unprotected Training of that seed, bound.
+        block_size: M, of encrypted images.
+        weights: The checkpoint to bind, in the place of that Training's.
     """
 
     places: tuple[str, ...] = ('all',)
     cipher: tuple[str, ...] = ('none',)
     feature_cipher: tuple[str, ...] = ('shuffle', 'sign')
     trained: bool = False
+    block_size: int = 4
+    weights: str | None = None
 
     @property
     def name(self) -> str:
         """The name of its file and of its folder."""
         parts = ['trained' if self.trained else 'bound', *(f'features-{"-".join(self.places)}',) * bool(self.places)]
         parts += [f'{"-".join(self.feature_cipher)}'] if len(self.feature_cipher) == 1 else []
-        parts += [f'images-{"-".join(self.cipher)}'] if self.cipher != ('none',) else []
+        if self.cipher != ('none',):
+            size = f'-b{self.block_size}' if self.block_size != 4 else ''
+            parts.append(f'images-{"-".join(self.cipher)}{size}')
         return '_'.join([*parts, super().name])
 
     @property
     def options(self) -> list[str]:
         """The options of ``tools/protect_config.py`` and ``tools/protect_checkpoint.py``."""
-        words = ['--cipher', *self.cipher]
+        words = ['--cipher', *self.cipher, '--block-size', self.block_size]
         if self.places:
             words += ['--features', *self.places, '--feature-cipher', *self.feature_cipher]
         return words
@@ -61,6 +74,10 @@ class Features(Cell):
         with locks.setdefault(self.name, Lock()):  # its thieves may want it while it is made
             return self._make()
 
+    def plain(self) -> Path:
+        """Return the checkpoint of the unprotected model."""
+        return Path(self.weights) if self.weights else Training(self.config, self.seed).checkpoint()
+
     def _make(self) -> tuple[Path, Path]:
         self.work.mkdir(parents=True, exist_ok=True)
         out = self.work / 'model'
@@ -73,7 +90,7 @@ class Features(Cell):
             options = ['--work-dir', out, '--cfg-options', f'randomness.seed={self.seed}']
             self.call('train.log', 'tools/train.py', config, *options)
             return config, next(out.glob('iter_*.pth'))
-        plain = Training(self.config, self.seed).checkpoint()
+        plain = self.plain()
         if not (self.work / 'protect.log.done').exists():
             shutil.rmtree(out, ignore_errors=True)  # what an interruption has left
         source = find_config(self.config)
@@ -101,12 +118,12 @@ class Thief(Cell):
         return f'thief-{self.images}{f"-{self.steps}" if self.steps else ""}_{self.of.name}'
 
     def measure(self) -> dict[str, Any]:
-        """Attack."""
-        out = self.work / 'un_key.json'
-        out.unlink(missing_ok=True)
-        words = ['--images', self.images, '--steps', self.steps or STEPS]
-        self.call('un_key.log', 'tools/un_key.py', *self.of.model(), *words, '-o', out)
-        return json.loads(out.read_text())
+        """Attack; he is measured on all test images."""
+        steps, out = self.steps or STEPS, self.work / 'audit'
+        words = ['--attacks', 'un-key', '--images', self.images, '--steps', steps, '--minutes', 60]
+        self.call('un_key.log', 'tools/audit.py', *self.of.model(), *words, '--held-out', ALL, '-o', out)
+        found = json.loads((out / 'audit.json').read_text())['findings'][0]
+        return dict(images=self.images, steps=steps, seconds=round(found['seconds']), mIoU=found['mIoU'])
 
 
 @dataclass(frozen=True)
@@ -128,7 +145,9 @@ class FewImages(Cell):
         """Train with the schedule of the whole training set, and validate."""
         source = find_config(self.config)
         with locks.setdefault('images', Lock()):  # the first import of the data sets is not for two threads
-            spaced = labelled_images(load_quietly(source), self.images).indices
-        options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, spaced))}]']
+            init_default_scope('mmseg')
+            dataset = DATASETS.build(load_quietly(source).train_dataloader.dataset)
+        own = spaced(np.arange(len(dataset)), self.images)
+        options = [f'randomness.seed={self.seed}', f'train_dataloader.dataset.indices=[{",".join(map(str, own))}]']
         self.call('train.log', 'tools/train.py', source, '--work-dir', self.work, '--cfg-options', *options)
         return dict(images=self.images, mIoU=self.validated())

@@ -51,14 +51,7 @@ def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> Key
         nonce: As for :func:`wrong_key`.
         number: Of the wrong key.
     """
-    key = wrong_key(nonce, number)
-    arguments = {**arguments, 'key': key, 'key_id': None}
-    cipher = arguments.get('cipher')
-    parts = cipher if isinstance(cipher, list | tuple) else [cipher]
-    if any('seed' in part for part in parts if part):  # the reference implementation's form of a key
-        seed = int.from_bytes(key.derive('reference-seed', 4), 'little')
-        arguments['cipher'] = [{**part, 'seed': seed} for part in parts]
-    return KeyedCipher(**arguments)
+    return KeyedCipher(**arguments).with_key(wrong_key(nonce, number))
 
 
 class GuessedCipher(KeyedCipher):

@@ -16,6 +16,7 @@ from mmseg_keyprotect.ciphers.blocks import PaddingSize, pad_image, padding_to_b
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.identity import Identity
+from mmseg_keyprotect.models.denial import Denial
 
 _LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
 
@@ -57,6 +58,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         self._block_size = self.keyed_cipher.block_size
         self.identity = Identity(self.keyed_cipher.key_id, self.keyed_cipher.name)
         self.register_buffer('protection', self.identity.to_tensor())
+        self.denial: Denial | None = None
+        """Of the model, if it is trained against thieves; used in training mode alone."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Encrypt, normalise, pad and stack a batch.
@@ -66,9 +69,17 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             training: Whether label maps are extended with the images.
 
         Returns:
-            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``.
+            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``; in the training of a model with ``denial``
+            also ``denied``, see :meth:`Denial.images`.
         """
         data = self.cast_data(data)
+        if training and self.training and self.denial is not None and self.keyed_cipher is not None:
+            denied = self.denial.images(self, data)
+            return dict(self.prepare(data, True), denied=denied)
+        return self.prepare(data, training)
+
+    def prepare(self, data: dict, training: bool) -> dict[str, Any]:
+        """Do as :meth:`forward`, on the device, for one user."""
         samples = data.get('data_samples')
         self._check_size(self.size if training else (self.test_cfg or {}).get('size'))
         pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
@@ -84,8 +95,10 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Encrypt one image, and extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
         cipher = self.keyed_cipher
-        if cipher is None:  # evaluation without a key: extended all the same, since a network may need whole blocks
+        if cipher is None:  # a user without a key: extended all the same, since a network may need whole blocks
             added = padding_to_blocks(*image.shape[-2:], self._block_size)
+            if training and sample is not None:
+                self._pad_labels(sample, image.shape[-2:], added)
             return pad_image(image, added), tuple(a + b for a, b in zip(padding, added, strict=True))
         if sample is not None and 'key_id' in sample:
             self._check_same(sample)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.identity import identities_of, joined
 from mmseg_keyprotect.models.block_stem import BlockStem
+from mmseg_keyprotect.models.data_preprocessor import KeyedSegDataPreProcessor
+from mmseg_keyprotect.models.denial import Denial
 from mmseg_keyprotect.models.feature_binding import bind_features
 from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 from mmseg_keyprotect.models.keyed_pretrained import check_lifted, is_pretrained, keyed_to_pretrained
@@ -37,6 +41,8 @@ class KeyedMixin:
         feature_encryption: Arguments of FeatureEncryption but the backbone; the key is that of ``data_preprocessor`` by
             default. And ``bind``, whether the initial weights are bound to the key, so that the model begins as the
             plain one would; by default where the backbone has pretrained weights.
+        denial: ``weight`` and ``un_key``, for training against thieves, see
+            :class:`~mmseg_keyprotect.models.denial.Denial`.
         **kwargs: Of the plain segmentor.
 
     Raises:
@@ -50,6 +56,7 @@ class KeyedMixin:
         backbone: dict,
         block_stem: Mapping[str, Any] | None = None,
         feature_encryption: Mapping[str, Any] | None = None,
+        denial: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         keyed_pretrained, backbone = keyed_to_pretrained(backbone)
@@ -72,6 +79,29 @@ class KeyedMixin:
             self._bind = options.pop('bind', self._pretrained)
             self.feature_encryption = FeatureEncryption(self.backbone, **options)
             joined(identities_of(self).values())  # so that another key is refused
+        self.denial = None if denial is None else Denial.from_config(denial, self)
+        if isinstance(self.data_preprocessor, KeyedSegDataPreProcessor):
+            self.data_preprocessor.denial = self.denial
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[SegDataSample] | None = None,
+        mode: str = 'tensor',
+        denied: Sequence[Tensor] | None = None,
+    ) -> Any:
+        """Do as the plain segmentor; in training mode the losses of ``denial`` come with its own.
+
+        Args:
+            inputs: Float (N, C, H, W).
+            data_samples: With labels, for ``loss``.
+            mode: ``tensor``, ``predict`` or ``loss``.
+            denied: The same batch as users without the correct key send it, as from the data preprocessor.
+        """
+        result = super().forward(inputs, data_samples, mode)
+        if mode == 'loss' and self.training and self.denial is not None:
+            result = {**result, **self.denial.losses(self, inputs, denied, data_samples)}
+        return result
 
     def _put_stem(self, block_stem: Mapping[str, Any]) -> None:
         preprocessor = self.data_preprocessor

@@ -43,7 +43,7 @@ def planted(word, block_size=4, seed=42, first=0):
 def attack(name, target, seconds=20.0):
     """Run an attack; return what it found, and the share of each part of the key."""
     result = ATTACKS[name]().run(target, Budget(seconds))
-    return result, {} if result.key is None else {share.part: share for share in target.shares(result.key)}
+    return result, {share.part: share for share in target.shares(result)}
 
 
 def whole(shares):

@@ -11,6 +11,7 @@ from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.attacks.hill_climbing import change, random_key, steps
 from mmseg_keyprotect.audit.objectives import UnlabelledLoss, windows
+from mmseg_keyprotect.audit.run_audit import not_there
 from mmseg_keyprotect.audit.target import Target
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
@@ -31,7 +32,7 @@ class Voting(Target):
     pool = 1
     """Pixels that vote together."""
 
-    def logits(self, images, key):
+    def logits(self, images, key, features=None):
         guess = self._cipher.with_transform(key)
         decrypted = [self._cipher.decrypt(guess.encrypt(image)).astype(float) for image in images]
         votes = torch.from_numpy(np.stack([vote(image) for image in decrypted])).float()
@@ -95,10 +96,10 @@ def test_steps_and_refusals():
         assert sorted(key.source) == list(range(48))
         assert len(set(key.table)) == 256
         assert not key.mask.any()
-    assert ATTACKS['hill-climbing-entropy']().refusal(target) == 'Not tried: there is no model.'
+    assert not_there(ATTACKS['hill-climbing-entropy'](), target) == 'Not tried: there is no model.'
     target = voting('negative-positive')
     target.labels = []
-    assert 'no labels' in ATTACKS['hill-climbing-labels']().refusal(target)
+    assert 'no labels' in not_there(ATTACKS['hill-climbing-labels'](), target)
 
 
 def test_time_is_kept():

@@ -67,4 +67,4 @@ def test_time_is_kept():
     target, budget = planted('shuffle', 16), Budget(0.1)
     result = ATTACKS['pictures-alone']().run(target, budget)
     assert budget.spent < 5
-    assert target.shares(result.key)[0].above_chance  # the first guess
+    assert target.shares(result)[0].above_chance  # the first guess

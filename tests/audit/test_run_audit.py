@@ -61,8 +61,8 @@ def test_what_cannot_work_is_refused(model, tmp_path):
     with pytest.raises(ConfigError, match='attacks out of .*exhaustive.*, but got magic'):
         choose_attacks('magic,exhaustive')
     assert choose_attacks('all') == list(ATTACKS)
-    with pytest.raises(ConfigError, match='Expected 1 to 3 images'):
-        run(model, tmp_path / 'audit', images=4)
+    with pytest.raises(ConfigError, match='Expected 1 to 6 images'):
+        run(model, tmp_path / 'audit', images=7)
     with pytest.raises(ConfigError, match='above 0'):
         run(model, tmp_path / 'audit', minutes=0)
     with pytest.raises(ConfigError, match='Expected a checkpoint file'):

@@ -65,7 +65,7 @@ def _border(stem):
 
 def attack(target, seconds=20):
     result = ATTACKS['weights-alone']().run(target, Budget(seconds))
-    return result, {share.part: share.right for share in target.shares(result.key)}
+    return result, {share.part: share.right for share in target.shares(result)}
 
 
 @pytest.mark.parametrize('word', ['shuffle', 'negative-positive', BOTH])

@@ -15,7 +15,6 @@ from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
 
-from mmseg_keyprotect.audit.un_key import score, train_un_key
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
@@ -145,31 +144,6 @@ def test_every_user_gets_his_own(plain, tmp_path, key_file):
     assert torch.equal(evaluation.predict(evaluation.correct, 0).seg_logits.data, said['correct key'])
 
 
-def test_an_un_key_is_learned_where_one_is_enough(tiny, tmp_path, key_file):
-    """A weak case, where the attack must succeed: one encrypted stage, and the images that the model was trained on."""
-    cfg = tiny(PLAIN, **{'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60})
-    cfg.default_hooks.checkpoint.interval = 60
-    cfg.test_dataloader.dataset.data_prefix = cfg.train_dataloader.dataset.data_prefix
-    cfg.dump(tmp_path / 'plain.py')
-    Runner.from_cfg(cfg).train()
-    plain = tmp_path / 'plain.py', tmp_path / 'work' / 'iter_60.pth'
-    config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', cipher=None, features=dict(stages=(3,)))
-    cfg = Config.fromfile(config)
-    evaluation = AccessEvaluation(cfg, str(checkpoint))
-    untrained = train_un_key(evaluation, cfg, 6, 0)
-    with torch.no_grad(), untrained.installed() as model:  # its layers begin as the identity
-        nothing = model.test_step(evaluation.images.batch(0))[0].seg_logits.data
-    no_key = evaluation.predict(evaluation.users(0, [])['no key'], 0).seg_logits.data
-    torch.testing.assert_close(nothing, no_key, atol=1e-3, rtol=1e-4)
-    before = {name: value.clone() for name, value in evaluation.model.state_dict().items()}
-    trained = train_un_key(evaluation, cfg, 6, 40)
-    assert all(torch.equal(value, before[name]) for name, value in evaluation.model.state_dict().items())
-    correct = evaluation.run(make_folder(tmp_path / 'access'), 0).correct.mIoU
-    assert score(trained) > (score(untrained) + correct) / 2
-    with pytest.raises(ConfigError, match='Expected 1 to 6 images'):
-        train_un_key(evaluation, cfg, 7, 1)
-
-
 def test_fine_tuning_from_pretrained_weights_starts_as_the_plain_model_does(tmp_path, key_file, real_data):
     weights = real_data('weights') / 'mobilenet_v2_imagenet.pth'
     cfg = Config.fromfile(ROOT / 'configs' / DEEPLAB)
@@ -223,10 +197,23 @@ class TestTools:
         )
         self.run('protect_checkpoint', *plain, *words)
         assert 'difference +0.0' in capsys.readouterr().out
-        self.run('un_key', out / 'plain.py', out / 'plain.pth', '--images', 2, '--steps', 2, '-o', tmp_path / 'a.json')
-        found = json.loads((tmp_path / 'a.json').read_text())
-        assert (found['images'], found['steps']) == (2, 2)
-        assert 0 <= found['mIoU'] <= 100
+        words = (
+            '--attacks',
+            'un-key,known-pairs',
+            '--images',
+            2,
+            '--steps',
+            2,
+            '--held-out',
+            2,
+            '-o',
+            tmp_path / 'audit',
+        )
+        self.run('audit', out / 'plain.py', out / 'plain.pth', *words, '-o', tmp_path / 'audit')
+        pairs, trained = json.loads((tmp_path / 'audit' / 'audit.json').read_text())['findings']
+        assert trained['sentence'] == '2 steps on 2 images.'
+        assert 0 <= trained['mIoU'] <= 100
+        assert (pairs['verdict'], pairs['sentence']) == ('not tried', 'Not tried: images are not encrypted.')
 
     @pytest.mark.parametrize(
         ('words', 'message'),

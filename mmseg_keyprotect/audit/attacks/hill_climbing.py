@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,29 @@ KICK = 6
 COLD = 1e-3
 """The last temperature, as a part of the first."""
 
-Loss = Callable[[BlockTransform], float]
+Loss = Callable[[Any], float]
+"""What says how well an estimate of the key works, the lower the better."""
+
+
+class RandomKeys(Attack):
+    """One random key after another; the one that works best on some labelled windows is kept."""
+
+    name = 'random-keys'
+    needs = ('weights', 'plain images', 'labels')
+
+    def run(self, target: Target, budget: Budget) -> AttackResult:
+        """Try for as long as the budget allows."""
+        rng = np.random.default_rng()
+        count = min(WINDOWS, len(target.plain))
+        loss, losses, best = LabelledLoss(target, count), [], None
+        while not (losses and budget.over):
+            value = loss(key := random_key(target.form, rng))
+            if not losses or value < min(losses):
+                best = key
+            losses.append(value)
+            budget.say(f'{len(losses)} keys, loss {min(losses):.3f}')
+        sentence = f'{len(losses)} keys tried; the loss is {np.mean(losses):.3f} on average, {min(losses):.3f} at best.'
+        return AttackResult(sentence, key=best, images=count)
 
 
 class HillClimbing(Attack):
@@ -38,9 +61,17 @@ class HillClimbing(Attack):
     def loss(self, target: Target, count: int) -> Loss:
         """Return what says how well a key works on some windows of images."""
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where there is no model."""
-        return None if target.has_model else 'Not tried: there is no model.'
+    def draw(self, target: Target, rng: np.random.Generator) -> Any:
+        """Draw a key."""
+        return random_key(target.form, rng)
+
+    def change(self, key: Any, target: Target, rng: np.random.Generator) -> Any:
+        """Return a key one step away, at random."""
+        return change(key, target.form, rng)
+
+    def steps(self, target: Target) -> int:
+        """Return how many keys are one step away."""
+        return steps(target.form)
 
     def run(self, target: Target, budget: Budget) -> AttackResult:
         """Search for as long as the budget allows."""
@@ -49,19 +80,19 @@ class HillClimbing(Attack):
         loss = self.loss(target, count)
         starts = []
         for _ in range(STARTS):
-            starts.append((loss(key := random_key(target.form, rng)), key))
+            starts.append((loss(key := self.draw(target, rng)), key))
             if budget.over:
                 break
         best, key = min(starts, key=lambda pair: pair[0])
         first = np.std([value for value, _ in starts]) / 2
         start, value, tried, failed = budget.share, best, len(starts), 0
-        current, greedy, enough = key, False, 2 * steps(target.form)
+        current, greedy, enough = key, False, 2 * self.steps(target)
         while not budget.over:
             cool = (budget.share - start) / max(ANNEAL - start, 1e-9)
             temperature = first * COLD**cool if cool < 1 else 0.0
             if cool >= 1 and not greedy:
                 greedy, current, value = True, key, best
-            step = change(current, target.form, rng)
+            step = self.change(current, target, rng)
             new = loss(step)
             tried += 1
             if new < value or (temperature and rng.random() < np.exp((value - new) / temperature)):
@@ -74,7 +105,7 @@ class HillClimbing(Attack):
             if not temperature and failed > enough:  # no single step helps: away from there, and on
                 failed = 0
                 for _ in range(KICK):
-                    current = change(current, target.form, rng)
+                    current = self.change(current, target, rng)
                 value = loss(current)
             budget.say(f'{tried} keys, loss {best:.3f}')
         return AttackResult(
@@ -89,10 +120,6 @@ class HillClimbingLabels(HillClimbing):
 
     name = 'hill-climbing-labels'
     needs = ('weights', 'plain images', 'labels')
-
-    def refusal(self, target: Target) -> str | None:
-        """Say where there are no labels."""
-        return super().refusal(target) or (None if target.labels else 'Not tried: the images have no labels.')
 
     def loss(self, target: Target, count: int) -> Loss:
         """Return the cross-entropy."""

@@ -46,7 +46,7 @@ class WeightsAlone(Attack):
 
     def refusal(self, target: Target) -> str | None:
         """Say where the key is in no columns."""
-        if not target.has_model or find_block_stem(target.model) is None:
+        if find_block_stem(target.model) is None:
             return 'Not tried: the model has no block stem, so that its first convolution shows no samples of blocks.'
         return None
 

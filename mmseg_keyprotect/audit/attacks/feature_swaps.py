@@ -1,0 +1,78 @@
+"""Search for the key of feature maps step by step: two channels change places, or one its sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from mmseg_keyprotect.audit.attack import AttackResult, Budget
+from mmseg_keyprotect.audit.attacks.hill_climbing import HillClimbing, Loss
+from mmseg_keyprotect.audit.objectives import LabelledLoss
+from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
+
+Keys = Mapping[str, BlockTransform]
+"""The transforms of channels, by the name of the place."""
+
+
+class FeatureSwaps(HillClimbing):
+    """Hill climbing over the channels of all places at once, led by the labels of a few images."""
+
+    name = 'feature-swaps'
+    needs = ('weights', 'plain images', 'labels')
+    seeks = 'feature maps'
+
+    def refusal(self, target: Target) -> str | None:
+        """Say where the key is no permutation of channels."""
+        if target.features.cipher.block_size > 1:
+            return 'Not tried: the key mixes positions of the map, so that it is no permutation of channels.'
+        return None
+
+    def loss(self, target: Target, count: int) -> Loss:
+        """Return the cross-entropy; images are plain."""
+        return partial(LabelledLoss(target, count), None)
+
+    def draw(self, target: Target, rng: np.random.Generator) -> Keys:
+        """Draw a key of every place."""
+        has_order, has_signs = _parts(target.features)
+        found = {}
+        for place in target.features.places:
+            half = rng.permutation(place.channels) < place.channels // 2
+            source = rng.permutation(place.channels) if has_order else None
+            found[place.name] = BlockTransform(source, np.where(half & has_signs, 255, 0))
+        return found
+
+    def change(self, key: Keys, target: Target, rng: np.random.Generator) -> Keys:
+        """Take one step at one place; each channel has its turn as often."""
+        has_order, has_signs = _parts(target.features)
+        names = np.repeat(list(key), [one.samples for one in key.values()])
+        name = str(rng.choice(names))
+        source, mask = key[name].source.copy(), key[name].mask.copy()
+        if has_order and not (has_signs and rng.random() < 0.5):
+            one, other = rng.choice(len(source), 2, replace=False)
+            source[[one, other]] = source[[other, one]]
+        else:
+            mask[rng.integers(len(mask))] ^= 255
+        return {**key, name: BlockTransform(source, mask)}
+
+    def steps(self, target: Target) -> int:
+        """Return how many keys are one step away."""
+        has_order, has_signs = _parts(target.features)
+        channels = [place.channels for place in target.features.places]
+        return sum(n * (n - 1) // 2 * has_order + n * has_signs for n in channels)
+
+    def run(self, target: Target, budget: Budget) -> AttackResult:
+        """Search for as long as the budget allows."""
+        found = super().run(target, budget)
+        found.key, found.features = None, found.key
+        if target.form.bits:
+            found.sentence += ' Images stayed plain.'
+        return found
+
+
+def _parts(encryption: FeatureEncryption) -> tuple[bool, bool]:
+    """Return whether channels change places, and whether signs change."""
+    return 'shuffle' in encryption.cipher.name, 'sign' in encryption.cipher.name

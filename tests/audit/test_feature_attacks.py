@@ -1,0 +1,220 @@
+"""Attacks on the key of feature maps, on planted networks in which each must succeed."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import nn
+
+from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.attacks import ATTACKS
+from mmseg_keyprotect.audit.channel_memory import Memory
+from mmseg_keyprotect.audit.target import Loot, Target
+from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
+from mmseg_keyprotect.models.feature_binding import bind_features
+from mmseg_keyprotect.models.feature_encryption import FeatureEncryption, KeyedFeatures
+
+SHUFFLE, SIGN = dict(type='FeatureShuffle', allow_weak=True), dict(type='FeatureSign', allow_weak=True)
+BOTH = [SHUFFLE, SIGN]
+RESNET = dict(type='ResNet', depth=18, base_channels=16, stem_channels=16)
+BACKBONES = {
+    'mit': dict(type='MixVisionTransformer', embed_dims=16, num_layers=[2, 2, 2, 2], num_heads=[1, 2, 5, 8]),
+    'mobilenet': dict(type='MobileNetV2', out_indices=(1, 2, 4, 6)),
+    'resnet18': RESNET,
+    'resnet50': dict(RESNET, depth=50, base_channels=8, stem_channels=8),
+    'vit': dict(type='VisionTransformer', img_size=64, patch_size=16, embed_dims=48, num_layers=3, num_heads=4),
+}
+SMALL = dict(RESNET, base_channels=8, stem_channels=8, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
+
+
+class Network(nn.Module):
+    """A backbone with encrypted feature maps, and a head."""
+
+    def __init__(self, backbone, cipher, key, **places):
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        for parameter in self.backbone.parameters():
+            if parameter.ndim == 1:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+        self.public = copy.deepcopy(self.backbone.state_dict())
+        self.feature_encryption = FeatureEncryption(self.backbone, cipher, key=key, **places)
+        channels = self.feature_encryption.places[-1].channels
+        self.head = nn.Sequential(nn.Conv2d(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels, momentum=None))
+
+    def forward(self, images):
+        return self.head(self.backbone(images)[-1])
+
+
+class Stolen(Target):
+    """A target whose model is such a network; the labels are what it says itself."""
+
+    has_model, ignore_index = True, 255
+
+    def __init__(self, network, public=False, count=2, taught=False):
+        rng = np.random.default_rng(0)
+        images = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(count)]
+        super().__init__(None, Loot([], images), public_weights=network.public if public else None)
+        if taught:
+            with torch.no_grad():
+                network.eval().head.train()(network.backbone(_tensor(images))[-1])
+        self.network = network.eval()
+        said = [self.network(_tensor([image])).argmax(1)[0] for image in images]
+        self.labels = [np.kron(one.numpy(), np.ones((4, 4))).astype(np.uint8) for one in said]
+
+    model = property(lambda self: self.network)
+    features = property(lambda self: self.network.feature_encryption)
+
+    @torch.no_grad()
+    def logits(self, images, key, features=None):
+        correct = self.features.functions
+        self.features.use({name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})
+        try:
+            return self.network(_tensor(images))
+        finally:
+            self.features.use(correct)
+
+
+def _tensor(images):
+    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()).float() / 64 - 2
+
+
+@pytest.fixture
+def build(key):
+    """A function that makes a network, with the key."""
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    return lambda backbone, cipher, **places: Network(backbone, cipher, key, **places)
+
+
+def lively(network):
+    """Let channels differ strongly, none of them silent, and predictions be sure."""
+    norm = network.backbone.layer1[-1].norm2
+    norm.weight.data *= torch.linspace(0.5, 3, 8)
+    norm.bias.data += torch.linspace(0.2, 3, 8)
+    network.head[1].weight.data *= 5
+    return network
+
+
+def attack(name, target, seconds=20.0):
+    """Run an attack; return what it says, and the share of each part of the key."""
+    result = ATTACKS[name]().run(target, Budget(seconds))
+    return result.sentence, {share.part: share for share in target.shares(result)}
+
+
+CASES = [
+    ('mit', BOTH, dict(stages='all')),
+    ('mit', BOTH, dict(stages=(1, 3))),
+    ('mit', SHUFFLE, dict(stages='all', blocks='all')),
+    ('mobilenet', BOTH, dict(stages='all')),
+    ('mobilenet', SIGN, dict(stages=(0, 3))),
+    ('mobilenet', BOTH, dict(blocks='all')),
+    ('resnet18', SHUFFLE, dict(stages='all')),
+    ('resnet18', SHUFFLE, dict(blocks='all')),
+    ('resnet50', SHUFFLE, dict(blocks='all')),
+    ('vit', SHUFFLE, dict(stages=(0, 1))),
+]
+
+
+@pytest.mark.parametrize('tuned', [0.0, 0.02])
+@pytest.mark.parametrize(('name', 'cipher', 'places'), CASES)
+def test_the_public_model_shows_the_whole_key(name, cipher, places, tuned, build):
+    """Also where the model was trained further, so that its weights are not quite the public ones."""
+    network = build(BACKBONES[name], cipher, **places)
+    with torch.no_grad():
+        for value in network.backbone.parameters():
+            value += tuned * value.abs().mean() * torch.randn_like(value)
+    bind_features(network.backbone, network.feature_encryption)
+    result = ATTACKS['feature-statistics']().run(_quiet(network), Budget(20))
+    shares = _quiet(network).shares(result)
+    assert shares
+    least = 0.95 if tuned else 1  # where only a LayerNorm lies between two places, two numbers show a channel
+    assert all(share.right >= least for share in shares), shares
+    assert 'of the public model.' in result.sentence
+
+
+def _quiet(network):
+    """A target of which nothing but the weights is looked at."""
+    target = Stolen.__new__(Stolen)
+    Target.__init__(target, None, Loot([], []), public_weights=network.public)
+    target.network = network
+    return target
+
+
+def test_places_that_follow_one_another_show_what_they_do_together(build):
+    network = build(BACKBONES['resnet18'], SHUFFLE, stages=(3,), blocks='all')
+    bind_features(network.backbone, network.feature_encryption)
+    target = Stolen(network, public=True)
+    result = ATTACKS['feature-statistics']().run(target, Budget(20))
+    assert '1 places have no weight between them and the next' in result.sentence
+    expected = network(_tensor(target.plain))
+    torch.testing.assert_close(target.logits(target.plain, None, result.features), expected)
+
+
+def test_public_weights_of_something_else_are_said_to_be_of_no_use(build):
+    target = _quiet(build(BACKBONES['resnet18'], SHUFFLE, stages='all'))
+    target.public_weights = {'backbone.layer1.0.conv2.weight': torch.zeros(3)}
+    sentence, shares = attack('feature-statistics', target)
+    assert sentence.startswith('Not tried: the public weights have none')
+    assert not shares
+
+
+@pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
+def test_batch_norms_remember_the_channels(cipher, build):
+    """A net whose channels differ strongly, and whose head has seen the images."""
+    network = lively(build(SMALL, cipher, stages='all'))
+    target = Stolen(network, count=4, taught=True)
+    sentence, shares = attack('feature-statistics', target)
+    assert sentence == '1 of 1 places matched with what batch norms remember.'
+    assert all(share.right >= 0.75 for share in shares.values()), shares
+
+
+def test_memory_of_planted_statistics():
+    rng = np.random.default_rng(0)
+    channels, outputs = 32, 128
+    mean, spread = rng.normal(size=channels) * 2, np.exp(rng.normal(size=channels))
+    covariance, weights = np.diag(spread**2), rng.normal(size=(outputs, channels))
+    spreads = np.sqrt((weights**2) @ spread**2)
+    source, signs = rng.permutation(channels), rng.choice([-1, 1], channels)
+    undone = np.argsort(source)
+    stored = signs * mean[source], covariance[np.ix_(source, source)]
+    memory = Memory(weights / spreads[:, None], weights @ mean / spreads, *stored)
+    found = memory.match(True, True)
+    assert (found.source == undone).all()
+    assert ((found.mask > 0) == (signs[undone] < 0)).all()
+    assert memory.mismatch(undone, signs[undone]) < 1e-5
+
+
+@pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
+def test_labels_lead_to_the_key_of_few_channels(cipher, build):
+    target = Stolen(lively(build(SMALL, cipher, stages='all')), count=1, taught=True)
+    for seconds in (3, 10, 40):  # the last for busy machines
+        sentence, shares = attack('feature-swaps', target, seconds)
+        if all(share.right == 1 for share in shares.values()):
+            break
+    assert all(share.right == 1 for share in shares.values()), shares
+    assert 'keys tried' in sentence
+
+
+def test_steps_of_swaps(build):
+    target = Stolen(build(SMALL, BOTH, stages='all'))
+    swaps, rng = ATTACKS['feature-swaps'](), np.random.default_rng(0)
+    assert swaps.steps(target) == 8 * 7 // 2 + 8
+    key = swaps.draw(target, rng)
+    assert (key['stage=0'].mask > 0).sum() == 4
+    for _ in range(50):
+        key = swaps.change(key, target, rng)
+        assert sorted(key['stage=0'].source) == list(range(8))
+
+
+def test_refusals(build):
+    target = Stolen(build(SMALL, dict(type='FeatureBlockShuffle', block_size=2), stages='all'))
+    for name in ('feature-swaps', 'feature-statistics'):
+        assert 'mixes positions' in ATTACKS[name]().refusal(target)
+    target = Stolen(build(SMALL, SHUFFLE, stages='all'))  # its batch norms were never trained
+    assert ATTACKS['feature-statistics']().refusal(target) is None
+    sentence, shares = attack('feature-statistics', target)
+    assert sentence.startswith('Not tried: no batch norm remembers')
+    assert not shares
