@@ -10,22 +10,11 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmseg_keyprotect.evaluation.audit_models import attacked
-from mmseg_keyprotect.evaluation.audit_tables import (
-    FEATURE_ATTACKS,
-    FINE_TUNINGS,
-    KEY_ATTACKS,
-    PUBLIC_ATTACKS,
-    SEARCHES,
-    UN_KEYS,
-    audit_table,
-    cost_table,
-    draw_costs,
-)
+from mmseg_keyprotect.evaluation.audit_tables import draw_costs
 from mmseg_keyprotect.evaluation.cells import CIPHER_WORDS, Binding, Training, key_file
 from mmseg_keyprotect.evaluation.feature_cells import IMAGES, Features, FewImages, Thief
 from mmseg_keyprotect.evaluation.tables import (
@@ -152,11 +141,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'published-pspnet': (training_table, published(PSPNET, {4: (0,)})),
     'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS, ('denial', 'unkey'))),
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
-    'audit-training': (partial(audit_table, (*UN_KEYS, *FINE_TUNINGS)), AUDIT['audit-training']),
-    'audit-keys': (partial(audit_table, (*KEY_ATTACKS, *SEARCHES)), AUDIT['audit-keys']),
-    'audit-public': (partial(audit_table, PUBLIC_ATTACKS), AUDIT['audit-public']),
-    'audit-channels': (partial(audit_table, FEATURE_ATTACKS), AUDIT['audit-channels']),
-    'audit-cost': (cost_table, AUDIT['audit-cost']),
+    **AUDIT,
 }
 """Every table by name."""
 
@@ -199,7 +184,7 @@ def main() -> None:
         replace_file(page, write_table(page.read_text(), name, table))
         print(f'\n{name}\n{table}')
     if 'audit-cost' in tables:
-        draw_costs(AUDIT['audit-cost'], COSTS)
+        draw_costs(TABLES['audit-cost'][1], COSTS)
 
 
 if __name__ == '__main__':

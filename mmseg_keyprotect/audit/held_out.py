@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import AttackResult
@@ -35,10 +38,10 @@ class HeldOut:
 
     def reference(self) -> dict[str, float]:
         """Return the mIoU of the correct key, of no key, and of always saying the most frequent class (floor)."""
-        correct = self._count(self._evaluation.correct)
+        correct = self._of_user(self._evaluation.correct)
         return {
             'correct key': Scores.from_counts(correct).mIoU,
-            'no key': Scores.from_counts(self._count(User('none'))).mIoU,
+            'no key': Scores.from_counts(self._of_user(User('none'))).mIoU,
             'floor': Scores.of_most_frequent(correct[2]).mIoU,
         }
 
@@ -46,11 +49,13 @@ class HeldOut:
         """Return the mIoU of an attacker, in percent; None where he has neither a model nor an estimate of a key."""
         if result.model is not None:
             model = result.model.eval()
-            counts = [self._evaluation.pixels_of(model, index) for index in self.indices]
-            return Scores.from_counts(np.sum(counts, axis=0)).mIoU
+            return Scores.from_counts(self._count(partial(self._evaluation.pixels_of, model))).mIoU
         if result.key is None and result.features is None:
             return None
-        return Scores.from_counts(self._count(thief(self._evaluation, result.key, result.features))).mIoU
+        return Scores.from_counts(self._of_user(thief(self._evaluation, result.key, result.features))).mIoU
 
-    def _count(self, user: User) -> np.ndarray:
-        return np.sum([self._evaluation.pixels(user, index) for index in self.indices], axis=0)
+    def _of_user(self, user: User) -> np.ndarray:
+        return self._count(partial(self._evaluation.pixels, user))
+
+    def _count(self, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
+        return np.sum([pixels(index) for index in self.indices], axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -93,10 +93,3 @@ def train(
         optimizer.step()
         budget.say(f'step {step} of {budget.steps}, loss {float(value.detach()):.3f}')
     return budget.steps
-
-
-def trainable(model: nn.Module, modules: Iterable[nn.Module]) -> None:
-    """Let these modules learn, and nothing else of a model."""
-    model.requires_grad_(False)
-    for module in modules:
-        module.requires_grad_(True)

@@ -61,7 +61,7 @@ class PublicChannels:
 
     def __init__(self, backbone: nn.Module, encryption: FeatureEncryption, weights: Mapping[str, Tensor]) -> None:
         self._weights, self._channels = weights, {place.name: place.channels for place in encryption.places}
-        self._has_order, self._has_signs = ('shuffle' in encryption.cipher.name, 'sign' in encryption.cipher.name)
+        self._has_order, self._has_signs = encryption.cipher.has_order, encryption.cipher.has_signs
         named = itertools.chain(backbone.named_modules(), backbone.named_parameters())
         self._names = {id(part): name for name, part in named}
         self.streams = [(chain.signed, self._stretches(chain)) for chain in find_chains(backbone)]

@@ -153,6 +153,8 @@ def not_there(attack: Attack, target: Target) -> str | None:
     """Say what an attack looks for, or lives on, that this target has not; or None."""
     if (attack.seeks == 'images' and not target.form.bits) or (attack.seeks == 'feature maps' and not target.features):
         return f'Not tried: {attack.seeks} are not encrypted.'
+    if attack.seeks == 'feature maps' and target.features.cipher.block_size > 1:
+        return 'Not tried: the key mixes positions of the map, so that it is no permutation of channels.'
     if 'weights' in attack.needs and not target.has_model:
         return 'Not tried: there is no model.'
     if 'labels' in attack.needs and not target.labels:

@@ -102,6 +102,16 @@ class FeatureCipher:
         self.block_size = max([rest.get('block_size', 1) for _, rest in self._parts])
 
     @property
+    def has_order(self) -> bool:
+        """Whether channels change places."""
+        return any(kind != 'FeatureSign' for kind, _ in self._parts)
+
+    @property
+    def has_signs(self) -> bool:
+        """Whether channels change signs."""
+        return any(kind == 'FeatureSign' for kind, _ in self._parts)
+
+    @property
     def name(self) -> str:
         """The public description, for example ``feature-shuffle+feature-sign``."""
         words = '+'.join(FEATURE_CIPHERS[kind][0] for kind, _ in self._parts)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import ImageColor
 
+from mmseg_keyprotect.datasets.scene_canvas import Field, Scene
 from mmseg_keyprotect.errors import ConfigError
 
 CLASSES: tuple[str, ...] = ('sky', 'ground', 'water', 'road', 'building', 'tree', 'fence', 'car')
@@ -47,87 +48,13 @@ _MOODS = (  # top of the sky, foot of the sky, ground, leaves, light on everythi
 )
 _PAINTS = ('#c8553d', '#e9c46a', '#f1ead6', '#4d84a8', '#7fb093', '#75628a', '#e08763', '#47506f', '#3a9d90')
 
-Field = np.ndarray
-"""A float array that broadcasts to (H, W), one value for each pixel, or to (H, W, 3), one colour for each."""
-
 
 def _colour(name: str, rng: np.random.Generator, spread: float = 12.0) -> np.ndarray:
     """Return the colour '#rrggbb' as float32 (3,), moved at random by about ``spread``."""
     return np.float32(ImageColor.getrgb(name)) + rng.normal(0, spread, 3).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, size: tuple[int, int], period: int) -> Field:
-    """Return blobs about ``period`` pixels wide: float32 (H, W, 1) of mean 0 and standard deviation 1."""
-    field = rng.standard_normal((size[0] // period + 2, size[1] // period + 2), dtype=np.float32)
-    for length in size:  # between the rows, and, transposed, between the columns
-        place = np.arange(length, dtype=np.float32) / period
-        low = place.astype(int)
-        share = (place - low)[:, None]
-        field = ((1 - share) * field[low] + share * field[low + 1]).T
-    return ((field - field.mean()) / field.std())[..., None]
-
-
-class _Scene:
-    """A picture and its label map, painted from back to front.
-
-    Shapes are signed distances in pixels, float32 (H, W): negative inside. The picture gets soft edges from them, the
-    label map hard ones. Depth is 0 at the horizon and 1 at the lower edge of the picture.
-    """
-
-    def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
-        self.rng = rng
-        self.size = self.height, self.width = size
-        self.y = np.arange(size[0], dtype=np.float32)[:, None]
-        self.x = np.arange(size[1], dtype=np.float32)
-        self.unit = min(size) / 160
-        self.image = np.zeros((*size, 3), np.float32)
-        self.label = np.zeros(size, np.uint8)
-        self.horizon = self.height * rng.uniform(0.3, 0.5)
-        self.far, self.near, self.spread = self.width * rng.uniform((0.34, 0.38, 0.19), (0.66, 0.62, 0.25))
-
-    def paint(self, shape: Field, colour: Field, label: int | None = None, opacity: float = 1.0) -> None:
-        """Colour a shape, and label it."""
-        rows = np.flatnonzero((shape < 0.5).any(axis=1))
-        if rows.size:
-            part = slice(rows[0], rows[-1] + 1)
-            cover = np.clip(0.5 - shape[part], 0, 1)[..., None]
-            colour = np.broadcast_to(np.asarray(colour, np.float32), self.image.shape)[part]
-            self.image[part] += opacity * cover * (colour - self.image[part])
-        if label is not None:
-            self.label[shape < 0] = label
-
-    def shade(self, x: float, y: float, half_width: float) -> None:
-        """Lay a soft flat shadow on what is there."""
-        reach = self.reach(x, y, half_width, 0.22 * half_width)
-        self.image *= 1 - 0.35 * np.clip(1.5 - reach, 0, 1)[..., None]
-
-    def box(self, x: float, y: float, half_width: float, half_height: float, radius: float = 0.0) -> Field:
-        """Return an upright box with round corners."""
-        across, down = np.abs(self.x - x) - half_width + radius, np.abs(self.y - y) - half_height + radius
-        return np.sqrt(across.clip(0) ** 2 + down.clip(0) ** 2) + np.maximum(across, down).clip(max=0) - radius
-
-    def reach(self, x: float, y: float, half_width: float, half_height: float) -> Field:
-        """Return the distance from the middle of an upright ellipse, 1 on its edge."""
-        return np.sqrt(np.square((self.x - x) / half_width) + np.square((self.y - y) / half_height))
-
-    def oval(self, x: float, y: float, half_width: float, half_height: float) -> Field:
-        """Return an upright ellipse."""
-        return (self.reach(x, y, half_width, half_height) - 1) * min(half_width, half_height)
-
-    def noise(self, period: int) -> Field:
-        """Return blobs about ``period`` pixels wide."""
-        return _noise(self.rng, self.size, period)
-
-    def foot(self, depth: float) -> float:
-        """Return y of the ground at a depth."""
-        return self.horizon + depth * (self.height - self.horizon)
-
-    def road(self, depth: float | Field) -> tuple[float | Field, float | Field]:
-        """Return x of the middle of the road at a depth, and half its width."""
-        return self.far + (self.near - self.far) * depth, 0.012 * self.width + self.spread * depth
-
-
-def _draw_sky(scene: _Scene, top: Field, foot: Field) -> None:
+def _draw_sky(scene: Scene, top: Field, foot: Field) -> None:
     """Draw a gradient with a sun or moon and clouds."""
     rng, unit, width, horizon = scene.rng, scene.unit, scene.width, scene.horizon
     scene.image += top + np.clip(scene.y / horizon, 0, 1)[..., None] ** 0.8 * (foot - top)
@@ -144,7 +71,7 @@ def _draw_sky(scene: _Scene, top: Field, foot: Field) -> None:
         scene.paint(np.maximum(cloud, scene.y - y - 0.4 * radius), 0.4 * foot + (150, 149, 147), opacity=0.85)
 
 
-def _draw_ground(scene: _Scene, ground: Field, sky: Field) -> None:
+def _draw_ground(scene: Scene, ground: Field, sky: Field) -> None:
     """Draw grainy hills and the land before them."""
     for lift, haze in ((9, 0.5), (0, 0.0)):  # far hills, then the near ground
         phase = scene.x / (scene.unit * scene.rng.uniform(10, 18)) + scene.rng.uniform(0, 6.3)
@@ -153,7 +80,7 @@ def _draw_ground(scene: _Scene, ground: Field, sky: Field) -> None:
         scene.paint(hills - scene.y, ground + haze * (sky - ground - 15) + grain, GROUND)
 
 
-def _draw_water(scene: _Scene, water: Field, shore: Field) -> None:
+def _draw_water(scene: Scene, water: Field, shore: Field) -> None:
     """Draw a pond with ripples, left of the road."""
     rng, unit, depth = scene.rng, scene.unit, scene.rng.uniform(0.5, 0.8)
     middle, half = scene.road(depth)
@@ -167,7 +94,7 @@ def _draw_water(scene: _Scene, water: Field, shore: Field) -> None:
     scene.paint(pond, water + 26 * np.sin(wave)[..., None], WATER)
 
 
-def _draw_road(scene: _Scene, asphalt: Field, line: Field) -> None:
+def _draw_road(scene: Scene, asphalt: Field, line: Field) -> None:
     """Draw the road to the horizon, with edge lines and dashes."""
     depth = (scene.y - scene.horizon) / (scene.height - scene.horizon)
     middle, half = scene.road(depth.clip(0))
@@ -179,7 +106,7 @@ def _draw_road(scene: _Scene, asphalt: Field, line: Field) -> None:
     scene.paint(np.maximum(np.maximum(aside - 0.05 * half, dashes), road), line)
 
 
-def _draw_building(scene: _Scene, x: float, foot: float, wall: Field, roof: Field, glass: Field) -> None:
+def _draw_building(scene: Scene, x: float, foot: float, wall: Field, roof: Field, glass: Field) -> None:
     """Draw a house of bricks with windows and a tiled gable."""
     rng, unit = scene.rng, scene.unit
     half, tall = unit * rng.uniform((19, 34), (29, 52))
@@ -202,7 +129,7 @@ def _draw_building(scene: _Scene, x: float, foot: float, wall: Field, roof: Fiel
     scene.paint(gable, roof + tiles[..., None], BUILDING)
 
 
-def _draw_tree(scene: _Scene, x: float, foot: float, radius: float, leaves: Field, bark: Field) -> None:
+def _draw_tree(scene: Scene, x: float, foot: float, radius: float, leaves: Field, bark: Field) -> None:
     """Draw a trunk and a round crown of leaves."""
     rng, middle = scene.rng, foot - 2 * radius
     scene.shade(x, foot, radius)
@@ -215,7 +142,7 @@ def _draw_tree(scene: _Scene, x: float, foot: float, radius: float, leaves: Fiel
     scene.paint(crown, leaves + 22 * light + 22 * np.sign(scene.noise(3)) + 8 * scene.noise(2), TREE)
 
 
-def _draw_fence(scene: _Scene, left: float, foot: float, tall: float, boards: Field) -> None:
+def _draw_fence(scene: Scene, left: float, foot: float, tall: float, boards: Field) -> None:
     """Draw pickets and two rails from `left` to the right edge of the picture."""
     scene.shade((left + scene.width) / 2, foot, 0.6 * (scene.width - left))
     along = (scene.x - left) % 7
@@ -226,7 +153,7 @@ def _draw_fence(scene: _Scene, left: float, foot: float, tall: float, boards: Fi
     scene.paint(shape, boards * light, FENCE)
 
 
-def _draw_car(scene: _Scene, x: float, foot: float, half: float, body: Field, glass: Field) -> None:
+def _draw_car(scene: Scene, x: float, foot: float, half: float, body: Field, glass: Field) -> None:
     """Draw a car from behind."""
 
     def part(i: float, j: float, half_width: float, half_height: float, radius: float) -> Field:
@@ -244,7 +171,7 @@ def _draw_car(scene: _Scene, x: float, foot: float, half: float, body: Field, gl
     scene.paint(part(0, 0.45, 0.26, 0.1, 0.0), np.float32([236, 232, 220]))
 
 
-def _draw_things(scene: _Scene, paints: list[Field], leaves: Field, glass: Field, pane: Field) -> None:
+def _draw_things(scene: Scene, paints: list[Field], leaves: Field, glass: Field, pane: Field) -> None:
     """Draw what stands on the ground, from far to near."""
     rng, unit, width = scene.rng, scene.unit, scene.width
     things: list[tuple[float, Callable[..., None], float, tuple]] = []
@@ -283,7 +210,7 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (160, 160)) -> 
         ConfigError: ``size`` is not two integers of at least 96.
     """
     size = check_size(size)
-    scene = _Scene(rng, size)
+    scene = Scene(rng, size)
     top, foot, ground, leaves, light = (_colour(name, rng) for name in _MOODS[rng.integers(len(_MOODS))])
     paints = [_colour(_PAINTS[i], rng) * light / 255 for i in rng.permutation(len(_PAINTS))]
     glass = 0.4 * top + 40

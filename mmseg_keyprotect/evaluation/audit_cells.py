@@ -18,38 +18,27 @@ FINE_TUNED = 100
 
 
 @dataclass(frozen=True)
-class FineTuned(Cell):
-    """A bound model that is trained on with the key, which blurs what binding has left in the weights.
-
-    Args:
-        of: The bound one.
-    """
-
-    of: Features | None = None
+class FineTuned(Features):
+    """A bound model that is trained on with the key, which blurs what binding has left in the weights."""
 
     @property
     def name(self) -> str:
         """The name of its file and of its folder."""
-        return f'tuned_{self.of.name}'
+        return f'tuned_{super().name}'
 
-    def measure(self) -> dict[str, Any]:
-        """Train on, and evaluate."""
-        return dict(iterations=FINE_TUNED, **self.access(*self.model()))
-
-    def model(self) -> tuple[Path, Path]:
-        """Return the configuration and the checkpoint."""
-        config, checkpoint = self.of.model()
-        lr = 1e-4  # a tenth of that from scratch; for pretrained weights what they are fine-tuned with
+    def make(self) -> tuple[Path, Path]:
+        """Bind, then train on."""
+        config, checkpoint = super().make()
+        lr = 1e-4  # a tenth of that from scratch
         options = ['train_cfg.max_iters', 'train_cfg.val_interval', 'default_hooks.checkpoint.interval']
         options = [f'{name}={FINE_TUNED}' for name in options]
         options += [f'load_from={checkpoint}', f'optim_wrapper.optimizer.lr={lr}', f'randomness.seed={self.seed}']
-        self.work.mkdir(parents=True, exist_ok=True)
-        out = self.work / 'model'
+        out = self.work / 'tuned'
         self.call('train.log', 'tools/train.py', config, '--work-dir', out, '--cfg-options', *options)
         return config, next(out.glob('iter_*.pth'))
 
 
-Model = Training | Features | FineTuned
+Model = Training | Features
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class Audit(Cell):
         words = ['--attacks', ','.join(self.attacks), '--images', self.images]
         words += ['--minutes', self.minutes, '--steps', self.steps]
         if self.public:
-            words += ['--public-weights', (self.of.of if isinstance(self.of, FineTuned) else self.of).plain()]
+            words += ['--public-weights', self.of.plain()]
         self.call('audit.log', 'tools/audit.py', *self.of.model(), *words, '--held-out', HELD_OUT, '-o', out)
         report = json.loads((out / 'audit.json').read_text())
         names = ('mIoU', 'seconds', 'images', 'queries', 'shares', 'verdict', 'sentence')

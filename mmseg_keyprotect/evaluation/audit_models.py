@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from mmseg_keyprotect.evaluation.audit_cells import FineTuned, Model
-from mmseg_keyprotect.evaluation.audit_tables import (
-    ALONE,
-    FEATURE_ATTACKS,
-    FINE_TUNINGS,
-    KEY_ATTACKS,
-    PUBLIC_ATTACKS,
-    SEARCHES,
-    UN_KEYS,
-    audit,
-)
+from mmseg_keyprotect.evaluation.audit_cells import Audit, FineTuned, Model
+from mmseg_keyprotect.evaluation.audit_tables import audit_table, cost_table
 from mmseg_keyprotect.evaluation.cells import CIPHER_WORDS, Training
 from mmseg_keyprotect.evaluation.feature_cells import Features
-from mmseg_keyprotect.evaluation.tables import Row
+from mmseg_keyprotect.evaluation.tables import Row, Table
+
+KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
+SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
+FEATURE_ATTACKS = ('feature-swaps', 'feature-statistics')
+PUBLIC_ATTACKS = ('weights-alone', 'feature-statistics')
+UN_KEYS = ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled')
+FINE_TUNINGS = ('fine-tuning-stem', 'fine-tuning')
+ALONE = 'from-scratch'
 
 
-def attacked(model: str) -> dict[str, list[Row]]:
-    """Return the rows of every table of attacks, by the table's name.
+def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
+    """Return every table of attacks by its name, and its rows.
 
     Args:
         model: The configuration's name of SegFormer-B0, with ``{}`` for the protection.
@@ -30,7 +31,7 @@ def attacked(model: str) -> dict[str, list[Row]]:
     segformer, deeplab = model.format(''), 'deeplabv3_mobilenet-v2-d16_1xb8-0.3k_voc440-256x256'
     voc = dict(weights='data/weights/deeplabv3_mobilenetv2_voc.pth')
     absorbed = {size: Features(segformer, places=(), cipher=images, block_size=size) for size in (4, 16)}
-    tuned = {size: FineTuned(segformer, of=of) for size, of in absorbed.items()}
+    tuned = {size: FineTuned(segformer, places=(), cipher=images, block_size=size) for size in (4, 16)}
     everywhere = Features(segformer, cipher=images)
     one, every = Features(segformer, places=('1',)), Features(segformer)
     blocks = Features(segformer, places=('all', 'blocks'), cipher=images, feature_cipher=('shuffle',))
@@ -62,30 +63,44 @@ def attacked(model: str) -> dict[str, list[Row]]:
     bound = [*absorbed.values(), *tuned.values(), *real.values(), one, every, everywhere, real_every, real_everywhere]
     counts, long = (1, 8, 367), dict(minutes=10)  # that is, as long as their steps take
 
-    def row(of: Model, *attacks: tuple[str, ...], word: str, **options: Any) -> Row:
+    def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
         name = next(name for name, one in models.items() if one is of)
-        return Row(name, [audit(of, some, word, **options) for some in attacks])
+        return Row(name, [audit(of, attacks, word, **options)])
 
-    def voc_model(of: Model) -> bool:
-        return of.config == deeplab  # 8 images are too few for its 21 classes
+    def count_for(of: Model) -> int:
+        return 330 if of.config == deeplab else 8  # too few for 21 classes
 
     def cost(name: str, of: Model, attacks: tuple[str, ...], word: str) -> Row:
         return Row(name, [audit(of, attacks, word, images=count, **long) for count in counts])
 
-    patient = row(real[4], ('un-key', 'fine-tuning'), word='patient', steps=1000, images=330, **long)
+    patient = row(real[4], ('un-key', 'fine-tuning'), 'patient', steps=1000, images=330, **long)
     patient = Row(f'{patient.label}: 1000 steps', patient.cells)
+
+    def table(attacks: tuple[str, ...], *rows: Row) -> tuple[Table, list[Row]]:
+        return partial(audit_table, attacks), list(rows)
+
+    training = (*UN_KEYS, *FINE_TUNINGS)
+    keys = (*KEY_ATTACKS, *SEARCHES)
     return {
-        'audit-training': [
-            row(of, (*UN_KEYS, *FINE_TUNINGS), word='trained', steps=100, images=330 if voc_model(of) else 8, **long)
-            for of in models.values()
-        ]
-        + [patient],
-        'audit-keys': [row(of, (*KEY_ATTACKS, *SEARCHES), word='keys') for of in with_keys],
-        'audit-public': [row(of, PUBLIC_ATTACKS, word='public', public=True) for of in bound],
-        'audit-channels': [row(of, FEATURE_ATTACKS, word='channels') for of in with_features],
-        'audit-cost': [
-            cost('images alone', absorbed[4], ('un-key', 'fine-tuning'), 'cost'),
-            cost('every stage and images', everywhere, ('un-key', 'fine-tuning'), 'cost'),
-            cost('nothing stolen', everywhere, (ALONE,), 'alone'),
-        ],
+        'audit-training': table(
+            training,
+            *(row(of, training, 'trained', steps=100, images=count_for(of), **long) for of in models.values()),
+            patient,
+        ),
+        'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
+        'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
+        'audit-channels': table(FEATURE_ATTACKS, *(row(of, FEATURE_ATTACKS, 'channels') for of in with_features)),
+        'audit-cost': (
+            cost_table,
+            [
+                cost('images alone', absorbed[4], ('un-key', 'fine-tuning'), 'cost'),
+                cost('every stage and images', everywhere, ('un-key', 'fine-tuning'), 'cost'),
+                cost('nothing stolen', everywhere, (ALONE,), 'alone'),
+            ],
+        ),
     }
+
+
+def audit(of: Model, attacks: Sequence[str], word: str, **options: Any) -> Audit:
+    """Return the cell of some attacks on a model."""
+    return Audit(of.config, of.seed, of=of, word=word, attacks=tuple(attacks), **options)

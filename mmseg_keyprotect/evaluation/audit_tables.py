@@ -6,21 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
 
-from mmseg_keyprotect.evaluation.audit_cells import Audit, Model
 from mmseg_keyprotect.evaluation.tables import Row
-
-KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
-SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
-FEATURE_ATTACKS = ('feature-swaps', 'feature-statistics')
-PUBLIC_ATTACKS = ('weights-alone', 'feature-statistics')
-UN_KEYS = ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled')
-FINE_TUNINGS = ('fine-tuning-stem', 'fine-tuning')
-ALONE = 'from-scratch'
 
 
 def audit_table(attacks: Sequence[str], rows: list[Row]) -> str:
@@ -49,7 +39,7 @@ def _said(finding: dict) -> str:
 def cost_table(rows: list[Row]) -> str:
     """Return the mIoU against the number of labelled images as Markdown, one line for an attack on a model."""
     counts = sorted({cell.images for row in rows for cell in row.cells})
-    table = _markdown(['attack', *(f'{count} images' for count in counts), 'half-way at'])
+    table = _markdown(['attack', *(f'{count} image{"s" * (count > 1)}' for count in counts), 'half-way at'])
     for label, reached, half in curves(rows):
         line = [f'{reached[count]:.1f}' if count in reached else '' for count in counts]
         table.add_row([label, *line, half_way(reached, half)])
@@ -107,8 +97,3 @@ def _markdown(fields: list[str]) -> PrettyTable:
     table.align[fields[0]] = 'l'
     table.set_style(TableStyle.MARKDOWN)
     return table
-
-
-def audit(of: Model, attacks: Sequence[str], word: str, **options: Any) -> Audit:
-    """Return the cell of some attacks on a model."""
-    return Audit(of.config, of.seed, of=of, word=word, attacks=tuple(attacks), **options)

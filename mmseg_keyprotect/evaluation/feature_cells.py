@@ -72,13 +72,14 @@ class Features(Cell):
     def model(self) -> tuple[Path, Path]:
         """Return the configuration and the checkpoint; make them where there are none."""
         with locks.setdefault(self.name, Lock()):  # its thieves may want it while it is made
-            return self._make()
+            return self.make()
 
     def plain(self) -> Path:
         """Return the checkpoint of the unprotected model."""
         return Path(self.weights) if self.weights else Training(self.config, self.seed).checkpoint()
 
-    def _make(self) -> tuple[Path, Path]:
+    def make(self) -> tuple[Path, Path]:
+        """Make the model."""
         self.work.mkdir(parents=True, exist_ok=True)
         out = self.work / 'model'
         if self.trained:

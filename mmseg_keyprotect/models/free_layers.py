@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 
@@ -64,10 +65,14 @@ class FreeLayers(nn.Module):
         self.functions = {place.name: one for place, one in zip(places, self.maps, strict=True)}
         """What is done to feature maps, for ``FeatureEncryption.use``."""
 
+    def put_before(self, backbone: nn.Module) -> RemovableHandle | None:
+        """Map the images that a backbone gets from now on; None where there is nothing to map."""
+        return self.blocks and backbone.register_forward_pre_hook(lambda module, args: self.blocks(args[0]))
+
     @contextmanager
     def before(self, backbone: nn.Module) -> Iterator[None]:
         """Map the images that a backbone gets, within this block."""
-        hook = self.blocks and backbone.register_forward_pre_hook(lambda module, args: self.blocks(args[0]))
+        hook = self.put_before(backbone)
         try:
             yield
         finally:

@@ -10,7 +10,8 @@ from conftest import ROOT
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation import audit_cells, cells, feature_cells
 from mmseg_keyprotect.evaluation.audit_cells import Audit, FineTuned
-from mmseg_keyprotect.evaluation.audit_tables import audit, audit_table, cost_table, draw_costs, half_way
+from mmseg_keyprotect.evaluation.audit_models import audit
+from mmseg_keyprotect.evaluation.audit_tables import audit_table, cost_table, draw_costs, half_way
 from mmseg_keyprotect.evaluation.cells import Binding, Training, find_config, protection
 from mmseg_keyprotect.evaluation.feature_cells import Features, FewImages, Thief
 from mmseg_keyprotect.evaluation.tables import Row, binding_table, feature_table, training_table, write_table
@@ -86,8 +87,7 @@ def test_encrypted_feature_maps_and_their_thief(tiny_config, own_folders, monkey
 def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
     monkeypatch.setattr(audit_cells, 'FINE_TUNED', 2)
     monkeypatch.setattr(audit_cells, 'HELD_OUT', 2)
-    bound = Features(tiny_config.format(''), places=(), cipher=('shuffle', 'negative-positive'))
-    tuned = FineTuned(bound.config, of=bound)
+    tuned = FineTuned(tiny_config.format(''), places=(), cipher=('shuffle', 'negative-positive'))
     attacks = ('weights-alone', 'feature-statistics', 'from-scratch')
     cells = [audit(tuned, attacks, 'all', images=count, steps=2, public=True) for count in (1, 2)]
     for cell in cells:
@@ -102,9 +102,9 @@ def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
     assert f'{weights["mIoU"]:.1f} (order {100 * weights["shares"][0]["right"]:.0f}%' in row
     assert ' - |' in row  # feature maps are plain
     assert table.splitlines()[-1].count('missing') == 5
-    costs = cost_table([Row('tuned', [cell for cell in cells])])
+    costs = cost_table([Row('tuned', cells)])
     assert '| tuned: from-scratch' in costs
-    assert ' 1 images |' in costs
+    assert ' 1 image |' in costs
     draw_costs([Row('tuned', cells)], own_folders / 'costs.png')
     assert (own_folders / 'costs.png').read_bytes().startswith(b'\x89PNG')
 

@@ -26,8 +26,6 @@ class FeatureStatistics(Attack):
 
     def refusal(self, target: Target) -> str | None:
         """Say where there is nothing to compare with."""
-        if target.features.cipher.block_size > 1:
-            return 'Not tried: the key mixes positions of the map, so that it is no permutation of channels.'
         if target.public_weights is None and target.form.bits:
             return 'Not tried: without public weights it needs a network that takes plain images.'
         return None
@@ -47,12 +45,12 @@ class FeatureStatistics(Attack):
         return AttackResult(said, features=public.estimate())
 
     def _by_memory(self, target: Target, budget: Budget) -> AttackResult:
-        words, places = target.features.cipher.name, target.features.places
+        cipher, places = target.features.cipher, target.features.places
         found = {place.name: BlockTransform(np.arange(place.channels)) for place in places}
         for number, place in enumerate(places):
             if budget.over or (memory := remember(target, place, found)) is None:
                 break
-            found[place.name] = memory.match('shuffle' in words, 'sign' in words)
+            found[place.name] = memory.match(cipher.has_order, cipher.has_signs)
             budget.say(f'{number + 1} of {len(places)} places')
         else:
             number = len(places)

@@ -7,12 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from mmseg_keyprotect.audit.attack import AttackResult, Budget
+from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.audit.attacks.hill_climbing import HillClimbing, Loss
 from mmseg_keyprotect.audit.objectives import LabelledLoss
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
 
 Keys = Mapping[str, BlockTransform]
 """The transforms of channels, by the name of the place."""
@@ -25,33 +24,27 @@ class FeatureSwaps(HillClimbing):
     needs = ('weights', 'plain images', 'labels')
     seeks = 'feature maps'
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where the key is no permutation of channels."""
-        if target.features.cipher.block_size > 1:
-            return 'Not tried: the key mixes positions of the map, so that it is no permutation of channels.'
-        return None
-
     def loss(self, target: Target, count: int) -> Loss:
         """Return the cross-entropy; images are plain."""
         return partial(LabelledLoss(target, count), None)
 
     def draw(self, target: Target, rng: np.random.Generator) -> Keys:
         """Draw a key of every place."""
-        has_order, has_signs = _parts(target.features)
+        cipher = target.features.cipher
         found = {}
         for place in target.features.places:
             half = rng.permutation(place.channels) < place.channels // 2
-            source = rng.permutation(place.channels) if has_order else None
-            found[place.name] = BlockTransform(source, np.where(half & has_signs, 255, 0))
+            source = rng.permutation(place.channels) if cipher.has_order else None
+            found[place.name] = BlockTransform(source, np.where(half & cipher.has_signs, 255, 0))
         return found
 
     def change(self, key: Keys, target: Target, rng: np.random.Generator) -> Keys:
         """Take one step at one place; each channel has its turn as often."""
-        has_order, has_signs = _parts(target.features)
+        cipher = target.features.cipher
         names = np.repeat(list(key), [one.samples for one in key.values()])
         name = str(rng.choice(names))
         source, mask = key[name].source.copy(), key[name].mask.copy()
-        if has_order and not (has_signs and rng.random() < 0.5):
+        if cipher.has_order and not (cipher.has_signs and rng.random() < 0.5):
             one, other = rng.choice(len(source), 2, replace=False)
             source[[one, other]] = source[[other, one]]
         else:
@@ -60,19 +53,10 @@ class FeatureSwaps(HillClimbing):
 
     def steps(self, target: Target) -> int:
         """Return how many keys are one step away."""
-        has_order, has_signs = _parts(target.features)
+        cipher = target.features.cipher
         channels = [place.channels for place in target.features.places]
-        return sum(n * (n - 1) // 2 * has_order + n * has_signs for n in channels)
+        return sum(n * (n - 1) // 2 * cipher.has_order + n * cipher.has_signs for n in channels)
 
-    def run(self, target: Target, budget: Budget) -> AttackResult:
-        """Search for as long as the budget allows."""
-        found = super().run(target, budget)
-        found.key, found.features = None, found.key
-        if target.form.bits:
-            found.sentence += ' Images stayed plain.'
-        return found
-
-
-def _parts(encryption: FeatureEncryption) -> tuple[bool, bool]:
-    """Return whether channels change places, and whether signs change."""
-    return 'shuffle' in encryption.cipher.name, 'sign' in encryption.cipher.name
+    def result(self, target: Target, sentence: str, key: Keys, images: int) -> AttackResult:
+        """Return what was found."""
+        return AttackResult(sentence + ' Images stayed plain.' * bool(target.form.bits), features=key, images=images)

@@ -73,6 +73,10 @@ class HillClimbing(Attack):
         """Return how many keys are one step away."""
         return steps(target.form)
 
+    def result(self, target: Target, sentence: str, key: Any, images: int) -> AttackResult:
+        """Return what was found."""
+        return AttackResult(sentence, key=key, images=images)
+
     def run(self, target: Target, budget: Budget) -> AttackResult:
         """Search for as long as the budget allows."""
         rng = np.random.default_rng()
@@ -108,11 +112,8 @@ class HillClimbing(Attack):
                     current = self.change(current, target, rng)
                 value = loss(current)
             budget.say(f'{tried} keys, loss {best:.3f}')
-        return AttackResult(
-            sentence=f'{tried} keys tried; the loss went from {starts[0][0]:.3f} (random) to {best:.3f}.',
-            key=key,
-            images=count,
-        )
+        sentence = f'{tried} keys tried; the loss went from {starts[0][0]:.3f} (random) to {best:.3f}.'
+        return self.result(target, sentence, key, count)
 
 
 class HillClimbingLabels(HillClimbing):

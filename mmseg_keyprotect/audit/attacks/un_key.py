@@ -98,8 +98,8 @@ class UnKeyDoublyStochastic(UnKey):
         if layers.blocks is not None:
             makers['images'] = restrict(layers.blocks, form.has_order, form.has_signs)
         for name, layer in layers.functions.items():
-            words = target.features.cipher.name
-            makers[name] = restrict(layer, 'shuffle' in words, 'sign' in words)
+            cipher = target.features.cipher
+            makers[name] = restrict(layer, cipher.has_order, cipher.has_signs)
         return makers
 
     def result(self, target: Target, model: nn.Module, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
@@ -117,8 +117,7 @@ def install(model: nn.Module, target: Target) -> FreeLayers:
     encryption = getattr(model, 'feature_encryption', None)
     layers = FreeLayers(target.form.block_size if target.form.bits else None, encryption)
     layers.to(next(model.parameters()).device)
-    if layers.blocks is not None:
-        model.backbone.register_forward_pre_hook(lambda module, args: layers.blocks(args[0]))
+    layers.put_before(model.backbone)
     if encryption is not None:
         encryption.use(layers.functions)
     return layers
