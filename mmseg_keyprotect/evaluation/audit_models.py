@@ -61,7 +61,7 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
     with_keys = [*own.values(), scratch[4], *absorbed.values(), tuned[4], *real.values()]
     with_features = [one, every, real_every]
     bound = [*absorbed.values(), *tuned.values(), *real.values(), one, every, everywhere, real_every, real_everywhere]
-    counts, long = (1, 8, 367), dict(minutes=10)  # that is, as long as their steps take
+    counts, long = (1, 4, 8, 18, 37, 367), dict(minutes=10)  # that is, as long as their steps take
 
     def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
         name = next(name for name, one in models.items() if one is of)
