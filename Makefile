@@ -17,7 +17,7 @@ $(VENV)/installed: setup.cfg pyproject.toml requirements.txt
 	touch $@
 
 demo: install
-	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA))
+	$(BIN)/keyprotect demo $(if $(DATA),--data $(DATA))
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -26,7 +26,7 @@ test-slow: install
 	$(BIN)/pytest -m slow
 
 bench: install
-	$(BIN)/python tools/benchmark.py
+	$(BIN)/python -m benchmarks.speed
 
 lint: install
 	$(BIN)/ruff check .

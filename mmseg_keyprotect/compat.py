@@ -6,10 +6,15 @@ Every mend first looks whether it is needed; with full mmcv, or a torch before 2
 from __future__ import annotations
 
 import sys
+import warnings
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
+from typing import NoReturn
+
+from mmseg_keyprotect.errors import MissingDependencyError
 
 # distribution names -> (the versions that work, the command that installs one of them)
 _WANTED = {
@@ -19,11 +24,51 @@ _WANTED = {
 }
 
 
+CLIENT_ONLY = (
+    "pip install 'mmseg-keyprotect[mmseg,mmcv-lite]' (beside a full mmcv that is there: 'mmseg-keyprotect[mmseg]')"
+)
+"""How to install what a client lacks."""
+
+_MODULES = ('torch', 'mmengine', 'mmcv', 'mmseg', 'ftfy', 'regex', 'jinja2', 'matplotlib', 'prettytable', 'scipy')
+"""What the extra ``mmseg`` brings, and mmcv, by the names of modules."""
+
+_REGISTERED = {
+    'MODELS': (
+        'BlockStem',
+        'DilatedMobileNetV2',
+        'KeyedCascadeEncoderDecoder',
+        'KeyedEncoderDecoder',
+        'KeyedSegDataPreProcessor',
+        'TiedBlockStem',
+    ),
+    'TRANSFORMS': ('KeyedBlockEncrypt', 'LoadEncryptedImage'),
+    'HOOKS': ('KeyGuardHook',),
+}
+"""What the package registers, by registry of mmseg."""
+
+
+def require_mmseg() -> None:
+    """Check that all that models, training and reports need is installed.
+
+    Raises:
+        MissingDependencyError: A package is missing, or its version does not work; the message says which, and the
+            command that installs it.
+    """
+    missing = [name for name in _MODULES if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f'Expected MMSegmentation and what goes with it, but {", ".join(missing)} are not installed: this is the '
+            f'client alone. Install the rest: {CLIENT_ONLY}.'
+        )
+    check_versions()
+
+
 def check_versions() -> None:
     """Check the installed OpenMMLab packages, reading metadata only.
 
     Raises:
-        ImportError: A version does not work; the message says what was found, what is wanted and the command.
+        MissingDependencyError: A version does not work; the message says what was found, what is wanted and the
+            command.
     """
     from packaging.specifiers import SpecifierSet
 
@@ -37,7 +82,36 @@ def check_versions() -> None:
             if not SpecifierSet(wanted, prereleases=True).contains(found):
                 problems.append(f'found {name} {found}, wanted {name}{wanted}: {command}')
     if problems:
-        raise ImportError('mmseg-keyprotect cannot work with these versions:\n  ' + '\n  '.join(problems))
+        raise MissingDependencyError('mmseg-keyprotect cannot work with these versions:\n  ' + '\n  '.join(problems))
+
+
+def register() -> None:
+    """Apply what the stack needs, then import all that registers itself with mmseg; called as mmseg is imported.
+
+    Where that fails, the import of mmseg goes on: a warning says why, and building one of our classes from a
+    configuration raises MissingDependencyError.
+    """
+    try:
+        check_versions()
+        apply()
+        for name in ('datasets', 'models', 'engine'):
+            import_module(f'mmseg_keyprotect.{name}')
+    except ImportError as error:
+        _register_refusals(str(error))
+
+
+def _register_refusals(reason: str) -> None:
+    """Register, under the names of our classes, functions that raise."""
+    import mmseg.registry
+
+    warnings.warn(f'mmseg-keyprotect is not registered. {reason}', stacklevel=2)
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise MissingDependencyError(reason)
+
+    for registry, names in _REGISTERED.items():
+        for name in names:
+            getattr(mmseg.registry, registry).register_module(name=name, module=refuse, force=True)
 
 
 def apply() -> None:

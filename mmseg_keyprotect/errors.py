@@ -51,8 +51,28 @@ class ConfigError(KeyProtectError):
         self.problems = problems
 
 
+class OutputError(KeyProtectError):
+    """A file or folder cannot be written: it exists, its folder is missing, the disk is full, or it may not be."""
+
+
+class MissingFileError(KeyProtectError):
+    """A file or folder that is needed does not exist, or cannot be read."""
+
+
+class DamagedFileError(KeyProtectError):
+    """A file that mmseg-keyprotect wrote is damaged, or holds something else."""
+
+
+class CheckpointError(KeyProtectError):
+    """A checkpoint cannot be read, holds no weights, or does not fit the model."""
+
+
 class SealedFileError(KeyProtectError):
     """A sealed file is damaged, cut off, changed, or no sealed file at all."""
+
+
+class MissingDependencyError(KeyProtectError, ImportError):
+    """A package that this part of mmseg-keyprotect needs is missing, or of a version that does not work."""
 
 
 class UnsupportedSpecError(KeyProtectError):

@@ -1,30 +1,11 @@
-"""What several test files need."""
-
-import os
-from pathlib import Path
+"""Fixtures that several test files need."""
 
 import numpy as np
 import pytest
 import torch
 
+from helpers import DATA, ROOT
 from mmseg_keyprotect.keys import SecretKey
-
-ROOT = Path(__file__).parents[1]
-VECTORS = ROOT / 'tests' / 'data' / 'vectors'
-DATA = Path(os.environ.get('KEYPROTECT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
-
-SHUFFLE = dict(type='Shuffle', block_size=4)
-NEGATIVE = dict(type='NegativePositive', block_size=4)
-CIPHERS = {
-    'shuffle': SHUFFLE,
-    'negative-positive': dict(NEGATIVE, allow_weak=True),
-    'ffx': dict(type='FFX', block_size=4),
-    'shuffle+negative-positive': [SHUFFLE, NEGATIVE],
-    'shuffle+ffx': [SHUFFLE, dict(type='FFX', block_size=4)],
-    'reference-SHF': dict(type='ReferenceCipher', transform='SHF', block_size=4, seed=42),
-    'reference-NP': dict(type='ReferenceCipher', transform='NP', block_size=4, seed=42),
-    'reference-FFX': dict(type='ReferenceCipher', transform='FFX', block_size=4, seed=42),
-}
 
 torch.set_num_threads(1)  # small models are fastest so, by far where other processes want the cores too
 
@@ -83,7 +64,7 @@ def real_data():
 @pytest.fixture(scope='session')
 def scenes(tmp_path_factory):
     """Six drawn training scenes and three validation scenes."""
-    from mmseg_keyprotect.datasets.demo_scenes import write_demo_scenes
+    from mmseg_keyprotect.demo.scenes import write_demo_scenes
 
     return write_demo_scenes(tmp_path_factory.mktemp('data') / 'scenes', num_train=6, num_val=3, size=(98, 110))
 
@@ -94,7 +75,7 @@ def tiny(scenes, tmp_path, key_file):
     from mmengine.config import Config
 
     import mmseg_keyprotect  # noqa: F401
-    from mmseg_keyprotect.engine.pipelines import set_data_root
+    from mmseg_keyprotect.config.edit import set_data_root
 
     def build(name='segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py', **options):
         cfg = Config.fromfile(ROOT / 'configs' / name)

@@ -29,7 +29,7 @@ REGISTERED = (
     [
         'import mmseg_keyprotect, mmseg.models',
         'import mmseg.registry, mmseg_keyprotect',
-        'import mmseg_keyprotect.datasets.demo_scenes',
+        'import mmseg_keyprotect.demo.scenes',
         'import mmseg_keyprotect.engine.hooks.key_guard_hook',
     ],
 )
@@ -61,10 +61,18 @@ def test_a_wrong_version_says_found_wanted_and_the_command(name, found, command,
     info = tmp_path / f'{name}-{found}.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {found}\n')
-    code, output = python('import mmseg_keyprotect', PYTHONPATH=str(tmp_path))
+    refused = "import mmseg_keyprotect, mmseg.registry as r\nr.HOOKS.build(dict(type='KeyGuardHook'))"
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get('PYTHONPATH')]))
+    code, output = python(refused, PYTHONPATH=path)
     assert code == 1
-    assert f'ImportError: mmseg-keyprotect cannot work with these versions:\n  found {name} {found}, wanted' in output
+    assert 'UserWarning: mmseg-keyprotect is not registered.' in output
+    assert f'cannot work with these versions:\n  found {name} {found}, wanted' in output
+    assert 'MissingDependencyError: mmseg-keyprotect cannot work' in output
     assert command in output
+    for before in ('', 'import mmseg\n'):  # keys work beside any version
+        code, output = python(f'{before}from mmseg_keyprotect.keys import SecretKey\nprint("fine")', PYTHONPATH=path)
+        assert code == 0, output
+        assert output.startswith('fine'), output
 
 
 def test_only_calling_a_compiled_operator_fails():

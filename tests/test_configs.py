@@ -8,16 +8,16 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmseg.registry import MODELS, TRANSFORMS
-from small_models import one_step, shrink
 
 import mmseg_keyprotect  # noqa: F401
+from helpers import ROOT
+from helpers.small_models import one_step, shrink
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, build_cipher
-from mmseg_keyprotect.engine.config_check import check_config
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_pipelines, find_protections
+from mmseg_keyprotect.config.checks import check_config
+from mmseg_keyprotect.config.view import PREPROCESSOR, find_pipelines, find_protections
 
 FOLDER = ROOT / 'configs'
 CONFIGS = sorted(path for path in FOLDER.glob('*/*.py') if path.parent.name != '_base_')

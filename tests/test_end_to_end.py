@@ -10,11 +10,11 @@ import mmseg
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 
+from helpers import ROOT
 from mmseg_keyprotect.datasets.transforms import META_KEYS
 from mmseg_keyprotect.errors import WrongKeyError
 

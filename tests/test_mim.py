@@ -17,7 +17,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmseg_keyprotect.datasets.demo_scenes import write_demo_scenes
+from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.keys import SecretKey
 
 ROOT = Path(__file__).parents[1]
@@ -28,18 +28,23 @@ PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
     'audit',
-    'benchmark',
-    'benchmark_stem',
     'demo',
+    'encrypt',
+    'evaluate',
     'evaluate_access',
     'keygen',
+    'protect',
     'protect_checkpoint',
     'protect_config',
+    'recipients',
+    'rekey',
     'rekey_checkpoint',
-    'reproduce',
+    'seal',
     'seal_checkpoint',
     'test',
     'train',
+    'unseal',
+    'verify',
 ]
 WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'shfnp': 'shuffle+negative-positive'}
 BLOCKS_OF_8 = [f'model.data_preprocessor.cipher.{part}.block_size=8' for part in (0, 1)]
@@ -142,12 +147,13 @@ def test_wheel_holds_all_that_mim_needs(wheels):
     names = set(zipfile.ZipFile(from_tree).namelist())
     assert names == set(zipfile.ZipFile(from_source).namelist())
     wanted = [path for kind in ('*.py', '*.md', '*.yaml') for path in (ROOT / 'configs').rglob(kind)]
-    wanted += [*(ROOT / 'tools').rglob('*.py'), ROOT / 'model-index.yml']
+    wanted += [ROOT / 'tools' / f'{name}.py' for name in MIM_TOOLS]
+    wanted.append(ROOT / 'model-index.yml')
     prefix = 'mmseg_keyprotect/.mim/'
     assert {name for name in names if name.startswith(prefix)} == {
         f'{prefix}{path.relative_to(ROOT).as_posix()}' for path in wanted
     }
-    assert not [name for name in names if re.search(r'__pycache__|\.key$|(^|/)tests/', name)]
+    assert not [name for name in names if re.search(r'__pycache__|\.key$|(^|/)(tests|benchmarks|data)/', name)]
     assert [name for name in names if name.endswith('.dist-info/licenses/LICENSE')]
     with zipfile.ZipFile(from_tree) as wheel:
         (top_level,) = (name for name in names if name.endswith('top_level.txt'))
@@ -197,8 +203,9 @@ def test_index_lists_every_config_once():
 def test_base_names_are_unique():
     """MIM looks a bare config name up in the whole package."""
     names = [path.name for path in (ROOT / 'configs').glob('[!_]*/*.py')]
-    names += [path.name for path in (ROOT / 'mmseg_keyprotect').rglob('*.py') if '.mim' not in path.parts]
-    assert len(set(names) - {'__init__.py'}) == len([name for name in names if name != '__init__.py'])
+    assert len(set(names)) == len(names)
+    modules = {path.name for path in (ROOT / 'mmseg_keyprotect').rglob('*.py') if '.mim' not in path.parts}
+    assert not modules & set(names)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.parent.name)

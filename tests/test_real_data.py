@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS, ROOT
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
 
+from helpers import CIPHERS, ROOT
 from mmseg_keyprotect.ciphers import build_cipher, pad_image, padding_to_blocks
-from mmseg_keyprotect.engine.pipelines import set_data_root
+from mmseg_keyprotect.config.edit import set_data_root
 from mmseg_keyprotect.errors import WrongKeyError
 
 CONFIGS = ROOT / 'configs'

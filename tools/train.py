@@ -1,6 +1,6 @@
-"""Train a model: MMSegmentation's own tools/train.py, same arguments, with mmseg-keyprotect registered."""
+"""The command ``keyprotect train`` as a script, for ``mim run`` and a checkout."""
 
-from mmseg_keyprotect.engine.mmseg_tools import run_mmseg_tool
+from mmseg_keyprotect.cli.former_names import run_script
 
 if __name__ == '__main__':
-    run_mmseg_tool('train')
+    run_script('train')

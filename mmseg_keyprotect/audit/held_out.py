@@ -11,8 +11,8 @@ from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.audit.target import thief
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.scores import Scores
-from mmseg_keyprotect.evaluation.users import User
+from mmseg_keyprotect.session.scores import Scores
+from mmseg_keyprotect.session.users import User
 
 
 class HeldOut:
@@ -41,7 +41,7 @@ class HeldOut:
         correct = self._of_user(self._evaluation.correct)
         return {
             'correct key': Scores.from_counts(correct).mIoU,
-            'no key': Scores.from_counts(self._of_user(User('none'))).mIoU,
+            'no key': Scores.from_counts(self._of_user(self._evaluation.without_key())).mIoU,
             'floor': Scores.of_most_frequent(correct[2]).mIoU,
         }
 

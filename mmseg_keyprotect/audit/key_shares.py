@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmseg_keyprotect.audit.form import Form
+from mmseg_keyprotect.audit.cipher_info import Form
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
 SURE = 4.0
 """Standard deviations above chance from which on a share is no accident."""

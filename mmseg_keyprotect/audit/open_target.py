@@ -8,13 +8,13 @@ import numpy as np
 from mmengine.config import Config
 from torch import Tensor
 
-from mmseg_keyprotect.audit.form import Form
-from mmseg_keyprotect.audit.lessons import Lessons
+from mmseg_keyprotect.audit.cipher_info import Form
 from mmseg_keyprotect.audit.target import Loot, Target
-from mmseg_keyprotect.engine.pipelines import unprotected
+from mmseg_keyprotect.audit.training import Lessons
+from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.images import TestImages
+from mmseg_keyprotect.session.images import TestImages
 
 
 def open_target(
@@ -38,7 +38,7 @@ def open_target(
     Raises:
         ConfigError: There are too few images.
     """
-    cipher = evaluation.correct.cipher.cipher_for(3) if evaluation.correct.cipher else None
+    cipher = evaluation.cipher.cipher_for(3) if evaluation.cipher else None
     form = Form.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers

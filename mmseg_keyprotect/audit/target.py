@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_keyprotect.audit.attack import AttackResult
-from mmseg_keyprotect.audit.form import Form
+from mmseg_keyprotect.audit.cipher_info import Form
 from mmseg_keyprotect.audit.key_shares import Share, feature_shares, key_shares
-from mmseg_keyprotect.audit.lessons import Lessons
+from mmseg_keyprotect.audit.training import Lessons
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.users import GuessedCipher, User
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption, KeyedFeatures
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
+from mmseg_keyprotect.session.users import GuessedCipher, User
 
 
 @dataclass
@@ -132,14 +132,10 @@ class Target:
         evaluation = self._evaluation
         order = slice(None, None, -1) if evaluation.channel_order == 'bgr' else slice(None)
         tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
-        with evaluation.using(thief(evaluation, key, features)) as model:
-            preprocessor = model.data_preprocessor
-            padding, preprocessor.test_cfg = preprocessor.test_cfg, None
-            try:
-                inputs = preprocessor(dict(inputs=tensors), False)['inputs']
-            finally:
-                preprocessor.test_cfg = padding
-            return model(inputs, mode='tensor')
+        user = thief(evaluation, key, features)
+        inputs = evaluation.prepare(user, dict(inputs=tensors), padded=False)['inputs']
+        with evaluation.using(user):
+            return evaluation.model(inputs, mode='tensor')
 
     def shares(self, result: AttackResult) -> list[Share]:
         """Mark an estimate of the key, of images and of feature maps."""
@@ -155,7 +151,8 @@ def thief(
     evaluation: AccessEvaluation, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None
 ) -> User:
     """Return the user who has estimates of the key, see AttackResult."""
-    guess = None if key is None else GuessedCipher(evaluation.correct.cipher, lambda channels: key)
+    without = evaluation.without_key()
+    guess = without.encryption if key is None else GuessedCipher(evaluation.cipher, lambda channels: key)
     if features is None:
-        return User('thief', guess)
+        return User('thief', guess, without.features)
     return User('thief', guess, {name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})

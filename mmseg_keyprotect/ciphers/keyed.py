@@ -11,8 +11,8 @@ from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.ciphers.blocks import Array, PaddingSize, dtype_name, is_tensor, pad_image, padding_to_blocks
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER, CipherConfig, build_cipher
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
-from mmseg_keyprotect.key_providers import build_key
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.providers import build_key
 
 
 class KeyedCipher:
@@ -20,7 +20,7 @@ class KeyedCipher:
 
     Args:
         cipher: The cipher's configuration, see :func:`mmseg_keyprotect.ciphers.build_cipher`.
-        key: The key's configuration, see :func:`mmseg_keyprotect.key_providers.build_key`.
+        key: The key's configuration, see :func:`mmseg_keyprotect.keys.providers.build_key`.
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``, the order of the channels of 3-channel images.
         pad_mode: How images are extended to whole blocks: ``'replicate'`` (docs/spec.md, section 5).

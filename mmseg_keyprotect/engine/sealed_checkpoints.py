@@ -16,7 +16,7 @@ from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmseg_keyprotect.files import replacing
-from mmseg_keyprotect.key_providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
+from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 

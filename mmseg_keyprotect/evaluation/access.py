@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,26 @@ from mmengine.utils import ProgressBar
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
-from mmseg_keyprotect.engine.config_check import check_config, raise_problems
-from mmseg_keyprotect.engine.pipelines import find_protections, to_preprocessor_form
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.edit import to_preprocessor_form
+from mmseg_keyprotect.config.view import find_model, find_protections
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
-from mmseg_keyprotect.evaluation.images import TestImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
-from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
 from mmseg_keyprotect.evaluation.tally import Tally
-from mmseg_keyprotect.evaluation.users import (
+from mmseg_keyprotect.keys.identity import identities_of, joined
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
+from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.scores import Scores, count_pixels
+from mmseg_keyprotect.session.users import (
     User,
     partly_right_cipher,
     partly_right_features,
     wrong_cipher,
     wrong_key,
 )
-from mmseg_keyprotect.identity import identities_of, joined
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
-from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
 BASELINE = 'unprotected'
 
@@ -64,8 +66,11 @@ class AccessEvaluation:
         self._cfg = cfg
         self.model = _load(cfg, checkpoint)
         self.features: FeatureEncryption | None = getattr(self.model, 'feature_encryption', None)
-        cipher = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
-        self.correct = User('correct', cipher, self.features and self.features.functions)
+        self.cipher: KeyedCipher | None = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
+        functions = self.features.functions if self.features else {}
+        self.correct = User('correct', self.cipher or PlainImages(1), functions)
+        self._unpadded = copy.deepcopy(self.model.data_preprocessor)
+        self._unpadded.test_cfg = None
         self.identity = joined(identities_of(self.model).values())
         self.nonce = _shared(secrets.token_bytes(16))
         self._arguments = [protection.cipher_arguments for protection in find_protections(cfg.to_dict())]
@@ -81,41 +86,50 @@ class AccessEvaluation:
     @property
     def channel_order(self) -> str:
         """How the test pipeline gives colour images, ``'bgr'`` or ``'rgb'``."""
-        return self.correct.cipher.channel_order if self.correct.cipher else 'bgr'
+        return self.cipher.channel_order if self.cipher else 'bgr'
+
+    def without_key(self) -> User:
+        """Return the user who has no key: images stay plain, feature maps stay as they are."""
+        functions = self.features.identity_functions if self.features else {}
+        return User('none', PlainImages(self.correct.encryption.block_size), functions)
 
     def wrong(self, number: int = 1) -> User:
         """Return the user with the random wrong key of that number."""
-        cipher = wrong_cipher(self._arguments[0], self.nonce, number) if self.correct.cipher else None
-        features = self.features and self.features.functions_of(wrong_key(self.nonce, number))
-        return User('wrong', cipher, features)
+        encryption = wrong_cipher(self._arguments[0], self.nonce, number) if self.cipher else self.correct.encryption
+        functions = self.features.functions_of(wrong_key(self.nonce, number)) if self.features else {}
+        return User('wrong', encryption, functions)
 
     def partly_right(self, known: int) -> User:
         """Return the user who knows a share of the key, in percent."""
-        cipher = partly_right_cipher(self.correct.cipher, known, self.nonce) if self.correct.cipher else None
-        return User('partly', cipher, self.features and partly_right_features(self.features, known, self.nonce))
+        encryption = partly_right_cipher(self.cipher, known, self.nonce) if self.cipher else self.correct.encryption
+        functions = partly_right_features(self.features, known, self.nonce) if self.features else {}
+        return User('partly', encryption, functions)
 
-    @contextmanager
-    def using(self, user: User) -> Iterator[nn.Module]:
-        """Let the model be used as a user does, within this block."""
-        try:
-            self._use(user)
-            yield self.model
-        finally:
-            self._use(self.correct)
+    def prepare(self, user: User, batch: dict[str, Any], padded: bool = True) -> dict[str, Any]:
+        """Return what the network gets of a batch from a user.
 
-    def _use(self, user: User) -> None:
-        if self.correct.cipher is not None:
-            self.model.data_preprocessor.keyed_cipher = user.cipher
-        if self.features is not None:
-            self.features.use(user.features)
+        Args:
+            user: The user.
+            batch: As from a data loader.
+            padded: Whether images are padded to the test size.
+        """
+        preprocessor = self.model.data_preprocessor if padded else self._unpadded
+        if self.cipher is None:
+            return preprocessor(batch, False)
+        return preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
+
+    def using(self, user: User) -> AbstractContextManager[None]:
+        """Let the model transform feature maps as a user does, within this block."""
+        return self.features.using(user.features) if self.features else nullcontext()
 
     @torch.no_grad()
     def predict(self, user: User, index: int) -> Any:
         """Return the prediction, a SegDataSample, that a user gets for the test image ``index``."""
         if user.kind == 'baseline':
             return self.baseline.test_step(self.baseline_images.batch(index))[0]
-        with self.using(user) as model:
-            return model.test_step(self.images.batch(index))[0]
+        data = self.prepare(user, self.images.batch(index))
+        with self.using(user):
+            return self.model(**data, mode='predict')[0]
 
     def pixels(self, user: User, index: int) -> np.ndarray:
         """Return the pixel counts of :func:`count_pixels` of a user's prediction for the test image ``index``."""
@@ -132,19 +146,20 @@ class AccessEvaluation:
 
     def stolen_model(self) -> nn.Module:
         """Return another model with the same weights and no key: images come plain, feature maps stay as they are."""
-        model = build_model(self._cfg)
+        cfg = Config(copy.deepcopy(self._cfg.to_dict()))
+        find_model(cfg).pop('denial', None)  # nobody who steals it trains it against themselves
+        model = build_model(cfg)
         model.load_state_dict(self.model.state_dict())
-        model.denial = None  # nobody who steals it trains it against himself
-        if self.correct.cipher is not None:
-            model.data_preprocessor.keyed_cipher = model.data_preprocessor.denial = None
+        if self.cipher is not None:
+            model.data_preprocessor = model.data_preprocessor.without_key()
         if self.features is not None:
-            model.feature_encryption.use(None)
+            model.feature_encryption.use(model.feature_encryption.identity_functions)
         return model.to(get_device())
 
     def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, User]:
         """Return everybody who is evaluated, by the name in the report."""
-        users = {BASELINE: User('baseline')} if self.baseline else {}
-        users.update({'correct key': self.correct, 'no key': User('none')})
+        users = {BASELINE: User('baseline', PlainImages(1))} if self.baseline else {}
+        users.update({'correct key': self.correct, 'no key': self.without_key()})
         users.update({f'wrong key {n}': self.wrong(n) for n in range(1, wrong_keys + 1)})
         users.update({f'{share}% of the key': self.partly_right(share) for share in known})
         return users
@@ -193,7 +208,7 @@ class AccessEvaluation:
     @property
     def key_space_bits(self) -> float:
         """log2 of the number of keys, of images and feature maps together, at most 256."""
-        images = self.correct.cipher.cipher_for(3).key_space_bits if self.correct.cipher else 0.0
+        images = self.cipher.cipher_for(3).key_space_bits if self.cipher else 0.0
         return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
 
     def _report(self, counts: np.ndarray, users: dict[str, User]) -> AccessReport:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.report import AccessReport
-from mmseg_keyprotect.evaluation.users import User
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int
 
 def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Picture:
     images, correct = evaluation.images, evaluation.correct
-    cipher = correct.cipher
+    cipher = evaluation.cipher
     batch = images.batch(index)
     image = batch['inputs'][0]
     palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
@@ -52,7 +51,11 @@ def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Pic
     if images.labelled:
         panels['truth'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
-    users = {'correct key': correct, 'no key': User('none'), worst: evaluation.wrong(int(worst.split()[-1]))}
+    users = {
+        'correct key': correct,
+        'no key': evaluation.without_key(),
+        worst: evaluation.wrong(int(worst.split()[-1])),
+    }
     for who, user in users.items():
         panels[who] = _paint(evaluation.predict(user, index).pred_sem_seg.data[0].cpu(), palette)
     return Picture(Path(images.paths[index]).name, panels)

@@ -11,8 +11,8 @@ from typing import Any
 
 from prettytable import PrettyTable, TableStyle
 
-from mmseg_keyprotect.evaluation.scores import Scores
 from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 MAX_LEAK = 0.1

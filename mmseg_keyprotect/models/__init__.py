@@ -2,12 +2,12 @@
 
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 
-from mmseg_keyprotect.models.block_stem import BlockStem
-from mmseg_keyprotect.models.data_preprocessor import KeyedSegDataPreProcessor
 from mmseg_keyprotect.models.dilated_mobilenet_v2 import DilatedMobileNetV2
-from mmseg_keyprotect.models.keyed_pretrained import KeyedPretrained
+from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
 from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
-from mmseg_keyprotect.models.tied_stem import TiedBlockStem
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
+from mmseg_keyprotect.models.stem.pretrained import KeyedPretrained
+from mmseg_keyprotect.models.stem.tied_stem import TiedBlockStem
 
 __all__ = [
     'BlockStem',

@@ -14,15 +14,15 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
-from mmseg_keyprotect.identity import identities_of, joined
-from mmseg_keyprotect.models.block_stem import BlockStem
-from mmseg_keyprotect.models.data_preprocessor import KeyedSegDataPreProcessor
-from mmseg_keyprotect.models.denial import Denial
-from mmseg_keyprotect.models.feature_binding import bind_features
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption
-from mmseg_keyprotect.models.keyed_pretrained import check_lifted, is_pretrained, keyed_to_pretrained
-from mmseg_keyprotect.models.lifting import CENTRE, PlainInput
-from mmseg_keyprotect.models.stems import find_stem, put_block_stem
+from mmseg_keyprotect.keys.identity import identities_of, joined
+from mmseg_keyprotect.models.denial.denial import Denial
+from mmseg_keyprotect.models.features.binding import bind_features
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
+from mmseg_keyprotect.models.stem.lifting import CENTRE, PlainInput
+from mmseg_keyprotect.models.stem.places import find_stem, put_block_stem
+from mmseg_keyprotect.models.stem.pretrained import check_lifted, is_pretrained, keyed_to_pretrained
 
 
 class KeyedMixin:
@@ -42,7 +42,7 @@ class KeyedMixin:
             default. And ``bind``, whether the initial weights are bound to the key, so that the model begins as the
             plain one would; by default where the backbone has pretrained weights.
         denial: ``weight`` and ``un_key``, for training against thieves, see
-            :class:`~mmseg_keyprotect.models.denial.Denial`.
+            :class:`~mmseg_keyprotect.models.denial.denial.Denial`.
         **kwargs: Of the plain segmentor.
 
     Raises:

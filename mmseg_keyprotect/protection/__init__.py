@@ -1,7 +1,6 @@
-"""Turning what exists into what is protected."""
+"""Turning a trained model into a protected one, and moving it to another key."""
 
-from mmseg_keyprotect.protection.protect_checkpoint import protect_checkpoint
-from mmseg_keyprotect.protection.protect_config import protect_config
-from mmseg_keyprotect.protection.rekey_checkpoint import rekey_checkpoint
+from mmseg_keyprotect.protection.bind import protect_checkpoint
+from mmseg_keyprotect.protection.rekey import rekey_checkpoint
 
-__all__ = ['protect_checkpoint', 'protect_config', 'rekey_checkpoint']
+__all__ = ['protect_checkpoint', 'rekey_checkpoint']

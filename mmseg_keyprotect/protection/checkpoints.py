@@ -13,11 +13,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_keyprotect.engine.pipelines import PREPROCESSOR, find_model
+from mmseg_keyprotect.config.view import PREPROCESSOR, find_model
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.identity import META_KEY, Identity
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.identity import META_KEY, Identity
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 

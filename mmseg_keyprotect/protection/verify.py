@@ -14,9 +14,9 @@ from mmengine.utils import track_iter_progress
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
-from mmseg_keyprotect.protection.protect_config import load_config
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def verify_protection(
     data_root: str | None = None,
     images: int | None = None,
 ) -> Verification:
-    """Compare what :func:`~mmseg_keyprotect.protection.protect_checkpoint` wrote with what it was made from.
+    """Compare what :func:`~mmseg_keyprotect.protection.bind` wrote with what it was made from.
 
     Args:
         config: The plain configuration.

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError, WrongKeyError
-from mmseg_keyprotect.key_files import Passphrase
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.files import Passphrase
 from mmseg_keyprotect.sealing.recipients import SALT, Recipient, check_entry, decode, encode, unwrap
 
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from mmseg_keyprotect.errors import KeyFileError, SealedFileError
-from mmseg_keyprotect.key_files import LOG2N, MAX_LOG2N, Passphrase, passphrase_bytes
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.files import LOG2N, MAX_LOG2N, Passphrase, passphrase_bytes
 
 SALT = b'mmseg-keyprotect/1'
 PUBLIC_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-1.'

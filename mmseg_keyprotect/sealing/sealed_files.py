@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from mmseg_keyprotect.errors import ConfigError, SealedFileError
 from mmseg_keyprotect.files import new_file
-from mmseg_keyprotect.key_files import Passphrase
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.files import Passphrase
 from mmseg_keyprotect.sealing.header import Header, describe, read_header
 from mmseg_keyprotect.sealing.recipients import Recipient
 from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter

@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mmseg_keyprotect.errors import SealedFileError
-from mmseg_keyprotect.key_files import Passphrase
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.files import Passphrase
 from mmseg_keyprotect.sealing.header import Header, payload_key, read_header
 
 TAG = 16

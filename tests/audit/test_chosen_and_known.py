@@ -1,7 +1,8 @@
 """Chosen images and known pairs find every key; the number of images is what was computed by hand."""
 
 import pytest
-from planted import attack, planted, whole
+
+from helpers.planted import attack, planted, whole
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 WORDS = (

@@ -1,9 +1,9 @@
 """Exhaustive search: small spaces in full, seeds until the right one, an estimate for the rest."""
 
 import pytest
-from planted import attack, planted, whole
 
-from mmseg_keyprotect.audit.key_spaces import count_keys
+from helpers.planted import attack, planted, whole
+from mmseg_keyprotect.audit.estimators.key_spaces import count_keys
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 

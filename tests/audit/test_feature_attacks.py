@@ -11,12 +11,12 @@ from torch import nn
 
 from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.channel_memory import Memory
-from mmseg_keyprotect.audit.run_audit import not_there
+from mmseg_keyprotect.audit.estimators.channel_memory import Memory
+from mmseg_keyprotect.audit.run import not_there
 from mmseg_keyprotect.audit.target import Loot, Target
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
-from mmseg_keyprotect.models.feature_binding import bind_features
-from mmseg_keyprotect.models.feature_encryption import FeatureEncryption, KeyedFeatures
+from mmseg_keyprotect.models.features.binding import bind_features
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
 
 SHUFFLE, SIGN = dict(type='FeatureShuffle', allow_weak=True), dict(type='FeatureSign', allow_weak=True)
 BOTH = [SHUFFLE, SIGN]

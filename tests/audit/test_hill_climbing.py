@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from planted import attack, planted, whole
 from torch import nn
 
+from helpers.planted import attack, planted, whole
 from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.attacks.hill_climbing import change, random_key, steps
-from mmseg_keyprotect.audit.objectives import UnlabelledLoss, windows
-from mmseg_keyprotect.audit.run_audit import not_there
+from mmseg_keyprotect.audit.estimators.objectives import UnlabelledLoss, windows
+from mmseg_keyprotect.audit.run import not_there
 from mmseg_keyprotect.audit.target import Target
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')

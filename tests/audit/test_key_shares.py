@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import CIPHERS
 
-from mmseg_keyprotect.audit.form import Form
+from helpers import CIPHERS
+from mmseg_keyprotect.audit.cipher_info import Form
 from mmseg_keyprotect.audit.key_shares import Share, key_shares
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.keys import SecretKey

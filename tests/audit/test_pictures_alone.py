@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from planted import attack, pictures, planted, whole
 
+from helpers.planted import attack, pictures, planted, whole
 from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.matching import _gains, match, mismatch
+from mmseg_keyprotect.audit.estimators.matching import _gains, match, mismatch
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 

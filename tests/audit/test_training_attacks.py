@@ -11,11 +11,11 @@ from mmengine.runner import Runner
 from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.attacks.un_key import install
-from mmseg_keyprotect.audit.doubly_stochastic import restrict
+from mmseg_keyprotect.audit.estimators.doubly_stochastic import restrict
 from mmseg_keyprotect.audit.held_out import HeldOut
 from mmseg_keyprotect.audit.open_target import open_target
-from mmseg_keyprotect.audit.run_audit import carry_out
-from mmseg_keyprotect.engine.pipelines import unprotected
+from mmseg_keyprotect.audit.run import carry_out
+from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.protection import protect_checkpoint
 from mmseg_keyprotect.protection.checkpoints import build_model

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS
 from torch import nn
 
+from helpers import CIPHERS
 from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS, weights_alone
-from mmseg_keyprotect.audit.form import Form
-from mmseg_keyprotect.audit.stem_columns import columns_of, energies
-from mmseg_keyprotect.audit.stem_structure import StemStructure, find_pixels
+from mmseg_keyprotect.audit.cipher_info import Form
+from mmseg_keyprotect.audit.estimators.stem_columns import columns_of, energies
+from mmseg_keyprotect.audit.estimators.stem_structure import StemStructure, find_pixels
 from mmseg_keyprotect.audit.target import Loot, Target
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.models.block_stem import BlockStem
-from mmseg_keyprotect.models.lifting import PlainInput
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
+from mmseg_keyprotect.models.stem.lifting import PlainInput
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 BOTH = 'shuffle+negative-positive'

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS, NEGATIVE, SHUFFLE
 
+from helpers import CIPHERS, NEGATIVE, SHUFFLE
 from mmseg_keyprotect.ciphers import KeyedCipher, build_cipher
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,

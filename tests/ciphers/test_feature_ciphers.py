@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from test_vectors import array, load
 
+from helpers.vectors import array, load
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, WeakCipherError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.models.feature_encryption import KeyedFeatures
+from mmseg_keyprotect.models.features.encryption import KeyedFeatures
 
 TYPES = {
     'feature-shuffle': 'FeatureShuffle',

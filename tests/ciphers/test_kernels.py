@@ -7,9 +7,9 @@ import cv2  # noqa: F401  so that it is loaded
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS, NEGATIVE, SHUFFLE
-from test_signed_permutation import sized
 
+from helpers import CIPHERS, NEGATIVE, SHUFFLE
+from helpers.sizes import sized
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import WrongKeyError

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS, NEGATIVE, SHUFFLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import CIPHERS, NEGATIVE, SHUFFLE
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.ciphers.derivation import permutation
 from mmseg_keyprotect.errors import LeakedKeyError

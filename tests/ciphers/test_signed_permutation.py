@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS, NEGATIVE, SHUFFLE
 
+from helpers import CIPHERS, NEGATIVE, SHUFFLE
+from helpers.sizes import sized
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.errors import ConfigError
 
@@ -14,14 +15,6 @@ SIGNED = {name: cipher for name, cipher in CIPHERS.items() if 'ffx' not in name.
     'negative-positive+shuffle': [NEGATIVE, SHUFFLE],
 }
 FFX = {name: cipher for name, cipher in CIPHERS.items() if 'ffx' in name.lower()}
-
-
-def sized(cipher, block_size=4):
-    """Set the block size, and allow a weak cipher."""
-    if isinstance(cipher, list):
-        return [sized(part, block_size) for part in cipher]
-    weak = {} if cipher['type'] == 'ReferenceCipher' else dict(allow_weak=True)
-    return dict(cipher, block_size=block_size, **weak)
 
 
 @pytest.mark.parametrize('block_size', [1, 4, 5])

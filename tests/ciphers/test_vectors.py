@@ -1,9 +1,7 @@
 """The package against vectors that were made without it; docs/test_vectors.md."""
 
-import base64
 import hashlib
 import itertools
-import json
 import subprocess
 import sys
 import warnings
@@ -11,24 +9,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import VECTORS
 
+from helpers import VECTORS
+from helpers.vectors import array, load
 from mmseg_keyprotect.ciphers import build_cipher, pad_image, pad_label, padding_to_blocks
 from mmseg_keyprotect.ciphers.derivation import permutation, uniform, words
 from mmseg_keyprotect.keys import SecretKey
 
 REFERENCE = {'shuffle': 'SHF', 'negative-positive': 'NP', 'ffx': 'FFX'}
 TYPES = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': 'FFX'}
-
-
-def load(name):
-    vectors = json.loads((VECTORS / f'{name}.json').read_text())['vectors']
-    return [pytest.param(vector, id=vector['name']) for vector in vectors]
-
-
-def array(document):
-    raw = np.frombuffer(base64.b64decode(document['data']), dtype=np.dtype(document['dtype']).newbyteorder('<'))
-    return raw.reshape(document['shape']).astype(document['dtype'])
 
 
 def tensor(image):

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS
 from mmengine.dataset import Compose
 from mmseg.registry import TRANSFORMS
 from torch.utils.data import DataLoader
 
 import mmseg_keyprotect  # noqa: F401
+from helpers import CIPHERS
+from helpers.datasets import Images
 from mmseg_keyprotect.datasets.transforms import META_KEYS, KeyedBlockEncrypt
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
@@ -137,20 +138,6 @@ def test_inside_test_time_augmentation(sample, key_file):
     cipher = KeyedBlockEncrypt().keyed_cipher.cipher_for(3)
     plain, flipped = (cipher.decrypt(image.flip(0))[:, :37, :45] for image in (plain, flipped))
     assert torch.equal(plain.flip(2), flipped)
-
-
-class Images(torch.utils.data.Dataset):
-    """Eight images that a pipeline encrypts."""
-
-    def __init__(self, transform):
-        self.transform = transform
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        image = np.random.default_rng(index).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-        return torch.from_numpy(self.transform(dict(img=image))['img'].copy())
 
 
 @pytest.mark.parametrize(('workers', 'start'), [(1, 'fork'), (3, 'fork'), (1, 'spawn')])

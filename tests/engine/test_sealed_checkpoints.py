@@ -9,12 +9,12 @@ from pathlib import Path
 import mmengine
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 
+from helpers import ROOT
 from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend, load_from_sealed
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey

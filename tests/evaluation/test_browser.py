@@ -8,8 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import report_of
 
+from helpers.reports import report_of
 from mmseg_keyprotect.evaluation.html_report import write_html
 from mmseg_keyprotect.evaluation.pictures import Picture
 

@@ -7,23 +7,10 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
+from helpers.reports import report_of
 from mmseg_keyprotect.evaluation.figures import FIGURES, to_svg
 from mmseg_keyprotect.evaluation.html_report import write_html
-from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
-from mmseg_keyprotect.evaluation.scores import Scores, count_pixels
-
-
-def row(who, kind, miou):
-    return AccessRow(who, kind, Scores(miou, 30.0, 20.0, [miou, None]))
-
-
-def report_of(correct, no_key, *wrong, floor=3.0, baseline=None, partly=()):
-    rows = [row('unprotected', 'baseline', baseline)] if baseline else []
-    rows += [row('correct key', 'correct', correct), row('no key', 'none', no_key)]
-    rows += [row(f'wrong key {n}', 'wrong', value) for n, value in enumerate(wrong, 1)]
-    rows += [row(f'{known}% of the key', 'partly', value) for known, value in partly]
-    floor = Scores(floor, 30.0, 10.0, [floor, 0.0])
-    return AccessReport(rows, floor, ['sky', '<b>'], 5, '0' * 16, 'shuffle/M=4', 202.9)
+from mmseg_keyprotect.session.scores import Scores, count_pixels
 
 
 def test_verdicts():

@@ -1,22 +1,14 @@
 """Segmentors with a block stem, beside the plain ones that they were made from."""
 
 import copy
-import functools
-import importlib.util
 import io
-import pickletools
-import sys
-import zipfile
-from base64 import urlsafe_b64encode
 from itertools import product
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import CIPHERS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.runner import load_checkpoint
 from mmengine.structures import PixelData
 from mmseg.apis import inference_model, init_model
@@ -25,186 +17,41 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 import mmseg_keyprotect  # noqa: F401
-from mmseg_keyprotect.ciphers import KeyedCipher, pad_image, padding_to_blocks
+from helpers import CIPHERS
+from helpers.segmentors import (
+    BACKBONES,
+    EVERY_CIPHER,
+    IMAGENET,
+    NORMS,
+    STRIDES,
+    assert_same,
+    bind,
+    build,
+    cipher_config,
+    keyed_config,
+    logits,
+    loss_of,
+    pair,
+    photo,
+    photographs,
+    plain_config,
+    plain_of,
+    spellings,
+    stir,
+    tables,
+    unzip,
+    whole,
+)
+from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, WrongKeyError
 from mmseg_keyprotect.models import BlockStem, KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 
-BN = dict(type='BN')
-RESNET = dict(base_channels=8, stem_channels=8, norm_cfg=BN)
-VIT = dict(img_size=64, embed_dims=16, num_layers=1, num_heads=2, out_indices=-1)
-ATTO = dict(depths=[1] * 4, channels=[8, 12, 16, 20])
-BACKBONES = {
-    'ResNet': dict(type='ResNet', depth=18, **RESNET),
-    'ResNetV1c-18': dict(type='ResNetV1c', depth=18, **RESNET),
-    'ResNetV1c-50': dict(type='ResNetV1c', depth=50, **RESNET),
-    'ResNetV1d': dict(type='ResNetV1d', depth=18, **RESNET),
-    'ResNeXt': dict(type='ResNeXt', depth=50, groups=4, base_width=4, **RESNET),
-    'MobileNetV2': dict(type='MobileNetV2', widen_factor=0.25, norm_cfg=BN),
-    'MiT': dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1] * 4, num_heads=[1, 1, 2, 2]),
-    'ViT': dict(type='VisionTransformer', patch_size=16, **VIT),
-    'Swin': dict(type='SwinTransformer', embed_dims=12, depths=(2, 1, 1, 1), num_heads=(1, 2, 2, 4), window_size=3),
-    'ConvNeXt': dict(type='mmpretrain.ConvNeXt', arch=ATTO, out_indices=2, gap_before_final_norm=False),
-}
-FEATURES = {'MiT': 16, 'ViT': 16, 'Swin': 96, 'ConvNeXt': 16, 'MobileNetV2': 80, 'ResNetV1c-50': 256, 'ResNeXt': 256}
-STRIDES = {'MiT': 4, 'ViT': 16, 'Swin': 4, 'ConvNeXt': 4}
-EVERY_CIPHER = ['shuffle', 'negative-positive', 'shuffle+negative-positive', 'negative-positive+shuffle']
-
-IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-NORMS = {
-    'imagenet': IMAGENET,
-    'tensorflow': dict(mean=[128] * 3, std=[128] * 3, bgr_to_rgb=True),
-    'bgr model': dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395]),
-    'rgb images': dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], channel_order='rgb'),
-    'rgb images, bgr model': dict(
-        mean=[90.0, 100.0, 110.0], std=[60.0, 50.0, 40.0], channel_order='rgb', rgb_to_bgr=True
-    ),
-    'none': {},
-}
-
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def need(name):
-    """Skip where the backbone's package is missing."""
-    if name != 'ConvNeXt':
-        return
-    parts = ('torchvision', 'torchvision.ops', 'torchvision.ops.boxes')
-    stand_in = 'mmpretrain.models' not in sys.modules and importlib.util.find_spec('torchvision') is None
-    if stand_in:  # mmpretrain imports it without declaring it, for the boxes of visual grounding
-        sys.modules.update({part: ModuleType(part) for part in parts})
-    try:
-        pytest.importorskip('mmpretrain.models', reason='ConvNeXt is of mmpretrain, which is not installed')
-    finally:
-        if stand_in:
-            for part in parts:
-                del sys.modules[part]
-
-
-def cipher_config(name='shuffle+negative-positive', block_size=4):
-    return [dict(CIPHERS[word], block_size=block_size, allow_weak=True) for word in name.split('+')]
-
-
-def plain_config(name='ResNet', norm=IMAGENET, test_cfg=None, padding=None, **backbone):
-    head = dict(
-        type='FCNHead',
-        in_channels=FEATURES.get(name, 64),
-        in_index=-1,
-        channels=8,
-        num_convs=1,
-        concat_input=False,
-        num_classes=5,
-        norm_cfg=BN,
-    )
-    norm = {option: value for option, value in norm.items() if option != 'channel_order'}
-    return dict(
-        type='EncoderDecoder',
-        backbone={**BACKBONES[name], **backbone},
-        decode_head=head,
-        data_preprocessor=dict(type='SegDataPreProcessor', **norm, size=(64, 64), test_cfg=padding),
-        test_cfg=test_cfg or dict(mode='whole'),
-    )
-
-
-def keyed_config(plain, cipher=None, border='exact', **options):
-    """The plain configuration, with another type and another preprocessor."""
-    cfg = copy.deepcopy(plain)
-    cfg['type'] = f'Keyed{cfg["type"]}'
-    cfg['data_preprocessor'].update(type='KeyedSegDataPreProcessor', cipher=cipher or cipher_config(), **options)
-    cfg['block_stem'] = dict(border=border)
-    return cfg
-
-
-def build(cfg):
-    return MODELS.build(Config(dict(model=cfg)).model).double().eval()
-
-
-def stir(model, channels=3):
-    """Give a model offsets and scales of its own, and statistics of images, so that its logits depend on its input."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 1 or 'embed' in name or 'token' in name:
-            parameter.data += 0.2 * torch.randn_like(parameter)
-    if norms:
-        for module in norms:
-            module.momentum = 1
-        model.train()
-        logits(model, [photo((64, 64), channels, seed) for seed in (5, 6)])
-        model.eval()
-
-
-def as_double(module, inputs):
-    """mmseg's preprocessor gives float32 where it does not normalise by float64."""
-    return tuple(x.double() for x in inputs)
-
-
-def bind(keyed, state):
-    """Load plain weights into a keyed model, strictly."""
-    keyed.load_state_dict({**state, 'data_preprocessor.protection': keyed.data_preprocessor.protection})
-    return keyed
-
-
-@functools.cache
-def plain_of(name):
-    """A plain model in float64, shared by the tests, which only ask it."""
-    return stirred(plain_config(name))
-
-
-def stirred(cfg):
-    model = build(cfg)
-    model.backbone.register_forward_pre_hook(as_double)
-    stir(model, cfg['backbone'].get('in_channels', 3))
-    return model
-
-
-def pair(name='ResNet', cipher=None, border='exact', norm=IMAGENET, **options):
-    """A plain model and its keyed one, in float64."""
-    need(name)
-    cfg = plain_config(name, norm, **options)
-    plain = stirred(cfg) if options or norm is not IMAGENET else plain_of(name)
-    order = {option: norm[option] for option in norm if option == 'channel_order'}
-    return plain, bind(build(keyed_config(cfg, cipher, border, **order)), plain.state_dict())
-
-
-def logits(model, images):
-    """Predict as mmseg's test loop does; (N, classes, H, W)."""
-    shapes = [tuple(image.shape[-2:]) for image in images]  # mmseg takes a torch.Size for a slide window's
-    samples = [SegDataSample(metainfo=dict(ori_shape=shape, img_shape=shape)) for shape in shapes]
-    with torch.no_grad():
-        results = model.test_step(dict(inputs=list(images), data_samples=samples))
-    for image, result in zip(images, results, strict=True):
-        assert result.pred_sem_seg.data.shape == (1, *image.shape[-2:])
-    return torch.stack([result.seg_logits.data for result in results])
-
-
-def whole(keyed, image):
-    return pad_image(image, padding_to_blocks(*image.shape[-2:], keyed.stem.grid.block_size))
-
-
-def assert_same(plain, keyed, *images):
-    """The keyed model's logits are the plain one's, and those are not all nearly equal; give their spread."""
-    height, width = images[0].shape[-2:]
-    expected = logits(plain, [whole(keyed, image) for image in images])[..., :height, :width]
-    got = logits(keyed, images)
-    assert got.dtype == torch.float64
-    spread = expected.std((-2, -1)).max()
-    assert spread > 1e-2
-    assert (got - expected).abs().max() < 1e-9
-    return spread
-
-
-def photo(size=(37, 53), channels=3, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (channels, *size), dtype=np.uint8))
-
-
-def photographs(folder, size=(37, 53)):
-    """Parts of two real photographs, BGR."""
-    images = [cv2.imread(str(path))[60:, 80:][: size[0], : size[1]] for path in sorted(folder.glob('*.jpg'))[:2]]
-    return [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
 
 
 class TestExact:
@@ -217,8 +64,8 @@ class TestExact:
         plain, keyed = pair(name, cipher)
         spread = assert_same(plain, keyed, photo(), photo(seed=1))
         right = logits(keyed, [photo()])
-        for wrong in (KeyedCipher(cipher, other_key), None):
-            keyed.data_preprocessor.keyed_cipher = wrong
+        for wrong in (KeyedCipher(cipher, other_key), PlainImages(keyed.stem.grid.block_size)):
+            keyed.data_preprocessor.encryption = wrong
             assert (logits(keyed, [photo()]) - right).abs().max() > 0.1 * spread
 
     @pytest.mark.parametrize(
@@ -442,40 +289,6 @@ class TestSecrecy:
             assert tables(unzip(file), len(order))
 
 
-def spellings(key):
-    """How the secret might be written."""
-    secret = key._secret
-    base64 = urlsafe_b64encode(secret[:30])  # as in a key file, before the bytes that share a digit with its checksum
-    return [secret, secret.hex().encode(), secret.hex().upper().encode(), base64, str(list(secret)).encode()]
-
-
-def unzip(file):
-    with zipfile.ZipFile(file) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def tables(parts, samples):
-    """Where the parts of a torch file hold a permutation of 0 ... samples - 1."""
-    found, wanted = [], np.arange(samples)
-
-    def holds(numbers):
-        return len(numbers) == samples and np.array_equal(np.sort(numbers), wanted)
-
-    for name, part in parts.items():
-        blobs = [part]
-        if name.endswith('data.pkl'):
-            ops = [(op.name, argument) for op, argument, _ in pickletools.genops(part)]
-            blobs = [a.encode('latin1') if isinstance(a, str) else a for _, a in ops if isinstance(a, bytes | str)]
-            integers = [argument for op, argument in ops if 'INT' in op]
-            windows = (integers[i : i + samples] for i in range(len(integers) - samples + 1))
-            found += [name for window in windows if holds(window)]
-        for blob in blobs:
-            for dtype in ('u1', 'i2', 'i4', 'i8', 'f4', 'f8'):
-                if len(blob) == samples * np.dtype(dtype).itemsize and holds(np.frombuffer(blob, dtype)):
-                    found.append(name)
-    return found
-
-
 class TestTraining:
     """A keyed model is trained like any other."""
 
@@ -508,17 +321,6 @@ class TestTraining:
         cfg = plain_config('ViT', frozen_exclude=['layers'])
         keyed = build(keyed_config(cfg, cipher_config(block_size=16))).float().train()
         assert not any(parameter.requires_grad for parameter in keyed.stem.parameters())
-
-
-def loss_of(model):
-    """One backward pass on two images of different sizes."""
-    images = [photo(), photo((48, 61), seed=1)]
-    labels = [torch.from_numpy(np.random.default_rng(3).integers(0, 5, (1, *image.shape[-2:]))) for image in images]
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
-    batch = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
-    loss, _ = model.parse_losses(model(**batch, mode='loss'))
-    loss.backward()
-    return loss
 
 
 class TestCascade:

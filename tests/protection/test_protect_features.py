@@ -2,26 +2,27 @@
 
 import copy
 import json
-import runpy
 import shutil
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
 
+from helpers import ROOT
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
+from mmseg_keyprotect.cli.main import main
+from mmseg_keyprotect.config import protect_config
+from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
-from mmseg_keyprotect.protection import protect_checkpoint, protect_config, rekey_checkpoint
+from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
-from mmseg_keyprotect.protection.protect_config import protected
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 DEEPLAB = 'deeplabv3plus/deeplabv3plus_mobilenet-v2-d16_1xb8-0.3k_camvid-160x160.py'
@@ -167,13 +168,11 @@ def test_fine_tuning_from_pretrained_weights_starts_as_the_plain_model_does(tmp_
 
 class TestTools:
     def run(self, tool, *words):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr('sys.argv', [tool, *map(str, words)])
-            runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
+        return main([tool, *map(str, words)])
 
     def test_config(self, plain, tmp_path):
         out = tmp_path / 'new.py'
-        self.run('protect_config', plain[0], '--cipher', 'none', '--features', '0', '3', 'blocks', '-o', out)
+        assert self.run('protect', plain[0], '--cipher', 'none', '--features', '0', '3', 'blocks', '-o', out) == 0
         model = Config.fromfile(out).model
         assert model.type == 'KeyedEncoderDecoder'
         assert model.data_preprocessor.type == 'SegDataPreProcessor'
@@ -195,7 +194,7 @@ class TestTools:
             '--images',
             2,
         )
-        self.run('protect_checkpoint', *plain, *words)
+        assert self.run('protect', *plain, *words) == 0
         assert 'difference +0.0' in capsys.readouterr().out
         words = (
             '--attacks',
@@ -209,7 +208,7 @@ class TestTools:
             '-o',
             tmp_path / 'audit',
         )
-        self.run('audit', out / 'plain.py', out / 'plain.pth', *words, '-o', tmp_path / 'audit')
+        assert self.run('audit', out / 'plain.py', out / 'plain.pth', *words, '-o', tmp_path / 'audit') == 0
         pairs, trained = json.loads((tmp_path / 'audit' / 'audit.json').read_text())['findings']
         assert trained['sentence'] == '2 steps on 2 images.'
         assert 0 <= trained['mIoU'] <= 100
@@ -225,7 +224,7 @@ class TestTools:
             (('--cipher', 'none', '--stem', '--features', 'all'), 'without a block stem'),
         ],
     )
-    def test_bad_words(self, plain, tmp_path, words, message):
-        with pytest.raises(SystemExit, match=message):
-            self.run('protect_config', plain[0], *words, '-o', tmp_path / 'new.py')
+    def test_bad_words(self, plain, tmp_path, words, message, capsys):
+        assert self.run('protect', plain[0], *words, '-o', tmp_path / 'new.py') == 1
+        assert message in capsys.readouterr().err
         assert not (tmp_path / 'new.py').exists()

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import VECTORS
 
+from helpers import VECTORS
 from mmseg_keyprotect import errors
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.key_spaces import count_keys, key_batches
-from mmseg_keyprotect.audit.natural import NaturalScore
+from mmseg_keyprotect.audit.estimators.key_spaces import count_keys, key_batches
+from mmseg_keyprotect.audit.estimators.natural_score import NaturalScore
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.reference import reference_permutation, reference_table
 from mmseg_keyprotect.ciphers.transform import BlockTransform

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.channel_memory import remember
-from mmseg_keyprotect.audit.public_channels import PublicChannels
+from mmseg_keyprotect.audit.estimators.channel_memory import remember
+from mmseg_keyprotect.audit.estimators.public_channels import PublicChannels
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 

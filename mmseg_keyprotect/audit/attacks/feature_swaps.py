@@ -9,7 +9,7 @@ import numpy as np
 
 from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.audit.attacks.hill_climbing import HillClimbing, Loss
-from mmseg_keyprotect.audit.objectives import LabelledLoss
+from mmseg_keyprotect.audit.estimators.objectives import LabelledLoss
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.lessons import train
-from mmseg_keyprotect.audit.objectives import norms_that_know
+from mmseg_keyprotect.audit.estimators.objectives import norms_that_know
 from mmseg_keyprotect.audit.target import Target
-from mmseg_keyprotect.models.stems import find_stem
+from mmseg_keyprotect.audit.training import train
+from mmseg_keyprotect.models.stem.places import find_stem
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 WARM_UP = 0.1

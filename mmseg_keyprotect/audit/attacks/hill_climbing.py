@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.form import Form
-from mmseg_keyprotect.audit.objectives import LabelledLoss, UnlabelledLoss
+from mmseg_keyprotect.audit.cipher_info import Form
+from mmseg_keyprotect.audit.estimators.objectives import LabelledLoss, UnlabelledLoss
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform

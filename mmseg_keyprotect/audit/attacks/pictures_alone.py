@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.block_statistics import BlockStatistics
-from mmseg_keyprotect.audit.matching import match, match_features, mismatch
-from mmseg_keyprotect.audit.table_estimate import first_table, keyed_signs, read_table, refine_table
+from mmseg_keyprotect.audit.estimators.block_statistics import BlockStatistics
+from mmseg_keyprotect.audit.estimators.matching import match, match_features, mismatch
+from mmseg_keyprotect.audit.estimators.table_estimate import first_table, keyed_signs, read_table, refine_table
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 

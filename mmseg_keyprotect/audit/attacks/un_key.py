@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.doubly_stochastic import DoublyStochastic, restrict
-from mmseg_keyprotect.audit.lessons import Loss, segmentation_loss, train
-from mmseg_keyprotect.audit.objectives import norms_that_know, unlabelled_loss, watch
+from mmseg_keyprotect.audit.estimators.doubly_stochastic import DoublyStochastic, restrict
+from mmseg_keyprotect.audit.estimators.objectives import norms_that_know, unlabelled_loss, watch
 from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.training import Loss, segmentation_loss, train
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.models.free_layers import FreeLayers
+from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 
 BLOCKS_LR, MAPS_LR = 1e-2, 3e-2  # the better ones of 0.003, 0.01 and 0.03 on SegFormer-B0 with 8 images
 STOCHASTIC_LR = 0.1

@@ -7,9 +7,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.matching import match, match_features
-from mmseg_keyprotect.audit.objectives import UnlabelledLoss
-from mmseg_keyprotect.audit.stem_columns import (
+from mmseg_keyprotect.audit.estimators.matching import match, match_features
+from mmseg_keyprotect.audit.estimators.objectives import UnlabelledLoss
+from mmseg_keyprotect.audit.estimators.stem_columns import (
     border_signs,
     columns_of,
     energies,
@@ -19,10 +19,10 @@ from mmseg_keyprotect.audit.stem_columns import (
     to_key,
     typical_columns,
 )
-from mmseg_keyprotect.audit.stem_structure import STATES, StemStructure, find_pixels
+from mmseg_keyprotect.audit.estimators.stem_structure import STATES, StemStructure, find_pixels
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.models.block_stem import BlockStem
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
 
 FEW_CLASSES = 6
 """Of pixels, whose colours and signs are tried; with more the columns are matched with those of typical filters."""

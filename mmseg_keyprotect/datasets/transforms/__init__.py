@@ -1,6 +1,7 @@
 """Pipeline transforms."""
 
-from mmseg_keyprotect.datasets.transforms.keyed_block_encrypt import META_KEYS, KeyedBlockEncrypt
+from mmseg_keyprotect.config.view import META_KEYS
+from mmseg_keyprotect.datasets.transforms.keyed_block_encrypt import KeyedBlockEncrypt
 from mmseg_keyprotect.datasets.transforms.load_encrypted_image import LoadEncryptedImage
 
 __all__ = ['META_KEYS', 'KeyedBlockEncrypt', 'LoadEncryptedImage']

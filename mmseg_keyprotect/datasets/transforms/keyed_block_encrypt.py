@@ -11,9 +11,6 @@ from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, pad_label
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ImageFormatError
 
-META_KEYS = ('padding_size', 'key_id', 'cipher')
-"""What this transform records, and PackSegInputs must carry on: add it to its ``meta_keys``."""
-
 _LABEL_KEYS = ('gt_seg_map', 'gt_edge_map', 'gt_depth_map')
 
 

@@ -6,15 +6,15 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from mmseg_keyprotect.client import read_encrypted
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
+from mmseg_keyprotect.images import read_encrypted
 
 MAX_FFX = np.float32(999)
 
 
 @TRANSFORMS.register_module()
 class LoadEncryptedImage(BaseTransform):
-    """Load what ``python -m mmseg_keyprotect.client encrypt`` wrote, in the place of LoadImageFromFile.
+    """Load what ``python -m mmseg_keyprotect.images encrypt`` wrote, in the place of LoadImageFromFile.
 
     Nothing may change the image after it: no resizing, no flips. PackSegInputs must carry ``META_KEYS`` on.
     Source: docs/spec.md, section 10.

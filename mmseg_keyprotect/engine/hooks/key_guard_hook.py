@@ -14,12 +14,12 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.engine.config_check import check_config, raise_problems
-from mmseg_keyprotect.engine.pipelines import find_protections
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.view import find_protections
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
-from mmseg_keyprotect.identity import META_KEY, PARTS, Identity, identities_of, joined
-from mmseg_keyprotect.key_providers import seal_key
+from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity, identities_of, joined
+from mmseg_keyprotect.keys.providers import seal_key
 
 
 @HOOKS.register_module()

@@ -1,0 +1,106 @@
+"""The models that docs/security/audit.md attacks, and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from benchmarks.paper.audit_cells import Audit, FineTuned, Model
+from benchmarks.paper.audit_tables import audit_table, cost_table
+from benchmarks.paper.cells import CIPHER_WORDS, Training
+from benchmarks.paper.feature_cells import Features
+from benchmarks.paper.tables import Row, Table
+
+KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
+SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
+FEATURE_ATTACKS = ('feature-swaps', 'feature-statistics')
+PUBLIC_ATTACKS = ('weights-alone', 'feature-statistics')
+UN_KEYS = ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled')
+FINE_TUNINGS = ('fine-tuning-stem', 'fine-tuning')
+ALONE = 'from-scratch'
+
+
+def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
+    """Return every table of attacks by its name, and its rows.
+
+    Args:
+        model: The configuration's name of SegFormer-B0, with ``{}`` for the protection.
+    """
+    images = ('shuffle', 'negative-positive')
+    segformer, deeplab = model.format(''), 'deeplabv3_mobilenet-v2-d16_1xb8-0.3k_voc440-256x256'
+    voc = dict(weights='data/weights/deeplabv3_mobilenetv2_voc.pth')
+    absorbed = {size: Features(segformer, places=(), cipher=images, block_size=size) for size in (4, 16)}
+    tuned = {size: FineTuned(segformer, places=(), cipher=images, block_size=size) for size in (4, 16)}
+    everywhere = Features(segformer, cipher=images)
+    one, every = Features(segformer, places=('1',)), Features(segformer)
+    blocks = Features(segformer, places=('all', 'blocks'), cipher=images, feature_cipher=('shuffle',))
+    real = {size: Features(deeplab, places=(), cipher=images, block_size=size, **voc) for size in (4, 16)}
+    real_every, real_everywhere = Features(deeplab, **voc), Features(deeplab, cipher=images, **voc)
+    own = {word: Training(model.format(f'_{word}-b4')) for word in CIPHER_WORDS}
+    scratch = {size: Training(model.format(f'_shfnp-b{size}-stem')) for size in (4, 16)}
+    against = {word: Training(model.format(f'_shfnp-b4-stem-features-{word}')) for word in ('denial', 'unkey')}
+    label = 'SegFormer-B0, shuffle + negative-positive, block stem, M = {}, '.format
+
+    models = {
+        **{f'SegFormer-B0, {CIPHER_WORDS[word]}, own stem, M = 4': of for word, of in own.items()},
+        **{f'{label(size)}from scratch': of for size, of in scratch.items()},
+        **{f'{label(size)}absorbed': of for size, of in absorbed.items()},
+        **{f'{label(size)}absorbed, fine-tuned': of for size, of in tuned.items()},
+        'SegFormer-B0, feature maps: one stage': one,
+        'SegFormer-B0, feature maps: every stage': every,
+        'SegFormer-B0, **every stage and images**': everywhere,
+        'SegFormer-B0, every stage, every block, images': blocks,
+        'SegFormer-B0, every stage and images, denial': against['denial'],
+        'SegFormer-B0, every stage and images, un-key in the loop': against['unkey'],
+        'DeepLabV3, images absorbed, M = 4': real[4],
+        'DeepLabV3, images absorbed, M = 16': real[16],
+        'DeepLabV3, feature maps: every stage': real_every,
+        'DeepLabV3, **every stage and images**': real_everywhere,
+    }
+    with_keys = [*own.values(), scratch[4], *absorbed.values(), tuned[4], *real.values()]
+    with_features = [one, every, real_every]
+    bound = [*absorbed.values(), *tuned.values(), *real.values(), one, every, everywhere, real_every, real_everywhere]
+    counts, long = (1, 4, 8, 18, 37, 367), dict(minutes=10)  # that is, as long as their steps take
+
+    def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
+        name = next(name for name, one in models.items() if one is of)
+        return Row(name, [audit(of, attacks, word, **options)])
+
+    def count_for(of: Model) -> int:
+        return 330 if of.config == deeplab else 8  # too few for 21 classes
+
+    def cost(name: str, of: Model, attacks: tuple[str, ...], word: str) -> Row:
+        return Row(name, [audit(of, attacks, word, images=count, **long) for count in counts])
+
+    patient = row(real[4], ('un-key', 'fine-tuning'), 'patient', steps=1000, images=330, **long)
+    patient = Row(f'{patient.label}: 1000 steps', patient.cells)
+
+    def table(attacks: tuple[str, ...], *rows: Row) -> tuple[Table, list[Row]]:
+        return partial(audit_table, attacks), list(rows)
+
+    training = (*UN_KEYS, *FINE_TUNINGS)
+    keys = (*KEY_ATTACKS, *SEARCHES)
+    return {
+        'audit-training': table(
+            training,
+            *(row(of, training, 'trained', steps=100, images=count_for(of), **long) for of in models.values()),
+            patient,
+        ),
+        'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
+        'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
+        'audit-channels': table(FEATURE_ATTACKS, *(row(of, FEATURE_ATTACKS, 'channels') for of in with_features)),
+        'audit-cost': (
+            cost_table,
+            [
+                cost('images alone', absorbed[4], ('un-key', 'fine-tuning'), 'cost'),
+                cost('every stage and images', everywhere, ('un-key', 'fine-tuning'), 'cost'),
+                cost('nothing stolen', everywhere, (ALONE,), 'alone'),
+            ],
+        ),
+    }
+
+
+def audit(of: Model, attacks: Sequence[str], word: str, **options: Any) -> Audit:
+    """Return the cell of some attacks on a model."""
+    return Audit(of.config, of.seed, of=of, word=word, attacks=tuple(attacks), **options)

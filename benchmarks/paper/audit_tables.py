@@ -1,0 +1,99 @@
+"""The tables of docs/security/audit.md: ciphers by attacks, and what an attack costs in labelled images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import cycle, pairwise
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from prettytable import PrettyTable, TableStyle
+
+from benchmarks.paper.tables import Row
+
+
+def audit_table(attacks: Sequence[str], rows: list[Row]) -> str:
+    """Return models by attacks as Markdown: the mIoU that each reaches, the share of the key, and the time it took."""
+    table = _markdown(['key', 'correct key', 'no key', *attacks])
+    for row in rows:
+        results = [result for result in (cell.read() for cell in row.cells) if result is not None]
+        if not results:
+            table.add_row([row.label, *['missing'] * (len(attacks) + 2)])
+            continue
+        found = {name: one for result in results for name, one in result['attacks'].items()}
+        reference = results[0]['reference']
+        line = [_said(found[name]) if name in found else '' for name in attacks]
+        table.add_row([row.label, f'{reference["correct key"]:.1f}', f'{reference["no key"]:.1f}', *line])
+    return table.get_string()
+
+
+def _said(finding: dict) -> str:
+    """Return ``mIoU (parts of the key), time``; ``-`` where there is nothing to attack."""
+    if finding['verdict'] == 'not tried':
+        return '-'
+    shares = ', '.join(f'{share["part"]} {100 * share["right"]:.0f}%' for share in finding['shares'])
+    return f'{finding["mIoU"]:.1f}{f" ({shares})" if shares else ""}, {finding["seconds"]:.0f} s'
+
+
+def cost_table(rows: list[Row]) -> str:
+    """Return the mIoU against the number of labelled images as Markdown, one line for an attack on a model."""
+    counts = sorted({cell.images for row in rows for cell in row.cells})
+    table = _markdown(['attack', *(f'{count} image{"s" * (count > 1)}' for count in counts), 'half-way at'])
+    for label, reached, half in curves(rows):
+        line = [f'{reached[count]:.1f}' if count in reached else '' for count in counts]
+        table.add_row([label, *line, half_way(reached, half)])
+    return table.get_string()
+
+
+def curves(rows: list[Row]) -> list[tuple[str, dict[int, float], float]]:
+    """Return a label, the mIoU by number of images, and the mIoU half-way from the floor to the correct key."""
+    found = []
+    for row in rows:
+        results = [(cell, result) for cell in row.cells if (result := cell.read()) is not None]
+        for attack, first in results[0][1]['attacks'].items() if results else ():
+            if first['mIoU'] is None:  # not tried
+                continue
+            reached = {cell.images: result['attacks'][attack]['mIoU'] for cell, result in results}
+            reference = results[0][1]['reference']
+            half = (reference['correct key'] + reference['floor']) / 2
+            found.append((f'{row.label}: {attack}', reached, half))
+    return found
+
+
+def half_way(reached: dict[int, float], half: float) -> str:
+    """Return how many images it takes to get there, between two numbers of images on a logarithmic scale."""
+    counts = sorted(reached)
+    if reached[counts[0]] >= half:
+        return f'{counts[0]} or fewer'
+    for fewer, more in pairwise(counts):
+        if reached[more] >= half:
+            part = (half - reached[fewer]) / (reached[more] - reached[fewer])
+            return f'{math.exp(math.log(fewer) + part * math.log(more / fewer)):.0f}'
+    return f'more than {counts[-1]}'
+
+
+def draw_costs(rows: list[Row], path: Path) -> None:
+    """Draw the mIoU against the number of labelled images as a PNG file; dotted: half-way to the correct key."""
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.subplots()
+    axes.spines[['top', 'right']].set_visible(False)
+    lines = curves(rows)
+    for (label, reached, _), marker in zip(lines, cycle('osD^v'), strict=False):
+        counts = sorted(reached)
+        axes.plot(counts, [reached[count] for count in counts], marker=marker, label=label)
+    if lines:
+        axes.axhline(lines[0][2], color='#8c8c8c', linestyle=':')
+    axes.set_xscale('log')
+    axes.set_xlabel('labelled images that the attacker has')
+    axes.set_ylabel('mIoU, %')
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150, facecolor='white')
+
+
+def _markdown(fields: list[str]) -> PrettyTable:
+    table = PrettyTable(fields, align='r')
+    table.align[fields[0]] = 'l'
+    table.set_style(TableStyle.MARKDOWN)
+    return table

@@ -1,0 +1,114 @@
+"""The tables of the project's results, made of the cells that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from prettytable import PrettyTable, TableStyle
+
+from benchmarks.paper.cells import Cell
+from benchmarks.paper.feature_cells import IMAGES
+from mmseg_keyprotect.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Args:
+        label: What it is called.
+        cells: One for each seed.
+    """
+
+    label: str
+    cells: Sequence[Cell]
+
+
+Table = Callable[[list[Row]], str]
+
+
+def training_table(rows: list[Row]) -> str:
+    """Return trainings as Markdown; the price is measured against the first row, seed by seed."""
+    fields = ['mIoU, correct key', 'price', 'no key', 'wrong keys: mean', 'best', 'worst leak', 'seeds']
+    first = {result['seed']: result['mIoU'] for result in _results(rows[0])}
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        scores = [result['mIoU'] for result in results]
+        prices = [first[result['seed']] - result['mIoU'] for result in results if result['seed'] in first]
+        price = f'{mean(prices):.2f}' if prices and row is not rows[0] else ''
+        seeds = f'{len(results)}' if len(results) == len(row.cells) else f'{len(results)} of {len(row.cells)}'
+        return [_spread(scores), price, *(_access(results) if 'leak' in results[0] else [''] * 4), seeds]
+
+    return _table('trained with', fields, rows, line)
+
+
+def binding_table(rows: list[Row]) -> str:
+    """Return bindings as Markdown."""
+    fields = ['plain', 'exact border', 'grey border', 'no key', 'wrong keys: mean', 'best', 'floor', 'leak']
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        (result,) = results
+        borders = [result[border] for border in ('exact', 'grey')]
+        protected = [f'{one["protected"]:.2f} ({one["protected"] - one["plain"]:+.2f})' for one in borders]
+        *access, leak = _access(results)
+        return [f'{borders[0]["plain"]:.2f}', *protected, *access, f'{result["floor"]:.2f}', leak]
+
+    return _table('model', fields, rows, line)
+
+
+def feature_table(rows: list[Row]) -> str:
+    """Return models with encrypted feature maps as Markdown, and what a thief gets of them with some images."""
+    fields = ['mIoU, correct key', 'no key', 'wrong keys: mean', 'best', 'worst leak']
+    fields += [f'thief, {images} images' for images in IMAGES] + ['seeds']
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        models = [result for result in results if 'leak' in result]
+        thief = {images: [one['mIoU'] for one in results if one.get('images') == images] for images in IMAGES}
+        access = [_spread([one['mIoU'] for one in models]), *_access(models)] if models else [''] * 5
+        seeds = len({result['seed'] for result in results})
+        return [*access, *(_spread(scores) if scores else '' for scores in thief.values()), f'{seeds}']
+
+    return _table('key', fields, rows, line)
+
+
+def write_table(page: str, name: str, table: str) -> str:
+    """Return a page with the table between its marks, ``<!-- table NAME -->`` and ``<!-- end -->``.
+
+    Raises:
+        ConfigError: The page lacks the marks.
+    """
+    begin, end = f'<!-- table {name} -->\n', '<!-- end -->'
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ConfigError(f'Expected a page with {begin.strip()} and {end}, but it lacks them. Add them to the page.')
+    return f'{before}{begin}{table}\n{end}{after}'
+
+
+def _table(head: str, fields: list[str], rows: list[Row], line: Callable[[Row, list[dict]], list[str]]) -> str:
+    table = PrettyTable([head, *fields], align='r')
+    table.align[head] = 'l'
+    table.set_style(TableStyle.MARKDOWN)
+    for row in rows:
+        results = _results(row)
+        table.add_row([row.label, *(line(row, results) if results else ['missing'] * len(fields))])
+    return table.get_string()
+
+
+def _results(row: Row) -> list[dict]:
+    return [result for result in (cell.read() for cell in row.cells) if result is not None]
+
+
+def _access(results: list[dict]) -> list[str]:
+    """Return no key, mean and best of all wrong keys, and the worst leak."""
+    wrong = [score for result in results for score in result['wrong_keys']]
+    leaks = [result['leak'] for result in results if result['leak'] is not None]  # None: no better than the floor
+    no_key = _spread([result['no_key'] for result in results])
+    return [no_key, f'{mean(wrong):.2f}', f'{max(wrong):.2f}', f'{max(leaks):.2f}' if leaks else '-']
+
+
+def _spread(scores: list[float]) -> str:
+    """Return a mean, with the standard deviation where there are several."""
+    return f'{mean(scores):.2f}' + (f' ± {stdev(scores):.2f}' if len(scores) > 1 else '')

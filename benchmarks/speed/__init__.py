@@ -1,0 +1,1 @@
+"""What encryption, block stems and sealing cost."""

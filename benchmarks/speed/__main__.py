@@ -1,0 +1,79 @@
+"""Measure what encryption costs: against the published form, naive numpy and a copy; and inside MMSegmentation.
+
+Alternatives are timed turn by turn in one run; shown are the median and the quartiles. CamVid is read from data/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.paper.tables import write_table
+from benchmarks.speed.ciphers import measure_all, measure_on_gpu
+from benchmarks.speed.report import cipher_table, draw, mmseg_table, sealing_table, target_table
+from benchmarks.speed.sealing import measure_sealing
+from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step, measure_workers
+from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--repeats', type=int, default=15, help='turns; default: 15')
+    parser.add_argument('--threads', type=int, nargs='+', default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4], help='of the data loader')
+    parser.add_argument('--skip-mmseg', action='store_true', help='the ciphers alone; CamVid is not needed then')
+    parser.add_argument('--page', type=Path, help='a Markdown page with marks to write the tables to')
+    parser.add_argument(
+        '-o', '--out', type=Path, default=Path('work_dirs/benchmark'), help='for benchmark.json, growth.png'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = parse_args()
+    os.chdir(ROOT)
+    args.out.mkdir(parents=True, exist_ok=True)
+    result: dict = dict(
+        machine=f'{platform.machine()}, {os.cpu_count()} cores', torch=torch.__version__, repeats=args.repeats
+    )
+    result['ciphers'] = []
+    for row in measure_all(args.threads, args.repeats):
+        result['ciphers'].append(row)
+        print('.', end='', file=sys.stderr, flush=True)
+    result['gpu'] = measure_on_gpu()
+    tables = {'ciphers': cipher_table(result['ciphers']), 'targets': target_table(result['ciphers'])}
+    if not args.skip_mmseg:
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory() as folder:
+            SecretKey.generate().save(f'{folder}/bench.key')
+            os.environ[KEY_FILE_VARIABLE] = f'{folder}/bench.key'
+            result['pipeline'] = measure_pipeline(args.repeats)
+            result['step'] = measure_step(args.repeats)
+            result['inference'] = measure_inference(args.repeats)
+            result['workers'] = measure_workers(args.workers, max(3, args.repeats // 5))
+            result['sealing'] = measure_sealing(args.repeats)
+        tables['mmseg'] = mmseg_table(result)
+        tables['sealing'] = sealing_table(result)
+        draw(result, args.out / 'growth.png')
+    replace_file(args.out / 'benchmark.json', json.dumps(result) + '\n')
+    for name, table in tables.items():
+        print(f'\n{name}\n{table}')
+        if args.page:
+            replace_file(args.page, write_table(args.page.read_text(), name, table))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,90 @@
+"""Encrypting one image: this project, the published form, naive numpy, and a plain copy."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.speed.peers import Published, naive_numpy
+from benchmarks.speed.timing import take_turns
+from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.keys import SecretKey
+
+SIZES = ((512, 512), (512, 1024), (1024, 2048))
+BLOCK_SIZES = (2, 4, 8, 16)
+TYPES = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': 'FFX'}
+CIPHERS = (['shuffle'], ['negative-positive'], ['ffx'], ['shuffle', 'negative-positive'])
+
+
+def measure(
+    words: list[str], block_size: int, size: tuple[int, int], threads: int, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Time one cipher on one size of image.
+
+    Returns:
+        Milliseconds of ``numpy`` (with OpenCV loaded), ``numpy alone``, ``torch``, ``published``, ``naive`` and
+        ``copy``, see take_turns.
+    """
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # some of these are weak
+        cfg = [dict(type=TYPES[word], block_size=block_size, allow_weak=True) for word in words]
+        cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
+    scaled = tensor / 255
+    published, naive = Published(words, block_size), naive_numpy(words, block_size)
+
+    def without_opencv() -> None:
+        loaded = sys.modules.pop('cv2')
+        cipher.encrypt(image)
+        sys.modules['cv2'] = loaded
+
+    alternatives = {
+        'numpy': lambda: cipher.encrypt(image),
+        'numpy alone': without_opencv,
+        'torch': lambda: cipher.encrypt(tensor),
+        'published': lambda: published(scaled),
+        'naive': lambda: naive(image),
+        'copy': image.copy,
+    }
+    return take_turns(alternatives, repeats)
+
+
+def measure_all(thread_counts: list[int], repeats: int) -> Iterator[dict[str, Any]]:
+    """Measure every cipher, block size, image size and number of threads."""
+    for threads in thread_counts:
+        for size in SIZES:
+            for block_size in BLOCK_SIZES:
+                for words in CIPHERS:
+                    times = measure(words, block_size, size, threads, repeats)
+                    yield dict(cipher='+'.join(words), block_size=block_size, size=size, threads=threads, times=times)
+
+
+def measure_on_gpu(repeats: int = 50) -> list[dict[str, Any]]:
+    """Time the ciphers on a GPU, M = 4, 8 images of 512 x 1024, beside a copy; nothing where there is none."""
+    if not torch.cuda.is_available():
+        return []
+    images = torch.randint(0, 256, (8, 3, 512, 1024), dtype=torch.uint8, device='cuda')
+    rows = []
+    for words in CIPHERS:
+        cfg = [dict(type=TYPES[word], block_size=4, allow_weak=True) for word in words]
+        cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
+
+        def encrypt(cipher: Any = cipher) -> None:
+            cipher.encrypt(images)
+            torch.cuda.synchronize()
+
+        def copy() -> None:
+            images.clone()
+            torch.cuda.synchronize()
+
+        rows.append(dict(cipher='+'.join(words), times=take_turns(dict(gpu=encrypt, copy=copy), repeats)))
+    return rows

@@ -1,0 +1,1 @@
+"""What attacks estimate keys by: statistics, matching, objectives."""

@@ -1,0 +1,100 @@
+"""The columns of a block stem: what its weights say of each sample of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
+from mmseg_keyprotect.models.stem.lifting import CENTRE, Grid, PlainInput, lift
+from mmseg_keyprotect.models.stem.places import find_stem
+
+TYPICAL = 400
+"""How many typical filters are drawn."""
+
+REACH = 1.5
+COLOURS = 0.8
+"""Of typical filters: over how many taps they are alike, and how much the colours are."""
+
+
+def find_block_stem(model: nn.Module) -> BlockStem | None:
+    """Return the block stem of a segmentor, or None where it has its own first convolution."""
+    stems = [module for module in model.modules() if isinstance(module, BlockStem)]
+    return stems[0] if stems else None
+
+
+@torch.no_grad()
+def columns_of(stem: BlockStem) -> Tensor:
+    """Return the absorbed weights, float64 (O * (M/s)**2, n, K, K)."""
+    return stem.absorbed()[0].double().cpu()
+
+
+def public_columns(stem: BlockStem, model: nn.Module, weights: Mapping[str, Tensor]) -> Tensor | None:
+    """Lift the first convolution of the public model, or return None where it has none that fits.
+
+    Args:
+        stem: Of the protected model.
+        model: The protected model.
+        weights: The public model's state dict, of the segmentor or of the backbone alone.
+    """
+    name = model.block_stem + '.weight' if hasattr(model, 'block_stem') else find_stem(model.backbone) + '.weight'
+    for key, value in weights.items():
+        if (key == name or key.endswith(f'.{name}')) and tuple(value.shape) == stem.plain_shape:
+            plain = PlainInput(stem.plain_input.mean.cpu(), stem.plain_input.std.cpu(), stem.plain_input.rgb)
+            return plain.absorb(value.double().cpu(), None, stem.grid)[0]
+    return None
+
+
+def typical_columns(grid: Grid, channels: int) -> Tensor:
+    """Lift filters as they are learned from natural images: smooth, and much the same in all colours."""
+    taps = torch.arange(grid.kernel_size, dtype=torch.float64)
+    near = torch.exp(-((taps[:, None] - taps) ** 2) / (2 * REACH**2)) + 1e-6 * torch.eye(len(taps))
+    colours = COLOURS + (1 - COLOURS) * torch.eye(channels, dtype=torch.float64)
+    root, mix = torch.linalg.cholesky(near), torch.linalg.cholesky(colours)
+    noise = torch.randn(
+        TYPICAL, channels, len(taps), len(taps), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    return lift(torch.einsum('ocuv,dc,xu,yv->odxy', noise, mix, root, root), grid)
+
+
+def likeness(columns: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how alike columns are: at one place, and at places side by side and below one another; (n, n) each."""
+    flat = columns / columns.flatten(2).norm(dim=(0, 2))[None, :, None, None].clamp_min(1e-12)
+
+    def products(first: Tensor, second: Tensor) -> np.ndarray:
+        return torch.einsum('onkl,omkl->nm', first, second).numpy()
+
+    return (
+        products(flat, flat) - np.eye(flat.shape[1]),
+        products(flat[..., :-1], flat[..., 1:]),
+        products(flat[..., :-1, :], flat[..., 1:, :]),
+    )
+
+
+def energies(columns: Tensor, grid: Grid) -> np.ndarray:
+    """Return where the energy of each column lies, as shares: (n, (M/s)**2 * K * K); 0 where a kernel cannot reach."""
+    parts = columns.reshape(-1, grid.ratio**2, *columns.shape[1:])
+    energy = (parts**2).sum(0).permute(1, 0, 2, 3).flatten(1)
+    return (energy / energy.sum(1, keepdim=True).clamp_min(1e-24)).sqrt().numpy()
+
+
+def to_key(stem: BlockStem, source: np.ndarray, signs: np.ndarray) -> BlockTransform:
+    """Turn an order and signs of the grid (channel, row, column) into a key (row, column, channel)."""
+    channels, m = stem.plain_shape[1], stem.grid.block_size
+    place = np.arange(channels * m * m).reshape(channels, m, m)
+    place = (place if stem.plain_input.rgb or channels != 3 else place[::-1]).transpose(1, 2, 0).reshape(-1)
+    return BlockTransform(np.argsort(place)[source[place]], np.where(signs[place] < 0, 255, 0))
+
+
+def border_signs(stem: BlockStem) -> np.ndarray | None:
+    """Read the signs off the buffer of the border ``exact``: the mean colour, encrypted; None where there is none."""
+    if stem.border is None:
+        return None
+    border, mean = stem.border.cpu().numpy(), stem.plain_input.mean.cpu().numpy() - CENTRE
+    if not (mean > 0).all() and not (mean < 0).all():
+        return None
+    return np.where(border * mean.flat[0] < 0, -1, 1)

@@ -1,0 +1,80 @@
+"""Attack a protected model, and report what each attack recovers and what it costs the attacker."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from mmseg_keyprotect.cli.evaluate import load
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_key_file, cfg_options
+
+EXAMPLE = """\
+  keyprotect audit protected.py out/iter_20000.pth --minutes 1 -o audit
+  keyprotect audit protected.py protected.pth --attacks un-key,fine-tuning --images 8 -o audit"""
+AFTER_INTERRUPTION = 'run the same command again to go on'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', help='protected config file')
+    parser.add_argument('checkpoint', help='checkpoint of that config')
+    add_key_file(parser)
+    parser.add_argument('--attacks', default='all', metavar='NAME,...', help='all, or some of them; default: all')
+    parser.add_argument(
+        '--minutes', type=float, default=5, metavar='N', help='the time that each attack may take; default: 5'
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=16,
+        metavar='N',
+        help='plain images with labels that the attacker has, and at most as many others encrypted; default: 16',
+    )
+    parser.add_argument(
+        '--steps', type=int, default=200, metavar='N', help='training steps of an attack, at most; default: 200'
+    )
+    parser.add_argument(
+        '--held-out',
+        type=int,
+        default=30,
+        metavar='N',
+        help='test images to measure on; default: 30',
+    )
+    parser.add_argument(
+        '--public-weights', metavar='FILE', help='checkpoint of the public model that this one was made from'
+    )
+    parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
+    parser.add_argument(
+        '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an earlier run to go on'
+    )
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the attacks, print the table and the verdict."""
+    from mmseg_keyprotect.audit.run import choose_attacks, run_audit
+    from mmseg_keyprotect.config.checks import refuse_leaks
+    from mmseg_keyprotect.config.edit import set_key_file
+
+    refuse_leaks(args.words)
+    attacks = choose_attacks(args.attacks)
+    cfg = load(args.config, cfg_options(args.cfg_options), args.data)
+    if args.key_file:
+        set_key_file(cfg, args.key_file)
+    report = run_audit(
+        cfg,
+        args.checkpoint,
+        args.out,
+        attacks,
+        args.minutes,
+        args.images,
+        args.held_out,
+        args.public_weights,
+        f'keyprotect {shlex.join(args.words)}',
+        args.steps,
+    )
+    print(report.table())
+    for finding in report.findings:
+        print(f'{finding.attack}: {finding.sentence}')
+    print(report.verdict)
+    print(f'report: {args.out}/audit.html')

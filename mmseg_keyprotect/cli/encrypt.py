@@ -1,0 +1,109 @@
+"""Encrypt image files for a protected model elsewhere: python -m mmseg_keyprotect.images encrypt IN... -o OUT."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
+from mmseg_keyprotect.cli.key_options import add_key_file, key_of
+from mmseg_keyprotect.errors import ConfigError, KeyProtectError
+from mmseg_keyprotect.images.encryptor import Encryptor, is_encrypted
+from mmseg_keyprotect.images.files import SUFFIXES
+from mmseg_keyprotect.keys.providers import build_key
+
+EXAMPLE = '  keyprotect encrypt photos -o encrypted --key-file my.key --resize 1024 512'
+AFTER_INTERRUPTION = 'run the same command again to go on'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('images', nargs='+', metavar='IN', help='JPEG, PNG, TIFF, WebP; folders with all below them')
+    parser.add_argument('-o', '--out', required=True, help='folder to write to; for one file also a file name')
+    add_key_file(parser)
+    parser.add_argument('--resize', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help="as the model's pipeline does")
+    add_cipher_arguments(parser)
+
+
+def find_images(words: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield every image with its path below the output folder, without suffix; what lies in that folder is left out.
+
+    Raises:
+        ConfigError: A word names nothing.
+    """
+    for word in words:
+        paths = [Path(word)] if Path(word).exists() else [Path(one) for one in sorted(glob.glob(word, recursive=True))]
+        if not paths:
+            raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}.')
+        for path in paths:
+            if path.is_dir():
+                files = [file for file in sorted(path.rglob('*')) if _is_input(file, path, out)]
+                if not files:
+                    raise ConfigError(f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none.')
+                yield from ((file, file.relative_to(path).with_suffix('')) for file in files)
+            else:
+                yield path, Path(path.stem)
+
+
+def _is_input(file: Path, folder: Path, out: Path) -> bool:
+    inside = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not inside and not is_encrypted(file)
+
+
+def plan(args: argparse.Namespace, suffix: str) -> dict[Path, Path]:
+    """Return the target of every image.
+
+    Raises:
+        ConfigError: Two images have one target.
+    """
+    out = Path(args.out)
+    images = list(find_images(args.images, out))
+    if len(images) == 1 and out.suffix == suffix and not out.is_dir():
+        return {out: images[0][0]}
+    targets: dict[Path, Path] = {}
+    for image, name in images:
+        target = out / f'{name}{suffix}'
+        if targets.setdefault(target, image) != image:
+            raise ConfigError(
+                f'Expected one image for {target}, but {targets[target]} and {image} both would be that. '
+                'Encrypt them to different folders.'
+            )
+    return targets
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encrypt everything that is not there yet; go on after a bad image.
+
+    Returns:
+        The exit code.
+    """
+    key = build_key(key_of(args.key_file))
+    encryptor = Encryptor(key, cipher_of(args), tuple(args.resize) if args.resize else None)
+    targets = plan(args, encryptor.suffix)
+    start, made, problems = time.monotonic(), 0, []
+    for number, (target, image) in enumerate(targets.items(), 1):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made += encryptor.encrypt_file(image, target)
+        except KeyProtectError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
+        _progress(number, len(targets), time.monotonic() - start)
+    for problem in problems:
+        print(f'error: {problem}', file=sys.stderr)
+    there = len(targets) - made - len(problems)
+    print(f'{made} encrypted, {there} were there already, {len(problems)} failed; key {key.key_id}, {args.out}')
+    return 1 if problems else 0
+
+
+def _progress(done: int, total: int, seconds: float) -> None:
+    """Show how far it is, and the time left, on a terminal."""
+    if sys.stderr.isatty():
+        left = seconds / done * (total - done)
+        end = '\n' if done == total else ''
+        print(f'\r{done}/{total} images, {left:.0f} s left   ', end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,100 @@
+"""The parser of ``keyprotect``, and what all of its commands share: errors, exit codes, interruption."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from mmseg_keyprotect.cli.usage import UsageError
+from mmseg_keyprotect.errors import KeyProtectError
+from mmseg_keyprotect.version import SPEC_VERSION, __version__
+
+COMMANDS = (
+    'keygen',
+    'encrypt',
+    'protect',
+    'rekey',
+    'seal',
+    'unseal',
+    'recipients',
+    'verify',
+    'train',
+    'test',
+    'evaluate',
+    'audit',
+    'demo',
+)
+"""The commands, in the order in which a user meets them; each is a module of this package."""
+
+NEED_ONLY_THE_CLIENT = ('keygen', 'encrypt', 'seal', 'unseal', 'recipients', 'verify')
+"""The commands that work without torch and MMSegmentation."""
+
+OK, REFUSED, INTERRUPTED = 0, 1, 130
+"""Exit codes. argparse exits with 2 for a bad command line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``keyprotect``.
+
+    Args:
+        argv: The command line without the program's name; by default that of the process.
+
+    Returns:
+        The exit code: 0, 1 if the command was refused or failed, 130 after Ctrl-C. A bad command line raises
+        ``SystemExit(2)``, as argparse does.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words)
+    args = parser.parse_args(words)
+    module = command_module(args.command)
+    try:
+        if args.command not in NEED_ONLY_THE_CLIENT:
+            from mmseg_keyprotect import compat
+
+            compat.require_mmseg()
+        args.words = words
+        result = module.run(args)
+        return OK if result is None else int(result)
+    except UsageError as error:
+        parser.error(str(error))
+    except KeyProtectError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        hint = getattr(module, 'AFTER_INTERRUPTION', 'nothing was written')
+        print(f'\ninterrupted: {hint}', file=sys.stderr)
+        return INTERRUPTED
+
+
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser; if ``words`` name a command, with the arguments of that command alone, else of all."""
+    parser = argparse.ArgumentParser(
+        prog='keyprotect',
+        description='Bind MMSegmentation models to a secret key.',
+        epilog='`keyprotect COMMAND --help` shows the options of a command and an example.',
+    )
+    parser.add_argument(
+        '--version', action='version', version=f'mmseg-keyprotect {__version__}, specification {SPEC_VERSION}'
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    named = words[0] if words and words[0] in COMMANDS else None
+    for name in COMMANDS if named is None else (named,):
+        module = command_module(name)
+        description = (module.__doc__ or '').strip()
+        command = commands.add_parser(
+            name,
+            help=description.partition('\n')[0],
+            description=description,
+            epilog=f'example:\n{module.EXAMPLE}',
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+    return parser
+
+
+def command_module(name: str) -> ModuleType:
+    """Return the module of a command."""
+    return import_module(f'mmseg_keyprotect.cli.{name}')

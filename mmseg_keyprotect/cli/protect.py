@@ -1,0 +1,86 @@
+"""Protect a config, so that it trains an encrypted model; or bind a trained model to a key without training.
+
+With CONFIG alone, a config that inherits it is written. With CHECKPOINT too, a folder with the protected config and
+checkpoint: the weights absorb the key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of, features_of
+from mmseg_keyprotect.cli.key_options import add_key_file, key_of
+from mmseg_keyprotect.cli.usage import UsageError
+
+EXAMPLE = """\
+  keyprotect protect mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py -o protected.py
+  keyprotect protect my_config.py my_model.pth -o protected --verify"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', help='unprotected config file, or mmseg::... for one of MMSegmentation')
+    parser.add_argument('checkpoint', nargs='?', help='trained checkpoint of that config, to bind to the key')
+    add_cipher_arguments(parser, features=True)
+    parser.add_argument(
+        '--stem',
+        '--border',
+        nargs='?',
+        choices=['grey', 'exact'],
+        const='grey',
+        help='give the model a block stem, so that trained weights lose nothing, with this border around the image; '
+        'exact: as the plain model has it, which shows key bits in the weights. Default: grey with CHECKPOINT, else '
+        'no block stem',
+    )
+    add_key_file(parser, 'key file; default: KEYPROTECT_KEY_FILE. For a config alone, the path is written into it')
+    parser.add_argument('-o', '--out', required=True, help='the config file to make; with CHECKPOINT the folder')
+    bind = parser.add_argument_group('with CHECKPOINT')
+    bind.add_argument('--seal', action='store_true', help='seal the checkpoint, with the same key by default')
+    bind.add_argument(
+        '--verify', action='store_true', help='compare logits and mIoU with the plain model; writes verification.json'
+    )
+    bind.add_argument('--data', metavar='DIR', help='folder of the data set for --verify, in place of data_root')
+    bind.add_argument('--images', type=int, metavar='N', help='how many images --verify takes; default: all')
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Write the protected config, or the protected folder."""
+    if args.checkpoint is None:
+        return _protect_config(args)
+    return _bind(args)
+
+
+def _protect_config(args: argparse.Namespace) -> int | None:
+    from mmseg_keyprotect.config import protect_config
+
+    given = [f'--{name}' for name in ('seal', 'verify', 'data', 'images') if getattr(args, name)]
+    if given:
+        raise UsageError(f'CHECKPOINT is needed for {" ".join(given)}')
+    block_stem = dict(border=args.stem) if args.stem else None
+    path = protect_config(args.config, args.out, cipher_of(args), key_of(args.key_file), block_stem, features_of(args))
+    print(f'protected config: {path}')
+    print(f'Train it: keyprotect train {path}')
+    return None
+
+
+def _bind(args: argparse.Namespace) -> None:
+    from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME, is_sealed
+    from mmseg_keyprotect.files import write_new
+    from mmseg_keyprotect.protection import protect_checkpoint
+    from mmseg_keyprotect.protection.verify import verify_protection
+
+    key = key_of(args.key_file)
+    config, checkpoint = protect_checkpoint(
+        args.config, args.checkpoint, args.out, cipher_of(args), key, args.stem or 'grey', args.seal, features_of(args)
+    )
+    loaded_as = f'{SCHEME}{checkpoint}' if args.seal or is_sealed(args.checkpoint) else str(checkpoint)
+    print(f'protected config:     {config}')
+    print(f'protected checkpoint: {loaded_as}')
+    if args.verify:
+        found = verify_protection(args.config, args.checkpoint, config, loaded_as, key, args.data, args.images)
+        write_new(Path(args.out) / 'verification.json', json.dumps(asdict(found)) + '\n')
+        print(found)
+    print('The model needs the key to understand images. The key can be looked for in its weights: seal them.')

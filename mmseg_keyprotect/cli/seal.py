@@ -1,0 +1,29 @@
+"""Seal a checkpoint for one or many recipients: encrypted on disk, loaded as sealed://PATH."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmseg_keyprotect.cli.seal_options import add_recipients, add_seal_key_file, recipients_of, sealing_key
+from mmseg_keyprotect.sealing import KeyRecipient, seal_file
+
+EXAMPLE = '  keyprotect seal model.pth -o sealed.pth'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('checkpoint', help='the file to seal; it stays as it is')
+    parser.add_argument('-o', '--out', required=True, help='the file to make')
+    add_seal_key_file(parser)
+    add_recipients(parser)
+    parser.add_argument('--no-key', action='store_true', help='for the other recipients alone')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Seal the file."""
+    recipients, key_id = recipients_of(args), ''
+    if not args.no_key:
+        key = sealing_key(args)
+        recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
+    seal_file(args.checkpoint, args.out, recipients, key_id)
+    print(f'sealed: {args.out}\nload it as sealed://{args.out}; the plain checkpoint is still there, delete it')

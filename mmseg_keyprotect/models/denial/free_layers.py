@@ -1,0 +1,80 @@
+"""Layers that may become anything linear: what an attacker puts in the place of a key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+
+
+class BlockLinear(nn.Conv2d):
+    """A free linear map of the n samples of every M x M block of an image; it begins as the identity.
+
+    Args:
+        channels: C, of the image.
+        block_size: M.
+    """
+
+    def __init__(self, channels: int, block_size: int) -> None:
+        samples = channels * block_size**2
+        super().__init__(samples, samples, 1)
+        self.block_size = block_size
+        nn.init.dirac_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, C, H, W), H and W multiples of M; the padding of a batch, NaN before a block stem, stays."""
+        padding = images.isnan()
+        blocks = super().forward(F.pixel_unshuffle(images.masked_fill(padding, 0), self.block_size))
+        return F.pixel_shuffle(blocks, self.block_size).masked_fill(padding, math.nan)
+
+
+class ChannelLinear(nn.Linear):
+    """A free 1x1 convolution of a feature map, on whichever dimension its channels are; it begins as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+        nn.init.eye_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, dim: int) -> Tensor:
+        """Map a feature map with channels at ``dim``."""
+        return super().forward(x.movedim(dim, -1)).movedim(-1, dim)
+
+
+class FreeLayers(nn.Module):
+    """An un-key: free layers in front of a backbone and at every encrypted place of it, in the place of the key.
+
+    Args:
+        block_size: M of the cipher of images; None where they are not encrypted.
+        features: The encryption of feature maps, if there is one.
+        channels: C, of the image.
+    """
+
+    def __init__(self, block_size: int | None, features: FeatureEncryption | None, channels: int = 3) -> None:
+        super().__init__()
+        self.blocks = None if block_size is None else BlockLinear(channels, block_size)
+        places = [] if features is None else features.places
+        self.maps = nn.ModuleList([ChannelLinear(place.channels) for place in places])
+        self.functions = {place.name: one for place, one in zip(places, self.maps, strict=True)}
+        """What is done to feature maps, for ``FeatureEncryption.use``."""
+
+    def put_before(self, backbone: nn.Module) -> RemovableHandle | None:
+        """Map the images that a backbone gets from now on; None where there is nothing to map."""
+        return self.blocks and backbone.register_forward_pre_hook(lambda module, args: self.blocks(args[0]))
+
+    @contextmanager
+    def before(self, backbone: nn.Module) -> Iterator[None]:
+        """Map the images that a backbone gets, within this block."""
+        hook = self.put_before(backbone)
+        try:
+            yield
+        finally:
+            if hook:
+                hook.remove()

@@ -1,0 +1,1 @@
+"""Encrypted feature maps: keyed transforms inside the network."""

@@ -1,0 +1,196 @@
+"""Feature maps encrypted with a key inside the network (arXiv 2109.01332, 2206.05422)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmseg_keyprotect.ciphers.feature_ciphers import DEFAULT_FEATURE_CIPHER, FeatureCipher, FeatureStep
+from mmseg_keyprotect.errors import LeakedKeyError, WrongKeyError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.identity import Identity
+from mmseg_keyprotect.keys.providers import build_key
+from mmseg_keyprotect.models.features.places import Place, find_places
+
+FeatureFunction = Callable[[Tensor, int], Tensor]
+"""What is done to a feature map, which is given with the number of its dimension of channels."""
+
+
+class KeyedFeatures:
+    """The transforms of one place, on tensors; like a cipher it is never pickled, and a deep copy of it is itself.
+
+    Args:
+        steps: As from :meth:`FeatureCipher.steps`.
+    """
+
+    def __init__(self, steps: Sequence[FeatureStep]) -> None:
+        self.steps = list(steps)
+        here = [tuple(map(torch.from_numpy, step.transform.signed_permutation())) for step in self.steps]
+        self._constants = {torch.device('cpu'): here}
+
+    def __call__(self, x: Tensor, dim: int) -> Tensor:
+        """Transform a feature map (N, C, H, W), or tokens whose channels are the dimension ``dim``."""
+        for step, (source, sign) in zip(self.steps, self._on(x.device), strict=True):
+            if step.block_size > 1:
+                x = _by_blocks(x, source, step.block_size)
+            else:
+                x = x.index_select(dim, source)
+                x = x * sign.to(x.dtype).view([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)])
+        return x
+
+    def _on(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        if device in self._constants:
+            return self._constants[device]
+        moved = [(source.to(device), sign.to(device)) for source, sign in self._constants[torch.device('cpu')]]
+        if all(type(source) is Tensor for source, _ in moved):  # not while an export traces the model
+            self._constants[device] = moved
+        return moved
+
+    def __deepcopy__(self, memo: dict) -> KeyedFeatures:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise LeakedKeyError(
+            'Expected a model with encrypted feature maps never to be pickled, since it holds key material. Save its '
+            'state dict, and build it again from its configuration.'
+        )
+
+
+def _by_blocks(x: Tensor, source: Tensor, block_size: int) -> Tensor:
+    """Permute the samples of every block of (N, C, H, W), n = (row, column, channel); a rest at the edge stays."""
+    m, (channels, height, width) = block_size, x.shape[1:]
+    rows, columns = height // m * m, width // m * m
+    place = torch.arange(m * m * channels, device=x.device).reshape(channels, m * m).t().flatten()
+    grid = torch.empty_like(source)
+    grid[place] = place[source]  # from the format's order to that of pixel_unshuffle, (channel, row, column)
+    blocks = F.pixel_unshuffle(x[..., :rows, :columns], m).index_select(1, grid)
+    if (rows, columns) == (height, width):
+        return F.pixel_shuffle(blocks, m)
+    x = x.clone()
+    x[..., :rows, :columns] = F.pixel_shuffle(blocks, m)
+    return x
+
+
+class _Hook:
+    """What hangs on the module of a place, and changes its output."""
+
+    def __init__(self, place: Place, function: FeatureFunction, as_map: bool) -> None:
+        self.tokens, self.function, self.as_map = place.embedding is not None, function, as_map
+        self.grid: tuple[int, int] | None = None
+
+    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        if not self.tokens:
+            return self.function(output, 1)
+        if not self.as_map:
+            return self.function(output, -1)
+        height, width = self.grid
+        first = output.shape[1] - height * width  # a class token stays
+        tokens = output[:, first:].transpose(1, 2).unflatten(2, (height, width))
+        return torch.cat([output[:, :first], self.function(tokens, 1).flatten(2).transpose(1, 2)], 1)
+
+    def note_grid(self, module: nn.Module, args: Any, output: tuple) -> None:
+        """Remember how many rows and columns the tokens have."""
+        self.grid = tuple(output[1])
+
+
+class FeatureEncryption(nn.Module):
+    """The keyed transforms of a backbone's feature maps; the backbone's own code stays as it is.
+
+    It hangs on the modules as forward hooks. There are no parameters; the state dict gets ``protection`` alone, the
+    public text of the key id, the cipher, the places and their channels.
+
+    Args:
+        backbone: A ResNet, MobileNetV2, MixVisionTransformer or VisionTransformer.
+        cipher: See :class:`~mmseg_keyprotect.ciphers.feature_ciphers.FeatureCipher`.
+        stages: Numbers of stages from 0, or ``'all'``.
+        blocks: ``'all'`` for the output of every block inside the stages.
+        key: The key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
+        key_id: If set, the id that the key must have.
+
+    Raises:
+        ConfigError: The backbone, the cipher or a stage is none that can be encrypted, or is listed twice.
+        WeakCipherError: All places together have fewer than 80 key bits.
+        WrongKeyError: The key has another id, or a checkpoint was made with another key, cipher or other places.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        cipher: Mapping[str, Any] | Sequence[Mapping[str, Any]] = DEFAULT_FEATURE_CIPHER,
+        stages: Sequence[int] | str | None = None,
+        blocks: str | None = None,
+        key: Any = None,
+        key_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.places = find_places(backbone, stages, blocks)
+        self.cipher = FeatureCipher(cipher)
+        channels = [place.channels for place in self.places]
+        self.key_space_bits = self.cipher.key_space_bits(channels)
+        key = build_key(key)
+        if key_id not in (None, key.key_id):
+            raise WrongKeyError(
+                f'Expected the key {key_id}, which feature_encryption names, but got the key {key.key_id}. Give the '
+                'key file of that id, or take `key_id` out of the configuration.'
+            )
+        numbers = stages if stages in (None, 'all') else '-'.join(map(str, stages))
+        where = [f'stages={numbers}'] * (stages is not None) + ['blocks=all'] * (blocks is not None)
+        widths = '-'.join(map(str, dict.fromkeys(channels)))
+        self.identity = Identity(key.key_id, '/'.join([self.cipher.name, *where, f'C={widths}']))
+        self.register_buffer('protection', self.identity.to_tensor())
+        self._hook_at: dict[str, _Hook] = {}
+        for place, function in zip(self.places, self.functions_of(key).values(), strict=True):
+            hook = self._hook_at[place.name] = _Hook(place, function, self.cipher.block_size > 1)
+            if hook.as_map and place.embedding is not None:
+                place.embedding.register_forward_hook(hook.note_grid)
+            place.module.register_forward_hook(hook)
+
+    def functions_of(self, key: SecretKey) -> dict[str, KeyedFeatures]:
+        """Return what is done at every place with a key."""
+        return {place.name: KeyedFeatures(self.cipher.steps(key, place.name, place.channels)) for place in self.places}
+
+    @property
+    def functions(self) -> dict[str, FeatureFunction]:
+        """What is done at every place, by its name."""
+        return {name: hook.function for name, hook in self._hook_at.items()}
+
+    @property
+    def identity_functions(self) -> dict[str, FeatureFunction]:
+        """What a user without a key does at every place: nothing."""
+        return dict.fromkeys(self._hook_at, _nothing)
+
+    def use(self, functions: Mapping[str, FeatureFunction]) -> None:
+        """Do something else from now on, at every place.
+
+        Args:
+            functions: By the name of the place, for all of them.
+        """
+        for name, hook in self._hook_at.items():
+            hook.function = functions[name]
+
+    @contextmanager
+    def using(self, functions: Mapping[str, FeatureFunction]) -> Iterator[None]:
+        """Do something else at every place within this block; see :meth:`use`."""
+        before = self.functions
+        try:
+            self.use(functions)
+            yield
+        finally:
+            self.use(before)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Name what is encrypted."""
+        return self.identity.cipher
+
+
+def _nothing(x: Tensor, dim: int) -> Tensor:
+    return x

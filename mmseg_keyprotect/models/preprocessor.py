@@ -1,0 +1,169 @@
+"""The keyed block encryption on the device, between the pipeline and the network."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, PlainImages
+from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
+from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
+from mmseg_keyprotect.keys.identity import Identity
+from mmseg_keyprotect.models.denial.denial import Denial
+
+_LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
+
+
+@MODELS.register_module()
+class KeyedSegDataPreProcessor(SegDataPreProcessor):
+    """mmseg's preprocessor with the keyed block encryption before the normalisation.
+
+    The network gets bit for bit what it gets from the transform ``KeyedBlockEncrypt`` and mmseg's own preprocessor.
+    Images that the transform has encrypted with the same key and cipher pass through. The only addition to the state
+    dict is ``protection``, public text (spec version, key id, cipher) as uint8: a checkpoint of another key does not
+    load, whichever tool loads it.
+
+    Args:
+        cipher: A cipher's configuration or a list of them. Defaults to Shuffle, then NegativePositive, M = 4.
+        key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
+        key_id: If set, the id that the key must have.
+        channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+        pad_mode: How images are extended to whole blocks: ``'replicate'``.
+        **kwargs: Of mmseg's SegDataPreProcessor. ``size`` must be a multiple of the block size.
+
+    Raises:
+        BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
+        WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint belongs to another.
+        ImageFormatError: An image cannot be encrypted, or a label map has another size than its image in training.
+    """
+
+    def __init__(
+        self,
+        cipher: CipherConfig = DEFAULT_CIPHER,
+        key: Any = None,
+        key_id: str | None = None,
+        channel_order: str = 'bgr',
+        pad_mode: str = 'replicate',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
+        self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
+        self.identity = Identity(cipher_of_the_key.key_id, cipher_of_the_key.name)
+        self.register_buffer('protection', self.identity.to_tensor())
+        self.denial: Denial | None = None
+        """Of the model, if it is trained against thieves; used in training mode alone."""
+
+    def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
+        """Encrypt, normalise, pad and stack a batch.
+
+        Args:
+            data: ``inputs``, a list of tensors (C, H, W), and ``data_samples``, as from PackSegInputs.
+            training: Whether label maps are extended with the images.
+
+        Returns:
+            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``; in the training of a model with ``denial``
+            also ``denied``, see :meth:`Denial.images`.
+        """
+        data = self.cast_data(data)
+        if training and self.training and self.denial is not None and self.keyed_cipher is not None:
+            denied = self.denial.images(self, data)
+            return dict(self.prepare(data, True, self.encryption), denied=denied)
+        return self.prepare(data, training, self.encryption)
+
+    def prepare(self, data: dict, training: bool, encryption: KeyedCipher | PlainImages) -> dict[str, Any]:
+        """Do as :meth:`forward`, but encrypt as another user would.
+
+        Args:
+            data: As for :meth:`forward`, on the device.
+            training: As for :meth:`forward`.
+            encryption: What the user does to images: a cipher with their key, or PlainImages without one.
+        """
+        samples = data.get('data_samples')
+        self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
+        pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
+        encrypted = [self._encrypt(image, sample, training, encryption) for image, sample in pairs]
+        data['inputs'] = [image for image, _ in encrypted]
+        data = super().forward(data, training)
+        if samples is not None and not training:
+            for sample, (image, padding) in zip(data['data_samples'], encrypted, strict=True):
+                self._record_padding(sample, image, padding)
+        return data
+
+    @property
+    def keyed_cipher(self) -> KeyedCipher | None:
+        """The encryption with its key; None for a preprocessor without one."""
+        return self.encryption if isinstance(self.encryption, KeyedCipher) else None
+
+    def without_key(self) -> KeyedSegDataPreProcessor:
+        """Return a preprocessor like this one that leaves images plain."""
+        other = copy.deepcopy(self)
+        other.encryption = PlainImages(self.encryption.block_size)
+        return other
+
+    def _encrypt(
+        self, image: Tensor, sample: SegDataSample | None, training: bool, encryption: KeyedCipher | PlainImages
+    ) -> tuple[Tensor, PaddingSize]:
+        """Encrypt one image, and extend its label maps in training."""
+        padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
+        keyed = isinstance(encryption, KeyedCipher)
+        if keyed and sample is not None and 'key_id' in sample:
+            self._check_same(sample, encryption)
+            return image, padding
+        size = image.shape[-2:]
+        image, added = encryption.encrypt(image)
+        if sample is not None:
+            if training:
+                self._pad_labels(sample, size, added)
+            if keyed:
+                sample.set_metainfo(dict(key_id=encryption.key_id, cipher=encryption.name))
+        return image, tuple(a + b for a, b in zip(padding, added, strict=True))
+
+    def _check_same(self, sample: SegDataSample, cipher: KeyedCipher) -> None:
+        got = (sample.key_id, sample.get('cipher'))
+        if got != (cipher.key_id, cipher.name):
+            raise WrongKeyError(
+                f'Expected images encrypted with the key {cipher.key_id} by {cipher.name}, or '
+                f'plain ones, but got the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and '
+                'cipher.'
+            )
+
+    def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
+        for name in _LABEL_KEYS:
+            if name not in sample:
+                continue
+            label = sample.get(name).data
+            if label.shape[-2:] != size:
+                raise ImageFormatError(
+                    f'Expected `{name}` to be as large as its image, {tuple(size)}, but got '
+                    f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label alike in the pipeline.'
+                )
+            padded = F.pad(label, padding, value=self.seg_pad_val)
+            sample.set_data({name: type(sample.get(name))(data=padded)})
+
+    def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
+        """Let mmseg cut predictions back to the true size: its own padding and that to whole blocks together."""
+        stacked = sample.get('img_padding_size', (0, 0, 0, 0)) if self.test_cfg else (0, 0, 0, 0)
+        total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
+        shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
+        sample.set_metainfo(dict(padding_size=total, img_padding_size=total, pad_shape=tuple(shape)))
+
+    def _check_size(self, size: tuple[int, int] | None, block_size: int) -> None:
+        if size is not None and any(side % block_size for side in size):
+            nearest = tuple(round_to_blocks(side, block_size) for side in size)
+            raise BlockAlignmentError(
+                f'Expected the padding size of the preprocessor to be a multiple of the block size {block_size}, '
+                f'but got {tuple(size)}. The nearest that fits is {nearest}; crop the images to it as well.'
+            )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
+        super()._load_from_state_dict(state_dict, prefix, *args)

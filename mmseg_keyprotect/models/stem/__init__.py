@@ -1,0 +1,1 @@
+"""The block stem: the first convolution of a backbone on blocks of pixels, which absorbs the key."""

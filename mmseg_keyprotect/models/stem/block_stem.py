@@ -1,0 +1,169 @@
+"""The first convolution of a backbone, on blocks of pixels instead of pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_keyprotect.ciphers.blocks import check_block_size, round_to_blocks
+from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
+from mmseg_keyprotect.models.stem.lifting import Grid, PlainInput
+
+BORDERS = ('grey', 'exact')
+
+
+@MODELS.register_module()
+class BlockStem(nn.Conv2d):
+    """A convolution (O, C, k, k) with stride s and padding p as one on the grid of M x M blocks.
+
+    It computes ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``, which equals the plain convolution where its
+    weights are lifted from it, and which any shuffle and negative-positive can be absorbed by. Weights of the plain
+    shape are lifted, and the key absorbed, as they are loaded, if ``plain_input`` is set.
+
+    Args:
+        in_channels: C, of the image.
+        out_channels: O, of the plain convolution.
+        kernel_size: k.
+        stride: s.
+        padding: p, zeros.
+        block_size: M, a multiple of s.
+        border: What lies around the image. ``'grey'``: 127.5 in every channel, which shows nothing of the key;
+            ``'exact'``: the mean colour as for the plain convolution, kept, encrypted, in the buffer ``border``, which
+            shows whoever reads the weights the key's bits of negative-positive.
+        bias: Whether the plain convolution has a bias; the block stem always has.
+
+    Raises:
+        BlockAlignmentError: The block size is no multiple of the stride.
+        ConfigError: A block size of 1, another border, or padding that does not keep H / s and W / s.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        block_size: int,
+        border: str = 'grey',
+        bias: bool = True,
+    ) -> None:
+        block_size = check_block_size(block_size)
+        if block_size == 1:
+            raise ConfigError('Expected blocks of several pixels for a block stem, but got `block_size` 1. Use 4.')
+        if block_size % stride:
+            raise BlockAlignmentError(
+                f'Expected a block size that is a multiple of the stride {stride} of the first convolution, but got '
+                f'{block_size}. Use `block_size` {round_to_blocks(block_size, stride)} for every cipher.'
+            )
+        if border not in BORDERS:
+            raise ConfigError(f'Expected `border` of the block stem to be one of {BORDERS}, but got {border!r}.')
+        if not -stride <= 2 * padding - kernel_size < 0:
+            raise ConfigError(
+                'Expected a first convolution whose output is its input divided by the stride, but got kernel size '
+                f'{kernel_size}, stride {stride} and padding {padding}. Train this backbone with its own stem.'
+            )
+        self.grid = Grid(kernel_size, stride, padding, block_size)
+        samples = in_channels * block_size**2
+        super().__init__(samples, out_channels * self.grid.ratio**2, self.grid.blocks)
+        self.plain_shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.register_buffer('border', torch.zeros(samples) if border == 'exact' else None)
+        self.plain_bias = bias
+        self.plain_input: PlainInput | None = None
+        self.lifted = False
+        """Whether plain weights have been loaded."""
+
+    @classmethod
+    def replacing(
+        cls, conv: nn.Conv2d, block_size: int, border: str = 'grey', plain_input: PlainInput | None = None
+    ) -> BlockStem:
+        """Return an untrained block stem in the place of a convolution.
+
+        Raises:
+            ConfigError: A convolution that is not square, is grouped, dilated or padded by another value than 0.
+        """
+        square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+        if not square or conv.groups != 1 or conv.dilation != (1, 1) or conv.padding_mode != 'zeros':
+            raise ConfigError(
+                'Expected a first convolution that is square, ungrouped, undilated and padded by zeros, but got '
+                f'{conv}. Train this backbone with its own stem.'
+            )
+        sizes = (conv.kernel_size[0], conv.stride[0], conv.padding[0])
+        stem = cls(conv.in_channels, conv.out_channels, *sizes, block_size, border, conv.bias is not None)
+        stem.plain_input = plain_input
+        if plain_input is not None:
+            channels = conv.in_channels
+            if len(plain_input.mean) not in (1, channels):
+                raise ConfigError(
+                    f'Expected mean and std of {channels} channels, as the first convolution has, but got '
+                    f'{len(plain_input.mean)}. Set them in model.data_preprocessor.'
+                )
+            plain_input.transform(channels, block_size)  # so that a cipher which cannot be absorbed is refused here
+            if stem.border is not None:
+                stem.border.copy_(plain_input.border(channels, block_size))
+        return stem
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve images (N, C, H, W), H and W multiples of M, to (N, O, H / s, W / s).
+
+        Raises:
+            BlockAlignmentError: H or W is no multiple of M.
+        """
+        m = self.grid.block_size
+        if x.shape[-2] % m or x.shape[-1] % m:
+            raise BlockAlignmentError(
+                f'Expected images of whole blocks of {m} x {m} pixels, but got {x.shape[-2]} x {x.shape[-1]}. '
+                'Encrypt them with this block size, or extend them by the pipeline.'
+            )
+        x, (weight, bias) = F.pixel_unshuffle(x, m), self.absorbed()
+        if self.border is not None:  # zeros around x - border are the border around x; padding of a batch is NaN
+            x = (x - self.border[:, None, None]).nan_to_num(0)
+            bias = bias + weight.sum((2, 3)) @ self.border
+        before, after = self.grid.before, self.grid.after
+        x = F.conv2d(F.pad(x, (before, after, before, after)), weight, bias)
+        return F.pixel_shuffle(x, self.grid.ratio)
+
+    def absorbed(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias on the grid of blocks."""
+        return self.weight, self.bias
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}
+        weight = state_dict.get(names['weight'])
+        if weight is not None and weight.shape == self.weight.shape:
+            self._check_border(names['border'] in state_dict)
+        elif weight is not None and weight.shape == self.plain_shape:
+            state_dict = {**state_dict, **self._lift(weight, state_dict.get(names['bias']), names)}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _lift(self, weight: Tensor, bias: Tensor | None, names: dict[str, str]) -> dict[str, Tensor]:
+        if self.plain_input is None:
+            raise ConfigError(
+                'Expected the weights of a block stem, but got those of a plain first convolution, and no mean, std '
+                'and key to lift them with. Use model.type KeyedEncoderDecoder, or tools/protect_checkpoint.py.'
+            )
+        self.lifted = True
+        lifted_weight, lifted_bias = self.plain_input.absorb(weight.to(self.weight), bias, self.grid)
+        lifted = {names['weight']: lifted_weight}
+        if bias is not None or not self.plain_bias:  # else torch reports it as missing
+            lifted[names['bias']] = lifted_bias
+        if self.border is not None:
+            lifted[names['border']] = self.plain_input.border(self.plain_shape[1], self.grid.block_size)
+        return lifted
+
+    def _check_border(self, found: bool) -> None:
+        wanted = self.border is not None
+        if found != wanted:
+            raise ConfigError(
+                f'Expected a checkpoint of a block stem with the border {BORDERS[wanted]!r}, but got one with '
+                f'{BORDERS[found]!r}. Set model.block_stem=dict(border={BORDERS[found]!r}).'
+            )
+
+    def extra_repr(self) -> str:
+        """Name the plain convolution and the block size."""
+        out_channels, in_channels = self.plain_shape[:2]
+        return f'{in_channels}, {out_channels}, {self.grid}, border={BORDERS[self.border is not None]!r}'

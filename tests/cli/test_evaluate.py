@@ -1,0 +1,75 @@
+"""tools/evaluate_access.py as a process: interrupted, in two processes, with a key where none belongs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mmengine.runner import Runner
+
+from helpers import ROOT
+
+TOOL = ROOT / 'tools' / 'evaluate_access.py'
+
+
+@pytest.fixture
+def arguments(tiny, tmp_path):
+    """A trained model as the tool wants it."""
+    cfg = tiny()
+    Runner.from_cfg(cfg).train()
+    config = tmp_path / 'protected.py'
+    cfg.dump(config)
+    return [str(config), str(tmp_path / 'work' / 'iter_2.pth'), '--pictures', '0', '-o', str(tmp_path / 'report')]
+
+
+def run(*words, launcher=()):
+    command = [sys.executable, *launcher, TOOL, *words]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(command, text=True, capture_output=True, timeout=300, env=environment)
+
+
+def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
+    words = [*arguments, '--wrong-keys', '30']
+    with open(tmp_path / 'out.txt', 'w+') as out:
+        process = subprocess.Popen([sys.executable, TOOL, *words], stdout=out, stderr=out)
+        for _ in range(1200):
+            if '1/3' in (tmp_path / 'out.txt').read_text():
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert 'run the same command again to go on' in (tmp_path / 'out.txt').read_text()
+    state = json.loads((tmp_path / 'report' / 'state_0.json').read_text())
+    assert 1 <= state['done'] < 3
+    assert sorted(path.name for path in (tmp_path / 'report').iterdir()) == ['state_0.json']
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert f'going on after {state["done"]} of 3 images' in done.stdout
+    report = json.loads((tmp_path / 'report' / 'access.json').read_text())
+    assert len(report['rows']) == 2 + 30 + 4
+    assert 'wrong keys, mean of 30' in done.stdout
+
+
+def test_two_processes_count_what_one_counts(arguments, tmp_path):
+    words = [*arguments, '--wrong-keys', '0', '--known']
+    alone = run(*words)
+    assert alone.returncode == 0, alone.stderr
+    os.rename(tmp_path / 'report', tmp_path / 'alone')
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    both = run(*words, '--launcher', 'pytorch', launcher=launcher)
+    assert both.returncode == 0, both.stderr
+    reports = [json.loads((tmp_path / name / 'access.json').read_text()) for name in ('alone', 'report')]
+    assert reports[0]['rows'] == reports[1]['rows']
+    assert both.stdout.count('floor: most frequent class') == 1
+
+
+def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):
+    line = key_file.read_text().splitlines()[-1]
+    done = run(*arguments, '--cfg-options', f'note={line}')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: Expected no key')
+    assert line not in done.stdout + done.stderr
+    assert not (tmp_path / 'report').exists()

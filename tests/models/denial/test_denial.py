@@ -1,0 +1,326 @@
+"""Training against thieves: what the denial loss does, and what it leaves alone."""
+
+import copy
+import io
+import logging
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+import mmseg_keyprotect  # noqa: F401
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.models.denial.denial import Denial
+
+UN_KEY = dict(lr=0.01, restart=3)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def model_config(key, images=True, features=True, stem=True, **denial):
+    """Return a small SegFormer with encrypted images, feature maps, or both."""
+    cfg = dict(
+        type='KeyedEncoderDecoder',
+        data_preprocessor=dict(
+            **(dict(type='KeyedSegDataPreProcessor', key=key) if images else dict(type='SegDataPreProcessor')),
+            mean=[120.0] * 3,
+            std=[60.0] * 3,
+            bgr_to_rgb=True,
+            size=(32, 32),
+        ),
+        backbone=dict(type='MixVisionTransformer', embed_dims=16, num_layers=[1] * 4, num_heads=[1, 2, 5, 8]),
+        decode_head=dict(
+            type='SegformerHead',
+            in_channels=[16, 32, 80, 128],
+            in_index=[0, 1, 2, 3],
+            channels=16,
+            num_classes=3,
+            norm_cfg=dict(type='BN'),
+            dropout_ratio=0.1,
+        ),
+        test_cfg=dict(mode='whole'),
+    )
+    if features:
+        cfg.update(feature_encryption=dict(stages='all', key=key))
+    if images and stem:
+        cfg.update(block_stem=dict(border='exact'))  # whose padding is NaN
+    return dict(cfg, denial=denial) if denial else cfg
+
+
+def build(*args, **kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(Config(dict(model=model_config(*args, **kwargs))).model)
+    model.init_weights()
+    return model.train()
+
+
+def batch(size=32, seed=0):
+    """Return images whose left half is dark and right half light, with labels: 0, 2, and a line that is ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    data = dict(inputs=[], data_samples=[])
+    for index in range(2):
+        height = size - 3 * index  # the second is extended to whole blocks, and then to the size of the batch
+        label = torch.zeros(1, height, size, dtype=torch.int64)
+        label[..., 12:] = 2
+        image = label * 80 + torch.randint(40, (3, height, size), generator=generator)
+        label[:, :2] = 255
+        data['inputs'].append(image.byte())
+        data['data_samples'].append(SegDataSample(gt_sem_seg=PixelData(data=label)))
+    return data
+
+
+def losses_of(model, data=None):
+    return model(**model.data_preprocessor(data or batch(), True), mode='loss')
+
+
+FORMS = {
+    'images': dict(features=False),
+    'images-and-features': {},
+    'features': dict(images=False),
+    'images-without-stem': dict(stem=False),
+}
+
+
+@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
+class TestEachForm:
+    """Encrypted images, feature maps, or both."""
+
+    def test_nothing_but_gradients_changes(self, form, key):
+        model, without = build(key, **form, weight=0.5, un_key=UN_KEY), build(key, **form)
+        assert set(model.state_dict()) == set(without.state_dict())
+        functions = model.feature_encryption.functions if 'features' not in form else {}
+        cipher = getattr(model.data_preprocessor, 'keyed_cipher', None)
+        for _ in range(3):  # no key and wrong keys
+            random = torch.get_rng_state()
+            expected = losses_of(without)
+            data = batch()
+            before = copy.deepcopy(data)
+            prepared = model.data_preprocessor(data, True)
+            assert all(torch.equal(one, other) for one, other in zip(data['inputs'], before['inputs'], strict=True))
+            torch.set_rng_state(random)
+            losses = model(**prepared, mode='loss')
+            assert all(torch.equal(losses[name], value) for name, value in expected.items())
+            assert set(losses) - set(expected) == {'loss_denial', 'loss_denial_un_key', 'un_key_own'}
+            assert all(parameter.grad is None for parameter in model.parameters())
+        assert all(torch.equal(value, without.state_dict()[name]) for name, value in model.state_dict().items())
+        assert all(module.training for module in model.modules())
+        assert getattr(model.data_preprocessor, 'keyed_cipher', None) is cipher
+        if functions:
+            assert model.feature_encryption.functions == functions
+        assert not any(parameter.requires_grad for parameter in model.denial.thief.parameters())
+        loss, _ = model.parse_losses(losses)
+        loss.backward()
+        assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+        assert model.denial.iteration == 3
+
+    def test_users_without_the_key_are_denied(self, form, key):
+        """Steps on one batch: their loss falls to the entropy of the classes, where it rises without denial."""
+        entropy = 0.66
+        for weight in (1.0, 1e-6):
+            model = build(key, **form, weight=weight)
+            optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+            own, denied = [], []
+            for _ in range(35):
+                losses = losses_of(model)
+                own.append(losses['decode.loss_ce'].item())
+                denied.append(losses['loss_denial'].item() / weight)
+                loss, _ = model.parse_losses(losses)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            assert own[-1] < 0.85 * own[0]  # the correct key learns
+            assert denied[0] > entropy + 0.3
+            last = sorted(denied[-9:])[4]
+            assert last < entropy + 0.1 if weight == 1 else last > entropy + 0.15
+
+    def test_an_un_key_learns(self, form, key):
+        """The model's weights stand still, so that the thief's own loss falls, and he begins again in time."""
+        model = build(key, **form, weight=1.0, un_key=dict(lr=0.01, restart=6))
+        own = [losses_of(model)['un_key_own'].item() for _ in range(7)]
+        assert own[5] < own[2] < own[0]
+        assert own[6] == pytest.approx(own[0], rel=0.05)
+        assert model.denial.thief.blocks is None or 'images' not in form
+        assert len(model.denial.thief.maps) == (0 if 'features' in form else 4)
+
+
+def test_turns(key):
+    """No key, then a wrong key, another one each time; un-key is given plain images always."""
+    model = build(key, weight=1.0, un_key=UN_KEY)
+    plain = build(key)
+    plain.data_preprocessor = plain.data_preprocessor.without_key()
+    expected = plain.data_preprocessor(batch(), True)['inputs']
+    seen = []
+    for turn in range(4):
+        prepared = model.data_preprocessor(batch(), True)
+        first, second = prepared['denied']
+        assert torch.equal(second.nan_to_num(9), expected.nan_to_num(9))
+        assert torch.equal(first.nan_to_num(9), expected.nan_to_num(9)) == (turn % 2 == 0)
+        assert not torch.equal(first, prepared['inputs'])
+        seen.append(first.nan_to_num(9))
+        model(**prepared, mode='loss')
+    assert not torch.equal(seen[1], seen[3])
+
+
+def test_loss_is_the_cross_entropy_against_the_shares(key):
+    model = build(key, images=False, weight=2.0)
+    prepared = model.data_preprocessor(batch(), True)
+    got = losses_of(model)['loss_denial']
+    model.feature_encryption.use(model.feature_encryption.identity_functions)
+    with torch.no_grad():
+        logits = model.eval().encode_decode(prepared['inputs'], [dict(img_shape=(32, 32))] * 2)
+    labels = torch.cat([sample.gt_sem_seg.data for sample in prepared['data_samples']])
+    shares = torch.stack([(labels == one).sum() for one in range(3)]) / (labels != 255).sum()
+    expected = torch.nn.functional.cross_entropy(logits, shares.view(1, 3, 1, 1).expand_as(logits))
+    # the running statistics moved in between, once
+    assert got.item() == pytest.approx(2 * expected.item(), rel=1e-4)
+    for sample in prepared['data_samples']:
+        sample.gt_sem_seg.data.fill_(255)
+    assert model.denial._loss(model, prepared['inputs'], prepared['data_samples']) == 0  # nothing is labelled
+
+
+def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
+    model = build(key, weight=1.0, un_key=UN_KEY)
+    cipher, functions = model.data_preprocessor.keyed_cipher, model.feature_encryption.functions
+    model.denial.iteration = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model.data_preprocessor), 'prepare', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model.data_preprocessor(batch(), True)
+    assert model.data_preprocessor.keyed_cipher is cipher
+    prepared = model.data_preprocessor(batch(), True)
+    for name in ('_loss', '_learn'):
+        with monkeypatch.context() as patch:
+            patch.setattr(Denial, name, lambda *args: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                model(**prepared, mode='loss')
+        assert model.feature_encryption.functions == functions
+        assert all(module.training for module in model.modules())
+        assert not model.backbone._forward_pre_hooks
+
+
+def test_not_in_eval_mode(key):
+    """As in an audit, which trains with the model frozen."""
+    model = build(key, weight=1.0).eval()
+    prepared = model.data_preprocessor(batch(), True)
+    assert 'denied' not in prepared
+    assert 'loss_denial' not in model(**prepared, mode='loss')
+
+
+def test_seeded_and_copied(key):
+    model = build(key, weight=1.0, un_key=UN_KEY)
+    losses_of(model)
+    twin = copy.deepcopy(model)
+    results = []
+    for one in (model, twin):
+        torch.manual_seed(1)
+        results.append([losses_of(one)['loss_denial'].item() for _ in range(2)])
+    assert results[0] == results[1]
+    assert model.denial.thief is not twin.denial.thief
+
+
+def test_what_the_pipeline_has_encrypted_is_refused(key):
+    data = batch()
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(key_id=key.key_id, cipher='shuffle'))
+    for images in (True, False):
+        with pytest.raises(AlreadyEncryptedError, match='Expected plain images'):
+            losses_of(build(key, images=images, weight=1.0), data)
+    model = build(key, weight=1.0)
+    prepared = model.data_preprocessor(batch(), True)
+    del prepared['denied']
+    with pytest.raises(ConfigError, match='Expected `denied`'):
+        model(**prepared, mode='loss')
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(weight=0), r'denial.weight as a number above 0, but got 0\.'),
+        (dict(weight=True), 'but got True'),
+        (dict(weight=float('nan')), 'but got nan'),
+        (dict(wieght=1.0), r"\['un_key', 'weight'\], but got \['wieght'\]"),
+        (dict(un_key=True), '`denial.un_key` as a dict'),
+        (dict(un_key=dict(steps=3)), r"\['lr', 'restart'\], but got \['steps'\]"),
+        (dict(un_key=dict(lr=-0.1)), 'denial.un_key.lr'),
+        (dict(un_key=dict(restart=0)), 'denial.un_key.restart as a whole number from 1, but got 0'),
+        (dict(un_key=dict(restart=1.5)), r'but got 1\.5'),
+    ],
+)
+def test_bad_options(options, words, key):
+    with pytest.raises(ConfigError, match=words):
+        build(key, **options)
+
+
+def test_models_that_cannot(key):
+    cfg = model_config(key, images=False, features=False, weight=1.0)
+    with pytest.raises(ConfigError, match='encrypted images or feature maps for `denial`, but got neither'):
+        MODELS.build({**cfg, 'block_stem': dict(block_size=4)})
+    cfg = model_config(key, weight=1.0)
+    with pytest.raises(ConfigError, match='with_cp=True'):
+        MODELS.build({**cfg, 'backbone': dict(cfg['backbone'], with_cp=True)})
+    cfg = model_config(key, weight=1.0)
+    cfg['decode_head'].update(num_classes=2, out_channels=1, threshold=0.5)
+    with pytest.raises(ConfigError, match='an output for each of the 2 classes'):
+        MODELS.build(cfg)
+    with pytest.raises(ConfigError, match="as a dict with some of .*, but got 'yes'"):
+        MODELS.build({**model_config(key), 'denial': 'yes'})
+
+
+@pytest.mark.filterwarnings('ignore:ReferenceCipher')
+def test_same_cipher_with_another_key(key_file, other_key):
+    for cipher in (dict(type='FFX', block_size=4), dict(type='ReferenceCipher', transform='SHF', block_size=4, seed=1)):
+        correct = KeyedCipher(cipher, channel_order='rgb')
+        wrong = correct.with_key(other_key)
+        assert (wrong.name, wrong.channel_order) == (correct.name, 'rgb')
+        image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+        assert (wrong.encrypt(image)[0] == correct.encrypt(image)[0]).float().mean() < 0.8
+
+
+def test_a_training_is_resumed_and_tells_no_key(tiny, tmp_path, monkeypatch, caplog):
+    """Through mmengine's runner, whose log, configuration and checkpoint hold neither a wrong key nor the thief."""
+    drawn = []
+    monkeypatch.setattr(
+        'mmseg_keyprotect.models.denial.denial._wrong_key', lambda: drawn.append(SecretKey.generate()) or drawn[-1]
+    )
+    name = 'segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py'
+    options = {'model.type': 'KeyedEncoderDecoder', 'model.feature_encryption': dict(stages='all')}
+    cfg = tiny(
+        name, **options, **{'model.denial': dict(weight=1.0, un_key=UN_KEY), 'model.backbone.num_layers': [1] * 4}
+    )
+    with caplog.at_level(logging.DEBUG):
+        Runner.from_cfg(copy.deepcopy(cfg)).train()
+        saved = (tmp_path / 'work' / 'iter_2.pth').read_bytes()
+        state = torch.load(io.BytesIO(saved), weights_only=False)['state_dict']
+        cfg.update(resume=True, experiment_name='resumed')
+        cfg.train_cfg.max_iters = 3
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+    assert runner.iter == 3
+    assert len(drawn) == 2  # images and feature maps of the second iteration; a resumed training begins with no key
+    text = caplog.text + ''.join(
+        path.read_text() for path in (tmp_path / 'work').rglob('*.[lpj]*') if path.is_file() and path.suffix != '.pth'
+    )
+    assert 'loss_denial_un_key' in text
+    for key in drawn:
+        assert key.key_id not in text
+        assert key.key_id.encode() not in saved
+    assert not [name for name in state if 'thief' in name or 'denial' in name]
+
+
+def test_one_step_of_mmengine(key):
+    """As its loops do it: the losses of denial are in the sum, the thief's own is not."""
+    model = build(key, weight=1.0, un_key=UN_KEY)
+    logged = model.train_step(batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
+    parts = [logged[name] for name in ('decode.loss_ce', 'loss_denial', 'loss_denial_un_key')]
+    assert logged['loss'].item() == pytest.approx(sum(parts).item())
+    assert logged['un_key_own'] > 0
