@@ -1,0 +1,9 @@
+"""Run ``python -m benchmarks.speed`` from anywhere in a checkout."""
+
+import runpy
+import sys
+from pathlib import Path
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    runpy.run_module('benchmarks.speed', run_name='__main__')
