@@ -1,10 +1,11 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
-# make test    the test suite;   make test-slow   the slow tests;   make lint   style and docstrings
+# make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
+KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
 .PHONY: demo test test-slow bench lint install
 
@@ -32,3 +33,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/interrogate -q .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/typos
+	git ls-files -z -- ':!mmseg_keyprotect/.mim' | xargs -0 $(BIN)/detect-private-key
+	! git grep -nE '$(KEY_LINE)' -- ':!tests/data/vectors'

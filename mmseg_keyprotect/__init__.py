@@ -16,7 +16,7 @@ from wrapt import register_post_import_hook
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 if TYPE_CHECKING:
-    from mmseg_keyprotect.audit.run import run_audit as run_audit
+    from mmseg_keyprotect.audit import run_audit as run_audit
     from mmseg_keyprotect.ciphers import KeyedCipher as KeyedCipher
     from mmseg_keyprotect.ciphers import build_cipher as build_cipher
     from mmseg_keyprotect.config import protect_config as protect_config
@@ -44,7 +44,7 @@ _PUBLIC = {
     'protect_checkpoint': 'protection',
     'rekey_checkpoint': 'protection',
     'evaluate_access': 'evaluation',
-    'run_audit': 'audit.run',
+    'run_audit': 'audit',
     'KeyProtectError': 'errors',
 }
 """The module of every public name; docs/stability.md says what is promised about them."""

@@ -10,12 +10,14 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from packaging.requirements import Requirement
 
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.keys import SecretKey
@@ -226,6 +228,37 @@ def test_page_tells_what_is_in_the_folder(page, tmp_path):
     assert cfg.model.data_preprocessor.type == 'KeyedSegDataPreProcessor'
     assert cfg.model.data_preprocessor.cipher.block_size == int(protection[2])
     assert cfg.model.data_preprocessor.mean
+
+
+def test_wheel_and_source_pass_the_check_of_the_index(wheels):
+    (from_tree, _), source = wheels
+    assert run(sys.executable, '-m', 'twine', 'check', '--strict', from_tree, source).count('PASSED') == 2
+
+
+def test_extras_lay_no_mmcv_over_a_full_one(wheels):
+    """`[mmseg]` beside a full mmcv leaves it alone; mmcv-lite, of the same folder, has an extra of its own."""
+    (from_tree, _), _ = wheels
+    with zipfile.ZipFile(from_tree) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
+        metadata = message_from_string(wheel.read(name).decode())
+    needs: dict[str, set[str]] = {}
+    for line in metadata.get_all('Requires-Dist'):
+        requirement = Requirement(line)
+        extra = re.search(r'extra == .([\w-]+).', str(requirement.marker or ''))
+        needs.setdefault(extra[1] if extra else '', set()).add(requirement.name.lower())
+    assert needs[''] == {'cryptography', 'numpy', 'pillow', 'wrapt'}
+    assert {'torch', 'mmengine', 'mmsegmentation'} <= needs['mmseg']
+    assert not {'mmcv', 'mmcv-lite', 'mmcv-full'} & needs['mmseg']
+    assert needs['mmcv-lite'] == {'mmcv-lite'}
+    assert set(metadata.get_all('Provides-Extra')) >= {'mmseg', 'mmcv-lite', 'mim', 'reference', 'test', 'lint'}
+
+
+def test_the_command_is_installed(installed):
+    command = installed.bin / 'keyprotect'
+    assert run(command, '--version', cwd=installed.folder, env=installed.env).startswith('mmseg-keyprotect ')
+    out = run(command, 'demo', '--help', cwd=installed.folder, env=installed.env)
+    assert out.startswith('usage: keyprotect demo')
+    assert installed.shipped('configs/segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py').is_file()
 
 
 def test_mim_lists_the_package(installed):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import KeyFileError
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.files import Passphrase
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, find_passphrase, prompt_passphrase
 from mmseg_keyprotect.sealing import recipient_of
 
@@ -69,7 +70,7 @@ def show(path: str, passphrase_file: str | None, what: Callable[[SecretKey], str
 
 def make_key(out: str, ask: bool, passphrase_file: str | None) -> None:
     """Make a key file and say what to do next."""
-    passphrase = new_passphrase if ask else None
+    passphrase: Passphrase = new_passphrase if ask else None
     if passphrase_file is not None:
         passphrase = find_passphrase(passphrase_file)
     key = SecretKey.generate()

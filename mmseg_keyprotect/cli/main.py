@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             compat.require_mmseg()
         args.words = words
-        result = module.run(args)
-        return OK if result is None else int(result)
+        return module.run(args) or OK
     except UsageError as error:
         parser.error(str(error))
     except KeyProtectError as error:

@@ -46,14 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bind.add_argument('--images', type=int, metavar='N', help='how many images --verify takes; default: all')
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> None:
     """Write the protected config, or the protected folder."""
     if args.checkpoint is None:
-        return _protect_config(args)
-    return _bind(args)
+        _protect_config(args)
+    else:
+        _bind(args)
 
 
-def _protect_config(args: argparse.Namespace) -> int | None:
+def _protect_config(args: argparse.Namespace) -> None:
     from mmseg_keyprotect.config import protect_config
 
     given = [f'--{name}' for name in ('seal', 'verify', 'data', 'images') if getattr(args, name)]
@@ -63,7 +64,6 @@ def _protect_config(args: argparse.Namespace) -> int | None:
     path = protect_config(args.config, args.out, cipher_of(args), key_of(args.key_file), block_stem, features_of(args))
     print(f'protected config: {path}')
     print(f'Train it: keyprotect train {path}')
-    return None
 
 
 def _bind(args: argparse.Namespace) -> None:
