@@ -20,11 +20,12 @@ from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     ConfigError,
     ImageFormatError,
+    MissingFileError,
+    OutputError,
     UnsupportedSpecError,
     WrongKeyError,
 )
-from mmseg_keyprotect.images import Encryptor, read_encrypted, read_image
-from mmseg_keyprotect.images.encryptor import is_encrypted
+from mmseg_keyprotect.images import Encryptor, is_encrypted, read_encrypted, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
 
@@ -234,15 +235,27 @@ def test_never_twice_never_over_something_else(photo, tmp_path, key, other_key):
         Encryptor(other_key).encrypt_file(photo, tmp_path / 'x.png')
     with pytest.raises(AlreadyEncryptedError, match='something else'):
         encryptor.encrypt_file(photo, photo)
-    with pytest.raises(AlreadyEncryptedError, match='encrypted already'):
+    with pytest.raises(AlreadyEncryptedError, match='already encrypted'):
         encryptor.encrypt_file(tmp_path / 'x.png', tmp_path / 'y.png')
     with pytest.raises(ConfigError, match=r'ends in \.png'):
         encryptor.encrypt_file(photo, tmp_path / 'x.jpg')
-    with pytest.raises(ConfigError, match='to exist'):
+    with pytest.raises(OutputError, match='to exist'):
         encryptor.encrypt_file(photo, tmp_path / 'no' / 'x.png')
     assert (tmp_path / 'x.png').read_bytes() == before
     with pytest.raises(ImageFormatError, match='has no note'):
         read_encrypted(photo)
+
+
+def test_a_source_that_is_missing_or_is_no_file(tmp_path, key):
+    for name in ('missing.png', '.'):
+        with pytest.raises(MissingFileError, match='Expected an image file to read, but'):
+            Encryptor(key).encrypt_file(tmp_path / name, tmp_path / 'x.png')
+        with pytest.raises(MissingFileError, match='Expected an image file to read, but'):
+            read_encrypted(tmp_path / name)
+        assert not is_encrypted(tmp_path / name)
+    (tmp_path / 'folder.png').mkdir()
+    with pytest.raises(AlreadyEncryptedError, match='something else'):
+        Encryptor(key).encrypt_file(tmp_path / 'a.png', tmp_path / 'folder.png')
 
 
 def test_kill_in_the_middle_of_a_folder(tmp_path, key_file):
