@@ -167,8 +167,7 @@ def read_note(image: Image.Image) -> dict[str, Any]:
         KeyError: The image has no note, or a note that is not valid.
         UnsupportedSpecError: The note has a newer version.
     """
-    tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    text = image.tag_v2[_TIFF_DESCRIPTION] if tiff else image.info[NOTE]
+    text = image.tag_v2[_TIFF_DESCRIPTION] if isinstance(image, TiffImagePlugin.TiffImageFile) else image.info[NOTE]
     try:
         note: dict[str, Any] = json.loads(text)
         version, padding, size = note['spec_version'], note['padding_size'], note['size']

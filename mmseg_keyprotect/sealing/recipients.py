@@ -82,7 +82,7 @@ class PublicRecipient(Recipient):
 
     Example:
         >>> PublicRecipient(recipient_of(SecretKey.from_bytes(bytes(32)))).name
-        '5953dc41d5fd4a8f'
+        'ce0f8a527110fa72'
     """
 
     def __init__(self, text: str) -> None:
@@ -143,7 +143,7 @@ def recipient_of(key: SecretKey) -> str:
 
     Example:
         >>> recipient_of(SecretKey.from_bytes(bytes(32)))
-        'MMSEG-KEYPROTECT-RECIPIENT-1.x'
+        'MMSEG-KEYPROTECT-RECIPIENT-1.7QfXlIi2MI0HNTelxJldMmojMyFvhzFKs58i03QDr2w'
     """
     return PUBLIC_PREFIX + encode(_private(key).public_key().public_bytes_raw())
 

@@ -82,7 +82,7 @@ class SealedWriter(io.RawIOBase):
         self._put(self._rest, last=True)
         self.close()
 
-    def _put(self, data: Buffer, last: bool) -> None:
+    def _put(self, data: bytearray | memoryview, last: bool) -> None:
         self._file.write(self._aes.encrypt(_nonce(self._index, last), data, None))
         self._index += 1
 
