@@ -22,7 +22,7 @@ class FeatureStep(NamedTuple):
     Args:
         transform: The transform of the n = M * M * C samples of every M x M block. A sample changes its sign where the
             mask is set.
-        block_size: M. With 1 the transform treats every position alone, so that it is a transform of channels.
+        block_size: M. With 1 the transform treats every position separately and is a transform of channels.
     """
 
     transform: BlockTransform

@@ -35,7 +35,7 @@ class FeatureTransform(ABC):
 
     def __init__(self) -> None:
         self.block_size = 1
-        """M. With 1 the transform treats every position alone, so that it is a transform of channels."""
+        """M. With 1 the transform treats every position separately and is a transform of channels."""
 
     @abstractmethod
     def transform(self, key: SecretKey, place: str, channels: int) -> BlockTransform:

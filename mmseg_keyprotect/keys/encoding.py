@@ -1,6 +1,6 @@
 """Base64url, passphrases, scrypt and HKDF for key files and sealed files (docs/spec.md, sections 2, 6 and 9).
 
-Every label that separates one derived key from another stands here, so that no two uses can share one. The labels of
+This module lists the labels that separate the derived keys, so that no two uses can share one. The labels of
 the ciphers carry parameters, such as ``shuffle/M=4/C=3``; each cipher composes its own.
 """
 

@@ -91,7 +91,7 @@ class SecretKey:
         """Read the one key line of a key file (docs/spec.md, section 6).
 
         Args:
-            line: The key line alone, without blanks around it and without a line end.
+            line: Only the key line, without blanks around it and without a line end.
             passphrase: The passphrase of a sealed key, or a function without arguments that returns it. The function
                 is called only if the key is sealed. A plain key needs none and ignores it.
             source: Where the line comes from, for error messages.

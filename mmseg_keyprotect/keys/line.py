@@ -65,7 +65,7 @@ def parse_key_line(line: str, passphrase: Passphrase = None) -> bytes:
         )
     raise KeyFileError(
         f'Expected a key line that begins with {PLAIN_PREFIX!r} or {SEALED_PREFIX!r}, but got an unknown prefix. Check '
-        'that this is a key file and that nothing stands before the prefix, not even a blank.'
+        'that this is a key file and that nothing precedes the prefix, not even a blank.'
     )
 
 
@@ -83,7 +83,7 @@ def make_key_line(secret: bytes, passphrase: Passphrase = None) -> str:
 
 
 def _decode(text: str, size: int) -> bytes:
-    """Decode what stands after the prefix of a key line."""
+    """Decode the part of a key line after its prefix."""
     try:
         return decode(text, size)
     except EncodingError as error:

@@ -116,7 +116,7 @@ def read_header(file: BufferedIOBase) -> tuple[Header, bytes, bytes]:
     """Read the header of a sealed file, which may be hostile.
 
     Args:
-        file: Open at its start; afterwards it stands at the first chunk.
+        file: Open at its start; afterwards its position is the first chunk.
 
     Returns:
         The header, its bytes before the authentication, and the authentication.

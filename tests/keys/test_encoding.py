@@ -57,7 +57,7 @@ def test_little_memory(monkeypatch):
 
 
 def test_nothing_of_it_is_written_twice():
-    """Base64url, scrypt, HKDF and their labels stand in one file of the package."""
+    """Base64url, scrypt, HKDF and their labels occur in one file of the package."""
     labels = (encoding.KEY_ID, encoding.SEALED_FILE, encoding.SEALED_FILE_X25519, encoding.SEALED_HEADER)
     quoted = '|'.join(f'b?[\'"]{label}[\'"]' for label in (*labels, encoding.SEALED_PAYLOAD))
     pattern = re.compile(rf"{quoted}|b'mmseg-keyprotect/1'|urlsafe_b64|kdf\.scrypt|Scrypt\(")

@@ -1,4 +1,4 @@
-"""The key, its handle and its file (docs/spec.md, sections 1, 2 and 6)."""
+"""The secret key, its handle and its file (docs/spec.md, sections 1, 2 and 6)."""
 
 import base64
 import contextlib
@@ -247,7 +247,7 @@ def test_save_never_overwrites(tmp_path, key, kind, race, monkeypatch):
             target.write_text('precious')
     else:
         path.write_text('precious' if kind == 'file' else '')
-    if race:  # the path comes into being after the first look
+    if race:  # the path appears after the first check
         monkeypatch.setattr(os.path, 'lexists', lambda _: False)
     with refuses('exists already.*never overwritten'):
         key.save(path)
@@ -495,7 +495,7 @@ def test_every_changed_bit_of_a_sealed_key_is_found(i, bit):
     alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + '-_'
     changed = alphabet[alphabet.index(SEALED_BODY[i]) ^ 1 << bit]
     line = SEALED + SEALED_BODY[:i] + changed + SEALED_BODY[i + 1 :]
-    if i < 2:  # log2N lies here: too large, or another and costly work factor
+    if i < 2:  # these characters hold log2N, a work factor that is too large or slow
         return
     with refuses('wrong passphrase|not canonical'):
         SecretKey.from_line(line, PASSPHRASE)
@@ -656,7 +656,7 @@ def test_a_file_without_an_end_is_not_read_to_its_end():
         SecretKey.load('/dev/zero', allow_world_readable=True)
 
 
-# What others use
+# What other modules use
 
 
 def test_key_line_expression_finds_both_kinds(tmp_path, key):

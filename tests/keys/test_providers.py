@@ -1,4 +1,4 @@
-"""How a config says where the key is."""
+"""Key providers: how a configuration names the place of its key."""
 
 import functools
 import getpass
@@ -63,7 +63,7 @@ def passphrase_file(tmp_path):
 
 @pytest.fixture
 def prompts(monkeypatch):
-    """A terminal at which the right passphrase is typed."""
+    """A terminal where the user types the correct passphrase."""
     asked = []
     monkeypatch.setattr(sys, 'stdin', Terminal())
     monkeypatch.setattr(getpass, 'getpass', lambda text: asked.append(text) or PASSPHRASE)
@@ -354,7 +354,7 @@ def test_bad_passphrase_files(sealed, tmp_path, content, mode, match):
         build_key(dict(type='KeyFile', path=str(sealed), passphrase_file=str(path)))
 
 
-# One load for one process
+# A process loads a key once
 
 
 def test_a_passphrase_is_asked_for_once(sealed, prompts, monkeypatch):

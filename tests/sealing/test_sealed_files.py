@@ -174,7 +174,7 @@ def test_nothing_is_overwritten_or_sealed_twice(sealed, plain, tmp_path, key):
 
 
 def test_a_full_disk_leaves_nothing(plain, tmp_path, key):
-    """The limit on the size of files stands for the disk's end."""
+    """A limit on the size of files simulates a full disk."""
     code = f"""
 import resource, signal, sys
 from mmseg_keyprotect.errors import OutputError
@@ -210,11 +210,11 @@ with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(ke
     assert not (tmp_path / 'x').exists()
     for file in tmp_path.glob('.x.*'):
         assert PLAIN[:64] not in file.read_bytes()
-    seal_file(plain, tmp_path / 'x', [KeyRecipient(SecretKey.load(key_file))])  # and the next one works
+    seal_file(plain, tmp_path / 'x', [KeyRecipient(SecretKey.load(key_file))])  # the next attempt works
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, key_file):
-    """300 MB are sealed and read within 60 MB."""
+    """Sealing and unsealing 300 MB needs less than 60 MB of memory."""
     code = f"""
 import resource
 from pathlib import Path
