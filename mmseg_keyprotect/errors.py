@@ -1,37 +1,46 @@
-"""Every error that mmseg-keyprotect raises on its own account.
+"""The errors of mmseg-keyprotect.
 
-A message says what was expected, what was got and what to do next, and never holds any part of a key.
+A message says what was expected, what was found and what to do next. It never holds any part of a key.
+
+Example:
+    >>> from mmseg_keyprotect.errors import KeyProtectError
+    >>> from mmseg_keyprotect.keys import SecretKey
+    >>> try:
+    ...     SecretKey.load('missing.key')
+    ... except KeyProtectError as error:
+    ...     print(type(error).__name__)
+    KeyFileError
 """
 
 from __future__ import annotations
 
 
 class KeyProtectError(Exception):
-    """Base of all errors of mmseg-keyprotect."""
+    """The base class of all errors of mmseg-keyprotect."""
 
 
 class KeyFileError(KeyProtectError):
-    """A key, a key file or a passphrase cannot be used: missing, damaged, exposed, or of another version."""
+    """A key, a key file or a passphrase cannot be used: it is missing, damaged, exposed, or has another version."""
 
 
 class WrongKeyError(KeyProtectError):
-    """A checkpoint or an image belongs to another key or another cipher, or to none."""
+    """A checkpoint, a sealed file or an image belongs to another key or another cipher, or to none."""
 
 
 class WeakCipherError(KeyProtectError):
-    """The cipher has too few keys to withstand an exhaustive search (docs/spec.md, section 4)."""
+    """A cipher has too few keys to withstand an exhaustive search (docs/spec.md, section 4)."""
 
 
 class BlockAlignmentError(KeyProtectError):
-    """A block size is not usable, or a size is not a whole number of blocks."""
+    """A block size is not usable, or an image size is not a whole number of blocks."""
 
 
 class LeakedKeyError(KeyProtectError):
-    """A key is, or is about to be, where it can be read: a config, a pickle, a dump."""
+    """A key is, or is about to be, where others can read it: a configuration, a pickle, a dump."""
 
 
 class AlreadyEncryptedError(KeyProtectError):
-    """An image that is encrypted already would be encrypted a second time."""
+    """An image that is already encrypted would be encrypted a second time."""
 
 
 class ImageFormatError(KeyProtectError):
@@ -39,11 +48,11 @@ class ImageFormatError(KeyProtectError):
 
 
 class ConfigError(KeyProtectError):
-    """A configuration cannot work. ``problems`` lists every fault that was found in it.
+    """A configuration or an argument cannot work. ``problems`` lists every problem that was found in it.
 
     Args:
         message: The whole text.
-        problems: The single faults, each an error of its own. Defaults to none.
+        problems: The single problems, each an error of its own. Default: none.
     """
 
     def __init__(self, message: str, problems: tuple[KeyProtectError, ...] = ()) -> None:
@@ -52,15 +61,15 @@ class ConfigError(KeyProtectError):
 
 
 class OutputError(KeyProtectError):
-    """A file or folder cannot be written: it exists, its folder is missing, the disk is full, or it may not be."""
+    """A file or folder cannot be written: it exists, its folder or a permission is missing, or the disk is full."""
 
 
 class MissingFileError(KeyProtectError):
-    """A file or folder that is needed does not exist, or cannot be read."""
+    """A file or folder that is needed does not exist or cannot be read."""
 
 
 class DamagedFileError(KeyProtectError):
-    """A file that mmseg-keyprotect wrote is damaged, or holds something else."""
+    """A file that mmseg-keyprotect wrote is damaged or holds something else."""
 
 
 class CheckpointError(KeyProtectError):
@@ -68,12 +77,12 @@ class CheckpointError(KeyProtectError):
 
 
 class SealedFileError(KeyProtectError):
-    """A sealed file is damaged, cut off, changed, or no sealed file at all."""
+    """A sealed file is damaged, cut off or changed, or is not a sealed file."""
 
 
 class MissingDependencyError(KeyProtectError, ImportError):
-    """A package that this part of mmseg-keyprotect needs is missing, or of a version that does not work."""
+    """A package that this part of mmseg-keyprotect needs is missing, or has a version that does not work."""
 
 
 class UnsupportedSpecError(KeyProtectError):
-    """A file was written to a version of the specification that this version does not know."""
+    """A file follows a version of the specification that this version of mmseg-keyprotect does not know."""

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is half-written and nothing is overwritten."""
+"""Writing files atomically: a file appears whole or not at all, and a new file never overwrites another."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import OutputError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_new(path: str | Path, text: str) -> Path:
-    """Write a new text file: it is there whole, or not at all.
+    """Write a new UTF-8 text file, which appears whole or not at all.
 
     Args:
         path: The file to make; its folder must exist.
-        text: What it will hold.
+        text: The contents.
+
+    Returns:
+        The path.
 
     Raises:
-        ConfigError: The file exists, or its folder does not.
+        OutputError: The file exists, its folder does not exist, or it cannot be written.
+
+    Example:
+        >>> write_new('notes.txt', 'text').read_text()
+        'text'
     """
     with new_file(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
@@ -30,83 +39,121 @@ def write_new(path: str | Path, text: str) -> Path:
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file to write, which becomes the file ``path`` at the end, or vanishes with an error.
+    """Yield a temporary file to write, which becomes the file ``path`` at the end. An error removes it.
+
+    Args:
+        path: The file to make; its folder must exist.
 
     Raises:
-        ConfigError: The file exists, or its folder does not.
+        OutputError: The file exists, its folder does not exist, or it cannot be written.
+
+    Example:
+        >>> with new_file('data.bin') as temporary:
+        ...     _ = temporary.write_bytes(b'data')
+        >>> Path('data.bin').read_bytes()
+        b'data'
     """
     path = Path(path)
     _check_new(path)
-    try:
-        with _temporary(path, os.link) as temporary:  # unlike a rename a link fails where the file exists
-            yield temporary
-    except FileExistsError:
-        raise _exists(path) from None
+    with _temporary(path, os.link) as temporary:  # unlike a rename, a link fails where the file exists
+        yield temporary
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a text file of our own in the place of the old one: at any moment there is one of them, whole."""
+    """Write a UTF-8 text file in the place of an old one. At any moment one of the two exists, whole.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write, which takes the place of ``path`` at the end, or vanishes with an error."""
+    """Yield a temporary file to write, which takes the place of ``path`` at the end. An error removes it.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     with _temporary(path, os.replace) as temporary:
         yield temporary
 
 
 @contextmanager
-def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Path]:
-    """Give a temporary file beside ``path``, which ``become`` gives that name once it is written; it never stays."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with _named(path):
-            yield temporary
-            _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        become(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder to fill, which becomes the folder ``path`` at the end, or vanishes with an error.
+    """Yield a temporary folder to fill, which becomes the folder ``path`` at the end. An error removes it.
+
+    Args:
+        path: The folder to make; the folder around it must exist.
 
     Raises:
-        ConfigError: The folder exists, or the one that shall hold it does not.
+        OutputError: The folder exists, the folder around it does not exist, or it cannot be written.
+
+    Example:
+        >>> with new_folder('results') as temporary:
+        ...     _ = (temporary / 'table.md').write_text('|a|b|')
+        >>> [file.name for file in Path('results').iterdir()]
+        ['table.md']
     """
     path = Path(path)
     _check_new(path)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
+    with _reporting(path):
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
     try:
-        with _named(path):
+        with _reporting(path, only_room=True):
             yield temporary
             for file in temporary.iterdir():
                 _flush(file)
-        os.chmod(temporary, 0o777 & ~_umask())
-        if path.exists():  # a rename would take the place of an empty folder
-            raise _exists(path)
-        os.rename(temporary, path)
+        with _reporting(path):
+            os.chmod(temporary, 0o777 & ~_umask())
+            if path.exists():  # a rename would replace an empty folder
+                raise _exists(path)
+            os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary)
         raise
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say of a full disk which file it is that cannot be written."""
+def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Yield a temporary file beside ``path``, which ``become`` finally gives that name. It never stays behind."""
+    with _reporting(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with _reporting(path, only_room=True):
+            yield temporary
+            _flush(temporary)
+        with _reporting(path):
+            os.chmod(temporary, 0o666 & ~_umask())
+            become(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reporting(path: Path, only_room: bool = False) -> Iterator[None]:
+    """Turn errors of the operating system into an OutputError that names ``path``.
+
+    Args:
+        path: The file or folder that is made.
+        only_room: Let all errors except a full disk pass, because the caller's code may concern other files.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _NO_ROOM:
+            raise OutputError(
+                f'Expected room for {path}, but got: {error.strerror}. Nothing of it is left; free some space.'
+            ) from None
+        if only_room:
             raise
-        raise ConfigError(
-            f'Expected room for {path}, but: {error.strerror}. Nothing is left of it; free space.'
+        if isinstance(error, FileExistsError):
+            raise _exists(path) from None
+        raise OutputError(
+            f'Expected to write {path}, but got: {error.strerror}. Choose another place, or change its permissions.'
         ) from None
 
 
@@ -114,11 +161,11 @@ def _check_new(path: Path) -> None:
     if os.path.lexists(path):
         raise _exists(path)
     if not path.parent.is_dir():
-        raise ConfigError(f'Expected the folder {path.parent} to exist, but it does not. Make it first.')
+        raise OutputError(f'Expected the folder {path.parent} to exist, but it does not. Make it first.')
 
 
-def _exists(path: Path) -> ConfigError:
-    return ConfigError(f'Expected a new file or folder, but {path} exists and is never overwritten. Name another.')
+def _exists(path: Path) -> OutputError:
+    return OutputError(f'Expected a new file or folder, but {path} exists and is never overwritten. Name another.')
 
 
 def _umask() -> int:

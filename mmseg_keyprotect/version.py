@@ -1,6 +1,6 @@
-"""The version of the package, and of the format that it speaks."""
+"""The version of the package and of the file format."""
 
 __version__ = '0.1.0'
 
 SPEC_VERSION = 1
-"""The version of docs/spec.md: derivation, ciphers, padding, key files."""
+"""The version of the specification (docs/spec.md): derivation, ciphers, padding, key files, sealed files, images."""

@@ -1,4 +1,4 @@
-"""Real photographs, masks and weights; skipped where they are not at hand."""
+"""Tests with real photographs, masks and weights; skipped where the data are missing."""
 
 import cv2
 import numpy as np
@@ -62,5 +62,5 @@ def test_predictions_on_a_photograph_have_its_size(real_data, key_file):
         if any(side % 4 for side in cv2.imread(str(path)).shape[:2])
     )
     model = init_model(CONFIGS / 'segformer' / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_camvid-160x160.py', device='cpu')
-    model.cfg.test_pipeline.pop(1)  # at its own size
+    model.cfg.test_pipeline.pop(1)  # the image keeps its own size
     assert inference_model(model, str(path)).pred_sem_seg.shape == cv2.imread(str(path)).shape[:2]

@@ -21,41 +21,32 @@ class Form:
         word: For example ``shuffle+negative-positive``.
         block_size: M, in pixels.
         bits: log2 of the number of keys.
+        has_order: Whether the key moves samples to other positions.
+        has_signs: Whether the key inverts samples.
+        has_table: Whether the key looks samples up in a table.
+        reference: Whether the key comes from a seed of 32 bits (docs/spec.md, section 7).
     """
 
     word: str
     block_size: int
     bits: float
+    has_order: bool = False
+    has_signs: bool = False
+    has_table: bool = False
+    reference: bool = False
 
     @classmethod
     def of(cls, cipher: BlockCipher | None) -> Form:
         """Return that of a cipher for three channels; None: plain images."""
-        return cls('none', 1, 0.0) if cipher is None else cls(cipher.word, cipher.block_size, cipher.key_space_bits)
+        if cipher is None:
+            return cls('none', 1, 0.0)
+        facts = cipher.has_order, cipher.has_signs, cipher.has_table, cipher.from_seed
+        return cls(cipher.word, cipher.block_size, cipher.key_space_bits, *facts)
 
     @property
     def samples(self) -> int:
         """The samples n of a block."""
         return 3 * self.block_size**2
-
-    @property
-    def has_order(self) -> bool:
-        """Whether samples change places."""
-        return 'shuffle' in self.word or 'SHF' in self.word
-
-    @property
-    def has_signs(self) -> bool:
-        """Whether samples are inverted."""
-        return 'negative-positive' in self.word or 'NP' in self.word
-
-    @property
-    def has_table(self) -> bool:
-        """Whether samples are looked up in a table."""
-        return 'ffx' in self.word or 'FFX' in self.word
-
-    @property
-    def reference(self) -> bool:
-        """Whether the key comes from a seed of 32 bits (docs/spec.md, section 7)."""
-        return 'reference' in self.word
 
     def blocks(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Cut images (H, W, 3), whole blocks, into their blocks: (N, n), row, column, channel."""

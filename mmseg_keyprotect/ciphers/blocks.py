@@ -1,6 +1,6 @@
 """Cutting images into blocks and padding them to whole blocks (docs/spec.md, sections 3 and 5).
 
-Arrays are numpy (H, W, C) or torch (N, C, H, W); torch is never imported here, only used when it is handed in.
+Images are numpy arrays (H, W, C) or torch tensors (N, C, H, W). torch is imported only for a tensor.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError
 
 Array: TypeAlias = Any
-"""A numpy array or a torch tensor."""
+"""A numpy array or a torch tensor. It is untyped, since torch may be missing."""
 
 PaddingSize: TypeAlias = tuple[int, int, int, int]
 """(left, right, top, bottom), in pixels."""
@@ -23,7 +24,12 @@ _UINT8 = np.dtype(np.uint8)
 
 
 def is_tensor(x: object) -> bool:
-    """Tell whether ``x`` is a torch tensor, without importing torch."""
+    """Tell whether ``x`` is a torch tensor, without importing torch.
+
+    Example:
+        >>> is_tensor(np.zeros(3))
+        False
+    """
     torch = sys.modules.get('torch')
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -32,7 +38,11 @@ def check_block_size(block_size: int) -> int:
     """Return the block size as an int.
 
     Raises:
-        BlockAlignmentError: It is not an integer of at least 1.
+        BlockAlignmentError: The block size is not an integer of at least 1.
+
+    Example:
+        >>> check_block_size(np.int64(4))
+        4
     """
     try:
         if isinstance(block_size, bool):
@@ -48,33 +58,46 @@ def check_block_size(block_size: int) -> int:
 
 
 def round_to_blocks(size: int, block_size: int) -> int:
-    """Return the multiple of ``block_size`` nearest to ``size``: at least one block, the larger one in a tie."""
+    """Return the multiple of ``block_size`` nearest to ``size``, at least one block; in a tie the larger one.
+
+    Example:
+        >>> round_to_blocks(10, 4), round_to_blocks(1, 4)
+        (12, 4)
+    """
     return max(1, (2 * size + block_size) // (2 * block_size)) * block_size
 
 
 def padding_to_blocks(height: int, width: int, block_size: int) -> PaddingSize:
-    """Say how far an image must be extended to be made of whole blocks.
+    """Return by how much an image must be extended to consist of whole blocks.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         block_size: M, in pixels.
 
     Returns:
         (left, right, top, bottom) in pixels; left and top are always 0.
+
+    Example:
+        >>> padding_to_blocks(5, 8, block_size=4)
+        (0, 0, 0, 3)
     """
     return (0, -width % block_size, 0, -height % block_size)
 
 
 def pad_image(image: Array, padding: PaddingSize) -> Array:
-    """Extend an image at the right and the bottom by its last column and row.
+    """Extend an image at the right and at the bottom by repeating its last column and row.
 
     Args:
         image: ndarray (H, W) or (H, W, C), or tensor (..., H, W), of any dtype.
-        padding: As from :func:`padding_to_blocks`.
+        padding: As from :func:`mmseg_keyprotect.ciphers.padding_to_blocks`.
 
     Returns:
         The extended image of the same type; the image itself where there is nothing to add.
+
+    Example:
+        >>> pad_image(np.zeros((5, 8, 3), dtype=np.uint8), (0, 0, 0, 3)).shape
+        (8, 8, 3)
     """
     _, right, _, bottom = padding
     if not (right or bottom):
@@ -89,8 +112,21 @@ def pad_image(image: Array, padding: PaddingSize) -> Array:
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def pad_label(label: np.ndarray, padding: PaddingSize, seg_pad_val: int = 255) -> np.ndarray:
-    """Extend a label map (H, W) at the right and the bottom by the ignore index ``seg_pad_val``, if at all."""
+def pad_label(label: npt.NDArray[Any], padding: PaddingSize, seg_pad_val: int = 255) -> npt.NDArray[Any]:
+    """Extend a label map at the right and at the bottom with the ignore index.
+
+    Args:
+        label: Integers (H, W).
+        padding: As from :func:`mmseg_keyprotect.ciphers.padding_to_blocks`.
+        seg_pad_val: The ignore index.
+
+    Returns:
+        The extended label map; the label map itself where there is nothing to add.
+
+    Example:
+        >>> pad_label(np.zeros((1, 2), dtype=np.uint8), (0, 1, 0, 0)).tolist()
+        [[0, 0, 255]]
+    """
     _, right, _, bottom = padding
     if not (right or bottom):
         return label
@@ -98,32 +134,32 @@ def pad_label(label: np.ndarray, padding: PaddingSize, seg_pad_val: int = 255) -
 
 
 def dtype_name(image: Array) -> str:
-    """Return the name of an image's dtype, such as ``uint8``, whether numpy's or torch's."""
+    """Return the name of the dtype of an array or a tensor, for example ``uint8``."""
     dtype = image.dtype
-    return 'uint8' if dtype is _UINT8 else str(dtype).removeprefix('torch.')  # numpy takes long to name one
+    return 'uint8' if dtype is _UINT8 else str(dtype).removeprefix('torch.')  # str() of a numpy dtype is slow
 
 
 def check_image(image: Array, block_size: int, channels: int, wanted: str) -> None:
-    """Check what a cipher is given.
+    """Check the type, shape and dtype of an image before a cipher processes it.
 
     Args:
-        image: What should be an ndarray (H, W, C), or a tensor (C, H, W) or (N, C, H, W).
-        block_size: M, of which H and W must be multiples.
+        image: Must be an ndarray (H, W, C), or a tensor (C, H, W) or (N, C, H, W).
+        block_size: M; H and W must be multiples of it.
         channels: C.
         wanted: The name of the dtype.
 
     Raises:
-        ImageFormatError: Another type, rank, dtype or number of channels.
+        ImageFormatError: The image has another type, rank, dtype or number of channels.
         BlockAlignmentError: H or W is not a multiple of M.
     """
     tensor = is_tensor(image)
     if not tensor and not isinstance(image, np.ndarray):
-        raise ImageFormatError(f'Expected a numpy array or a torch tensor, but got {type(image).__name__}.')
+        raise ImageFormatError(f'Expected a numpy array or a torch tensor, but got {type(image).__name__}. Convert it.')
     ranks, layout = ((3, 4), '(C, H, W) or (N, C, H, W)') if tensor else ((3,), '(H, W, C)')
     if image.ndim not in ranks:
         raise ImageFormatError(
             f'Expected an image of shape {layout}, but got shape {tuple(image.shape)}. '
-            'Add the missing axis, or take the superfluous one away.'
+            'Add the missing axis, or remove the superfluous one.'
         )
     if dtype_name(image) != wanted:
         raise ImageFormatError(

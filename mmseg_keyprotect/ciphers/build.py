@@ -1,98 +1,117 @@
-"""Ciphers from their configuration, the weak ones refused (docs/spec.md, section 4)."""
+"""Building ciphers from their configurations, and refusing weak ones (docs/spec.md, section 4)."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from mmseg_keyprotect.ciphers.base import BlockCipher
-from mmseg_keyprotect.ciphers.ffx import FFX
-from mmseg_keyprotect.ciphers.negative_positive import NegativePositive
-from mmseg_keyprotect.ciphers.reference import ReferenceCipher
+from mmseg_keyprotect.ciphers.base import MIN_KEY_BITS, BlockCipher
+from mmseg_keyprotect.ciphers.registry import CIPHERS
 from mmseg_keyprotect.ciphers.sequence import Sequence
-from mmseg_keyprotect.ciphers.shuffle import Shuffle
 from mmseg_keyprotect.errors import ConfigError, WeakCipherError
 from mmseg_keyprotect.keys import SecretKey
 
-CIPHERS: dict[str, type[BlockCipher]] = {
-    'Shuffle': Shuffle,
-    'NegativePositive': NegativePositive,
-    'FFX': FFX,
-    'Sequence': Sequence,
-    'ReferenceCipher': ReferenceCipher,
-}
-
 DEFAULT_CIPHER = (dict(type='Shuffle', block_size=4), dict(type='NegativePositive', block_size=4))
-"""Shuffle, then negative-positive, M = 4: 248 bits for RGB."""
+"""Shuffle, then negative-positive, M = 4: 248 key bits for RGB."""
 
-MIN_KEY_BITS = 80.0
-"""A cipher with fewer keys is weak."""
-
-CipherConfig = Mapping[str, Any] | list[Mapping[str, Any]] | tuple[Mapping[str, Any], ...]
+CipherConfig: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]] | tuple[Mapping[str, Any], ...]
+"""The configuration of a cipher, or of a sequence of ciphers."""
 
 
 def build_cipher(cfg: CipherConfig, key: SecretKey | None = None, channels: int = 3) -> BlockCipher:
-    """Build a cipher.
+    """Build a cipher from its configuration.
 
     Args:
-        cfg: ``dict(type='Shuffle', block_size=4)``, or a list of such dicts for a sequence, which may be written
-            ``dict(type='Sequence', ciphers=[...])`` too. ``allow_weak=True`` in any of them permits a weak cipher.
-        key: The secret key. ``ReferenceCipher`` takes none.
-        channels: C, the channels of the images.
+        cfg: ``dict(type='Shuffle', block_size=4)``, or a list of such dicts for a sequence. A sequence can also be
+            written ``dict(type='Sequence', ciphers=[...])``. ``allow_weak=True`` in any dict permits a weak cipher.
+        key: The secret key. Only ciphers from a seed, such as ``ReferenceCipher``, need none.
+        channels: C, the number of channels of the images.
 
     Returns:
         The cipher.
 
     Raises:
-        ConfigError: An unknown type, or missing or unknown parameters.
-        WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
+        ConfigError: A type is unknown, or a parameter is missing or unknown.
+        WeakCipherError: The cipher has fewer than 80 key bits and ``allow_weak`` is not set.
         BlockAlignmentError: The block size is not usable, or the sizes of a sequence differ.
+
+    Example:
+        >>> build_cipher(DEFAULT_CIPHER, SecretKey.generate()).name
+        'shuffle+negative-positive/M=4'
     """
-    parts, allow_weak = _parts(cfg)
+    parts = cipher_parts(cfg)
     ciphers = [_build_one(part, key, channels) for part in parts]
     cipher = ciphers[0] if len(ciphers) == 1 else Sequence(ciphers)
     bits = cipher.key_space_bits
-    if bits < MIN_KEY_BITS and not isinstance(cipher, ReferenceCipher):  # which has warned already
-        found = f'{cipher.name} with {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the least.'
-        if not allow_weak:
+    if bits < MIN_KEY_BITS and not cipher.from_seed:  # a cipher from a seed has warned already
+        found = f'{cipher.name} with {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the minimum.'
+        if not any(part.get('allow_weak', False) for part in parts):
             raise WeakCipherError(
-                f'Expected a cipher that withstands trying out its keys, but {found} '
-                'Use a larger block_size or Shuffle with NegativePositive, or set allow_weak=True if this is meant.'
+                f'Expected a cipher that withstands an exhaustive search, but {found} '
+                'Use a larger block_size, use Shuffle with NegativePositive, or set allow_weak=True if this is meant.'
             )
-        warnings.warn(f'Weak cipher, as asked for: {found} Its keys can be tried out.', stacklevel=2)
+        warnings.warn(f'Weak cipher, as allow_weak permits: {found} An attacker can try all keys.', stacklevel=2)
     return cipher
 
 
-def _parts(cfg: CipherConfig) -> tuple[list[dict[str, Any]], bool]:
-    """Return the single ciphers' configurations, and whether one of them allows weakness."""
-    if isinstance(cfg, Mapping) and cfg.get('type') == 'Sequence':
+def cipher_parts(cfg: CipherConfig) -> list[dict[str, Any]]:
+    """Return the configurations of the single ciphers, in order.
+
+    Args:
+        cfg: As for :func:`mmseg_keyprotect.ciphers.build_cipher`.
+
+    Returns:
+        One dict for each cipher. ``allow_weak`` of a whole sequence is set in each of its dicts.
+
+    Raises:
+        ConfigError: The configuration is not a cipher or a list of ciphers, or a type is unknown.
+
+    Example:
+        >>> cipher_parts(dict(type='Sequence', ciphers=[dict(type='FFX', block_size=4)], allow_weak=True))
+        [{'type': 'FFX', 'block_size': 4, 'allow_weak': True}]
+    """
+    if isinstance(cfg, Mapping) and cfg.get('type') == Sequence.__name__:
         rest = {name: value for name, value in cfg.items() if name not in ('type', 'ciphers', 'allow_weak')}
         if rest or not isinstance(cfg.get('ciphers'), list | tuple):
-            raise ConfigError(f"Expected dict(type='Sequence', ciphers=[...]), but got the fields {sorted(cfg)}.")
-        parts, allow_weak = _parts(cfg['ciphers'])
-        return parts, allow_weak or cfg.get('allow_weak', False)
-    if not isinstance(cfg, list | tuple):
-        cfg = [cfg]
-    if not cfg or not all(isinstance(part, Mapping) and 'type' in part for part in cfg):
+            raise ConfigError(
+                f"Expected dict(type='Sequence', ciphers=[...]), but got the fields {sorted(cfg)}. Remove the others."
+            )
+        weak = dict(allow_weak=True) if cfg.get('allow_weak', False) else {}
+        return [{**part, **weak} for part in cipher_parts(cfg['ciphers'])]
+    parts = cfg if isinstance(cfg, list | tuple) else [cfg]
+    if not parts or not all(isinstance(part, Mapping) and 'type' in part for part in parts):
         raise ConfigError(
             "Expected a cipher as dict(type='Shuffle', block_size=4) or a list of such dicts, but got "
-            f'{"an empty list" if not cfg else [type(part).__name__ for part in cfg]}.'
+            f'{"an empty list" if not parts else [type(part).__name__ for part in parts]}. Write it so.'
         )
-    plain = [{name: value for name, value in part.items() if name != 'allow_weak'} for part in cfg]
-    return plain, any(part.get('allow_weak', False) for part in cfg)
+    for part in parts:
+        if part['type'] not in list(CIPHERS):  # a type may be unhashable
+            raise ConfigError(
+                f'Expected a cipher type out of {sorted(CIPHERS)}, but got {part["type"]!r}. Use one of them, or '
+                'register yours with register_cipher.'
+            )
+    return [dict(part.items()) for part in parts]
 
 
-def _build_one(cfg: dict[str, Any], key: SecretKey | None, channels: int) -> BlockCipher:
-    kind, kwargs = cfg['type'], {name: value for name, value in cfg.items() if name != 'type'}
-    single = sorted(set(CIPHERS) - {'Sequence'})
-    if kind not in single:
-        raise ConfigError(f'Expected a cipher type out of {single}, but got {kind!r}.')
-    if kind != 'ReferenceCipher':
-        if not isinstance(key, SecretKey):
-            raise ConfigError(f'Expected `key` to be a SecretKey for {kind}, but got {type(key).__name__}.')
-        kwargs['key'] = key
+def needs_key(cfg: CipherConfig) -> bool:
+    """Tell whether a cipher needs a secret key, which all do except those from a seed.
+
+    Example:
+        >>> needs_key(dict(type='ReferenceCipher', transform='SHF', block_size=4, seed=1))
+        False
+    """
+    return not all(CIPHERS[part['type']].from_seed for part in cipher_parts(cfg))
+
+
+def rekeyed(cfg: CipherConfig, key: SecretKey) -> list[dict[str, Any]]:
+    """Return the configuration of the same cipher for another key. A seed is replaced by one derived from the key."""
+    return [CIPHERS[part['type']].rekeyed(part, key) for part in cipher_parts(cfg)]
+
+
+def _build_one(part: Mapping[str, Any], key: SecretKey | None, channels: int) -> BlockCipher:
+    parameters = {name: value for name, value in part.items() if name not in ('type', 'allow_weak')}
     try:
-        return CIPHERS[kind](channels=channels, **kwargs)
-    except TypeError as error:  # Python's own word on missing and unknown parameters
-        raise ConfigError(f'Expected the parameters of {kind}, but got: {error}.') from None
+        return CIPHERS[part['type']].from_config(parameters, key, channels)
+    except TypeError as error:  # Python's own message about missing and unknown parameters
+        raise ConfigError(f'Expected the parameters of {part["type"]}, but got: {error}. Correct them.') from None

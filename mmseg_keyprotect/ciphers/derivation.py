@@ -1,10 +1,11 @@
-"""Keyed random numbers and permutations (docs/spec.md, section 2)."""
+"""Random numbers and permutations that are derived from a key (docs/spec.md, section 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from mmseg_keyprotect.keys import SecretKey
@@ -13,7 +14,12 @@ _WORDS_AT_ONCE = 1024
 
 
 def words(key: SecretKey, label: str) -> Iterator[int]:
-    """Yield the ChaCha20 keystream of ``derive(label, 32)`` as little-endian uint32 words, without end."""
+    """Yield the ChaCha20 keystream of ``key.derive(label, 32)`` as little-endian uint32 words, without end.
+
+    Example:
+        >>> 0 <= next(words(SecretKey.generate(), 'my-purpose')) < 2**32
+        True
+    """
     chacha = algorithms.ChaCha20(key.derive(label, 32), nonce=bytes(16))
     keystream = Cipher(chacha, mode=None).encryptor()
     while True:
@@ -21,21 +27,34 @@ def words(key: SecretKey, label: str) -> Iterator[int]:
 
 
 def uniform(source: Iterator[int], n: int) -> int:
-    """Draw an integer from 0 to n-1 without modulo bias, from as many words as that takes."""
+    """Draw an integer from 0 to n - 1 without modulo bias.
+
+    Args:
+        source: uint32 words. Words that would cause a bias are skipped.
+        n: 1 to 2**32.
+
+    Example:
+        >>> uniform(iter([2**32 - 1, 7]), 3)
+        1
+    """
     limit = 2**32 - 2**32 % n
     return next(word for word in source if word < limit) % n
 
 
-def permutation(key: SecretKey, n: int, label: str) -> np.ndarray:
-    """Draw a permutation of 0 to n-1 by the Fisher-Yates shuffle.
+def permutation(key: SecretKey, n: int, label: str) -> npt.NDArray[np.int64]:
+    """Draw a permutation of 0 to n - 1 with the Fisher-Yates shuffle.
 
     Args:
         key: The secret key.
-        n: How many elements.
+        n: The number of elements.
         label: What the permutation is for; every label gives an independent one.
 
     Returns:
-        An int64 array of shape (n,).
+        int64 (n,).
+
+    Example:
+        >>> sorted(permutation(SecretKey.generate(), 4, 'my-purpose').tolist())
+        [0, 1, 2, 3]
     """
     source = words(key, label)
     order = list(range(n))

@@ -1,36 +1,45 @@
-"""Block transforms of whole images on numpy arrays, at the pace of the memory.
+"""Block transforms of whole images on numpy arrays, limited by the speed of the memory.
 
-Where OpenCV is loaded, as it always is under MMSegmentation, its ``mixChannels`` and ``LUT`` are used, about twice as
-fast as numpy's ``take``; the bytes are the same. docs/performance.md has the measurements.
+Where OpenCV is loaded, as it always is under MMSegmentation, its ``mixChannels`` and ``LUT`` do the work, about twice
+as fast as numpy's ``take`` and with the same bytes. docs/performance.md has the measurements.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import WrongKeyError
 
 DOMAIN = 1000
-"""The values of ffx are 0 to 999."""
+"""The number of values of a table: ffx gives 0 to 999."""
 
 Layout = Literal['hwc', 'chw']
 
-_TABLES = 8  # how many image widths a kernel keeps its tables for
-_MAX_CHANNELS = 128  # of an OpenCV array
+Image: TypeAlias = npt.NDArray[Any]
+"""uint8 or uint16, (H, W, C) or (C, H, W)."""
+
+_TABLES = 8  # a kernel keeps its tables for so many image widths
+_MAX_CHANNELS = 128  # the limit of an OpenCV array
 
 
 class Kernel:
-    """One block transform, ready to be applied to images of any size.
+    """One block transform, prepared for images of any size.
 
     Args:
-        transform: Of one block.
+        transform: The transform of one block.
         block_size: M, in pixels.
         channels: C.
+
+    Example:
+        >>> kernel = Kernel(BlockTransform.flip(np.ones(12, dtype=bool)), block_size=2, channels=3)
+        >>> kernel.encrypt(np.zeros((2, 2, 3), dtype=np.uint8))[0, 0].tolist()
+        [255, 255, 255]
     """
 
     def __init__(self, transform: BlockTransform, block_size: int, channels: int) -> None:
@@ -43,18 +52,18 @@ class Kernel:
         self._luts = lru_cache(2)(self._make_luts)
 
     def encrypt(
-        self, image: np.ndarray, layout: Layout = 'hwc', out: np.ndarray | None = None, to: Layout | None = None
-    ) -> np.ndarray:
+        self, image: Image, layout: Layout = 'hwc', out: Image | None = None, to: Layout | None = None
+    ) -> Image:
         """Transform an image.
 
         Args:
             image: uint8 (H, W, C) or (C, H, W); H and W are multiples of M.
-            layout: Which of them.
-            out: Where to write the result, contiguous; a new array by default.
-            to: The layout of the result; by default that of the image.
+            layout: The layout of the image.
+            out: A contiguous array for the result. Default: a new array.
+            to: The layout of the result. Default: the layout of the image.
 
         Returns:
-            The result; uint8, with a table uint16.
+            The result, uint8, or uint16 with a table.
         """
         table, cv2, to = self.transform.table, sys.modules.get('cv2'), to or layout
         if cv2 is None or self.block_size * self.channels > _MAX_CHANNELS:
@@ -79,11 +88,18 @@ class Kernel:
             out[:] = image
         return out
 
-    def decrypt(self, image: np.ndarray, layout: Layout = 'hwc') -> np.ndarray:
-        """Invert :meth:`encrypt`.
+    def decrypt(self, image: Image, layout: Layout = 'hwc') -> Image:
+        """Invert :meth:`~mmseg_keyprotect.ciphers.kernels.Kernel.encrypt`.
+
+        Args:
+            image: uint8, or uint16 with a table, (H, W, C) or (C, H, W).
+            layout: The layout of the image and of the result.
+
+        Returns:
+            The plain image, uint8.
 
         Raises:
-            WrongKeyError: A value is one that the table never gives.
+            WrongKeyError: A value is not in the table.
         """
         if self._undo is None:
             self._undo = Kernel(self.transform.inverse(), self.block_size, self.channels)
@@ -93,8 +109,8 @@ class Kernel:
             return np.ascontiguousarray(self.decrypt(image.transpose(1, 2, 0)).transpose(2, 0, 1))
         return self._undo.encrypt(self._look_up_back(np.ascontiguousarray(image)))
 
-    def _move(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray, to: Layout) -> np.ndarray:
-        """Write the samples of an image in their new places to ``out``, whose layout is ``to``."""
+    def _move(self, cv2: Any, image: Image, layout: Layout, out: Image, to: Layout) -> Image:
+        """Write the samples of an image to their new positions in ``out``, whose layout is ``to``."""
         if cv2 is not None:
             cv2.mixChannels(self._views(image, layout), self._views(out, to), self._pairs(layout, to))
         else:
@@ -102,7 +118,7 @@ class Kernel:
             np.take(rows, self._band(image.shape[1]), axis=1, out=self._rows(out, layout), mode='clip')
         return out
 
-    def _look_up(self, cv2: Any, image: np.ndarray, layout: Layout, out: np.ndarray) -> np.ndarray:
+    def _look_up(self, cv2: Any, image: Image, layout: Layout, out: Image) -> Image:
         """Write ``table_k(x XOR mask)`` to ``out``."""
         if cv2 is not None:
             views = zip(self._views(image, layout), self._views(out, layout), self._luts(layout), strict=True)
@@ -112,16 +128,16 @@ class Kernel:
                     target[...] = written
             return out
         mask, offset = self._row(layout, image.shape[1]), self._keyed_row(image.shape[1]) * np.int16(256)
-        table = np.concatenate([np.arange(256, dtype=np.uint16), self.transform.table.view(np.uint16)])
+        table = np.concatenate([np.arange(256, dtype=np.uint16), self._table.view(np.uint16)])
         for source, target in zip(self._rows(image, layout), self._rows(out, layout), strict=True):
             np.take(table, (source ^ mask) + offset, out=target, mode='clip')
         return out
 
-    def _look_up_back(self, image: np.ndarray) -> np.ndarray:
-        """Undo the table; HWC alone."""
+    def _look_up_back(self, image: Image) -> Image:
+        """Undo the table, for the layout ``hwc``."""
         out, offset = np.empty(image.shape, dtype=np.uint8), self._keyed_row(image.shape[1]) * np.int16(DOMAIN)
         inverse = np.full(2 * DOMAIN, -1, dtype=np.int16)
-        inverse[:256] = inverse[DOMAIN + self.transform.table] = np.arange(256)
+        inverse[:256] = inverse[DOMAIN + self._table] = np.arange(256)
         for source, target in zip(self._rows(image, 'hwc'), self._rows(out, 'hwc'), strict=True):
             plain = inverse[source + offset] if source.max() < DOMAIN else np.array([-1])
             if (plain < 0).any():
@@ -129,18 +145,15 @@ class Kernel:
             target[:] = plain
         return out
 
-    def _rows(self, image: np.ndarray, layout: Layout) -> np.ndarray:
+    def _rows(self, image: Image, layout: Layout) -> Image:
         """View an image as rows of blocks: (H / M, M * W * C), or (C, H / M, M * W)."""
         m = self.block_size
         if layout == 'hwc':
             return image.reshape(image.shape[0] // m, -1)
         return image.reshape(image.shape[0], image.shape[1] // m, -1)
 
-    def _views(self, image: np.ndarray, layout: Layout) -> list[np.ndarray]:
-        """View an image as arrays (H / M, W / M, samples) that together hold the n samples of every block.
-
-        They are in the order of :meth:`_order`.
-        """
+    def _views(self, image: Image, layout: Layout) -> list[Image]:
+        """View an image as arrays (H / M, W / M, samples) that together hold the n samples of every block, in order."""
         m = self.block_size
         if layout == 'hwc':
             height, width, channels = image.shape
@@ -150,38 +163,38 @@ class Kernel:
         rows = image.reshape(channels, height // m, m, width // m, m)
         return [rows[c, :, u] for c in range(channels) for u in range(m)]
 
-    def _order(self, layout: Layout) -> np.ndarray:
-        """Return the number, in the specification, of every sample of :meth:`_views`: int64 (n,)."""
+    def _order(self, layout: Layout) -> Image:
+        """Return the number that every sample of the views has in the specification: int64 (n,)."""
         m, channels = self.block_size, self.channels
         order = np.arange(self.transform.samples)
         return order if layout == 'hwc' else order.reshape(m, m, channels).transpose(2, 0, 1).reshape(-1)
 
-    def _make_pairs(self, layout: Layout, to: Layout) -> np.ndarray:
-        """Return what mixChannels copies, int32: from, to, from, to, and so on."""
+    def _make_pairs(self, layout: Layout, to: Layout) -> Image:
+        """Return the pairs (from, to) for ``mixChannels``, flattened: int32 (2n,)."""
         source = np.argsort(self._order(layout))[self.transform.source[self._order(to)]]
         return np.stack([source, np.arange(len(source))], axis=1, dtype=np.int32, casting='same_kind').reshape(-1)
 
-    def _make_luts(self, layout: Layout) -> list[np.ndarray]:
-        """Return the look-up table of every sample, one array for each view."""
+    def _make_luts(self, layout: Layout) -> list[Image]:
+        """Return the look-up tables of all samples, one array for each view."""
         named = self.transform.renamed(self._order(layout))
         values = np.arange(256, dtype=np.uint8)[:, None] ^ named.mask
-        looked_up = np.where(named.keyed, self.transform.table.view(np.uint16)[values], values.astype(np.uint16))
+        looked_up = np.where(named.keyed, self._table.view(np.uint16)[values], values.astype(np.uint16))
         per_view = self.block_size * (self.channels if layout == 'hwc' else 1)
         return [
             np.ascontiguousarray(looked_up[None, :, start : start + per_view])
             for start in range(0, len(named.mask), per_view)
         ]
 
-    def _make_row(self, layout: Layout, width: int) -> np.ndarray:
-        """Return the mask of one row of blocks, as :meth:`_rows` has them."""
+    def _make_row(self, layout: Layout, width: int) -> Image:
+        """Return the mask of one row of blocks."""
         if layout == 'hwc':
             return self._tile(self.transform.mask, width)
         m, channels = self.block_size, self.channels
         planes = self.transform.mask.reshape(m, m, channels).transpose(2, 0, 1)
         return np.tile(planes, (1, 1, width // m)).reshape(channels, 1, m * width)
 
-    def _make_band(self, width: int) -> np.ndarray:
-        """Return where every sample of one row of blocks comes from."""
+    def _make_band(self, width: int) -> Image:
+        """Return the source of every sample of one row of blocks."""
         m, channels = self.block_size, self.channels
         u, v, c = np.unravel_index(self._tile(self.transform.source, width), (m, m, channels))
         left = np.arange(width // m)[None, :, None] * m * channels
@@ -189,20 +202,27 @@ class Kernel:
             u * width * channels + v * channels + c + np.broadcast_to(left, (m, width // m, m * channels)).reshape(-1)
         )
 
-    def _keyed_row(self, width: int) -> np.ndarray:
-        """Return where one row of blocks is looked up."""
+    @property
+    def _table(self) -> npt.NDArray[np.int16]:
+        """The table, for code that runs only where there is one."""
+        if self.transform.table is None:
+            raise ValueError('Expected a transform with a table, but it has none.')
+        return self.transform.table
+
+    def _keyed_row(self, width: int) -> Image:
+        """Return which samples of one row of blocks are looked up."""
         return self._tile(self.transform.keyed, width)
 
-    def _tile(self, block: np.ndarray, width: int) -> np.ndarray:
+    def _tile(self, block: Image, width: int) -> Image:
         """Repeat a block's values (n,) along one row of blocks: (M * W * C,)."""
         m = self.block_size
         return np.tile(block.reshape(m, 1, -1), (1, width // m, 1)).reshape(-1)
 
 
-def _upright(image: np.ndarray, cv2: Any) -> np.ndarray:
-    """Return an image whose rows are contiguous; RandomFlip's are turned by OpenCV, many times faster than by numpy.
+def _upright(image: Image, cv2: Any) -> Image:
+    """Return an image whose rows are contiguous. A crop stays a view.
 
-    A crop stays the view that it is.
+    OpenCV turns the flipped views that RandomFlip makes many times faster than numpy.
     """
     inner, (height, width) = image.strides[1:], (stride < 0 for stride in image.strides[:2])
     if cv2 is None or image.strides[2] != 1 or abs(inner[0]) != image.shape[2]:
@@ -210,17 +230,18 @@ def _upright(image: np.ndarray, cv2: Any) -> np.ndarray:
     if not (height or width):
         return image
     upright = image[:: -1 if height else 1, :: -1 if width else 1]
-    return cv2.flip(upright, -1 if height and width else int(width)).reshape(image.shape)
+    turned: Image = cv2.flip(upright, -1 if height and width else int(width)).reshape(image.shape)
+    return turned
 
 
-def _copied(image: np.ndarray, out: np.ndarray) -> np.ndarray:
+def _copied(image: Image, out: Image) -> Image:
     out[:] = image
     return out
 
 
 def unknown_value() -> WrongKeyError:
-    """Return the error for a value that the table of ffx never gives."""
+    """Return the error for a sample that is not in the table of the key."""
     return WrongKeyError(
-        'Expected an image that was encrypted by ffx with this key, but got values that this key never produces. '
+        'Expected an image that was encrypted with a table of this key, but got values that this key never produces. '
         'Decrypt with the key, the cipher and the block size that encrypted the image.'
     )

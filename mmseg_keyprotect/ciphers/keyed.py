@@ -1,35 +1,45 @@
-"""A cipher together with where its key comes from: what transforms and preprocessors hold."""
+"""A cipher together with the place of its key, as transforms and preprocessors hold it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.ciphers.blocks import Array, PaddingSize, dtype_name, is_tensor, pad_image, padding_to_blocks
-from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER, CipherConfig, build_cipher
+from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER, CipherConfig, build_cipher, needs_key, rekeyed
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.providers import build_key
 
 
 class KeyedCipher:
-    """Encrypts images as MMSegmentation has them; pickles and copies its configuration, never the key.
+    """Encrypts images in the layouts of MMSegmentation. A pickle of it holds its configuration, never the key.
 
     Args:
-        cipher: The cipher's configuration, see :func:`mmseg_keyprotect.ciphers.build_cipher`.
-        key: The key's configuration, see :func:`mmseg_keyprotect.keys.providers.build_key`.
+        cipher: The configuration of the cipher, see :func:`mmseg_keyprotect.ciphers.build_cipher`.
+        key: The configuration of the key, see :func:`mmseg_keyprotect.keys.build_key`.
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``, the order of the channels of 3-channel images.
-        pad_mode: How images are extended to whole blocks: ``'replicate'`` (docs/spec.md, section 5).
+        pad_mode: How images are extended to whole blocks; only ``'replicate'`` (docs/spec.md, section 5).
+
+    Attributes:
+        key_id (str): The id of the key.
+        name (str): The public name of the cipher, for example ``shuffle/M=4``.
+        block_size (int): M, in pixels.
 
     Raises:
         WrongKeyError: The key has another id than ``key_id``.
         KeyFileError: The key cannot be loaded.
         ConfigError: The cipher, the key, the channel order or the padding mode is not understood.
-        WeakCipherError: See :func:`build_cipher`.
+        WeakCipherError: The cipher has fewer than 80 key bits and ``allow_weak`` is not set.
+
+    Example:
+        >>> cipher = KeyedCipher(dict(type='Shuffle', block_size=4), SecretKey.generate())
+        >>> image, padding = cipher.encrypt(np.zeros((5, 8, 3), dtype=np.uint8))
+        >>> image.shape, padding
+        ((8, 8, 3), (0, 0, 0, 3))
     """
 
     def __init__(
@@ -42,14 +52,14 @@ class KeyedCipher:
     ) -> None:
         if pad_mode != 'replicate':
             raise ConfigError(
-                f"Expected `pad_mode` to be 'replicate', the only one of spec version 1, but got {pad_mode!r}. "
-                'A constant border would show key bits.'
+                f"Expected `pad_mode` to be 'replicate', the only mode of spec version 1, but got {pad_mode!r}. "
+                "Use 'replicate'; a constant border would reveal key bits."
             )
         if channel_order not in ('bgr', 'rgb'):
-            raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}.")
+            raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}. Use one.")
         self._config = dict(cipher=cipher, key=key, key_id=key_id, channel_order=channel_order)
         self.channel_order = channel_order
-        self._key = None if _is_reference(cipher) else build_key(key)
+        self._key = build_key(key) if needs_key(cipher) else None
         self._ciphers: dict[int, BlockCipher] = {}
         self._bgr_cipher: BlockCipher | None = None
         rgb = self.cipher_for(3)
@@ -61,17 +71,12 @@ class KeyedCipher:
             )
 
     def with_key(self, key: SecretKey) -> KeyedCipher:
-        """Return the same cipher with another key; a reference cipher gets a seed derived from it."""
-        config = {**self._config, 'key': key, 'key_id': None}
-        cipher = config['cipher']
-        parts = cipher if isinstance(cipher, list | tuple) else [cipher]
-        if any('seed' in part for part in parts):
-            seed = int.from_bytes(key.derive('reference-seed', 4), 'little')
-            config['cipher'] = [{**part, 'seed': seed} for part in parts]
-        return KeyedCipher(**config)
+        """Return the same cipher with another key. A cipher from a seed gets a seed that is derived from the key."""
+        cipher = rekeyed(self._config['cipher'], key)
+        return KeyedCipher(**{**self._config, 'cipher': cipher, 'key': key, 'key_id': None})
 
     def cipher_for(self, channels: int) -> BlockCipher:
-        """Return the cipher for images of that many channels."""
+        """Return the cipher for images with that many channels; it is built once."""
         if channels not in self._ciphers:
             self._ciphers[channels] = build_cipher(self._config['cipher'], self._key, channels)
         return self._ciphers[channels]
@@ -80,12 +85,13 @@ class KeyedCipher:
         """Extend an image to whole blocks and encrypt it.
 
         Args:
-            image: ndarray (H, W) or (H, W, C), or tensor (C, H, W), in the channel order of this object; uint8, or
-                floating point with values from 0 to 255, which are rounded to whole numbers.
+            image: ndarray (H, W) or (H, W, C), or tensor (C, H, W), in the channel order of this object. uint8, or
+                floating point with values from 0 to 255, which are rounded to integers.
 
         Returns:
-            The encrypted image as a network's input, 0 to 255, uint8 or (after FFX) float32, of the same layout; and
-            how far it was extended. An array (H, W, C) lies in memory as (C, H, W), so that packing it costs no copy.
+            The encrypted image as network input, in the same layout: 0 to 255, uint8, or float32 for a cipher with a
+            table. And its padding (left, right, top, bottom) in pixels. An array (H, W, C) is stored in memory as
+            (C, H, W), so that packing it needs no copy.
 
         Raises:
             ImageFormatError: The image has another type, rank, dtype, or values outside 0 to 255.
@@ -95,11 +101,19 @@ class KeyedCipher:
         return self.cipher_for(3).to_network_input(encrypted), padding
 
     def encrypt_raw(self, image: Array, planes: bool = False) -> tuple[Array, PaddingSize]:
-        """Do as :meth:`encrypt`, but return the numbers of the format: after FFX 0 to 999, uint16 or int16.
+        """Extend and encrypt an image, and return the samples of the file format instead of network input.
 
         Args:
-            image: As for :meth:`encrypt`.
-            planes: Whether an array (H, W, C) shall lie in memory as (C, H, W).
+            image: As for :meth:`~mmseg_keyprotect.ciphers.KeyedCipher.encrypt`.
+            planes: Whether to store an array (H, W, C) in memory as (C, H, W).
+
+        Returns:
+            The encrypted image, uint8, or for a cipher with a table uint16 (numpy) or int16 (torch), 0 to 999. And its
+            padding.
+
+        Raises:
+            ImageFormatError: As for :meth:`~mmseg_keyprotect.ciphers.KeyedCipher.encrypt`.
+            BlockAlignmentError: The image is smaller than one block.
         """
         tensor = is_tensor(image)
         image = as_uint8(image)
@@ -108,7 +122,7 @@ class KeyedCipher:
         if image.ndim != 3:
             raise ImageFormatError(
                 f'Expected an image of shape {"(C, H, W)" if tensor else "(H, W) or (H, W, C)"}, '
-                f'but got shape {tuple(image.shape)}.'
+                f'but got shape {tuple(image.shape)}. Give one image at a time.'
             )
         cipher = self.cipher_for(image.shape[0 if tensor else -1])
         height, width = image.shape[1:] if tensor else image.shape[:2]
@@ -128,7 +142,7 @@ class KeyedCipher:
         return (encrypted[..., 0] if flat else encrypted), padding
 
     def _bgr(self, cipher: BlockCipher) -> BlockCipher:
-        """Return the cipher for images in BGR, since the format is RGB."""
+        """Return the cipher for images in BGR; the format itself is RGB."""
         if self._bgr_cipher is None:
             self._bgr_cipher = cipher.renamed(np.array([2, 1, 0]))
         return self._bgr_cipher
@@ -136,10 +150,10 @@ class KeyedCipher:
     def __repr__(self) -> str:
         return f'<KeyedCipher {self.name} key_id={self.key_id}>'
 
-    def __deepcopy__(self, memo: dict) -> KeyedCipher:
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeyedCipher:
         return self
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._config,)
 
 
@@ -147,21 +161,20 @@ def _rebuild(config: dict[str, Any]) -> KeyedCipher:
     return KeyedCipher(**config)
 
 
-def _is_reference(cipher: CipherConfig) -> bool:
-    parts = cipher if isinstance(cipher, list | tuple) else [cipher]
-    return all(isinstance(part, Mapping) and part.get('type') == 'ReferenceCipher' for part in parts)
-
-
 def as_uint8(image: Array) -> Array:
-    """Return an image as 8-bit, rounding floating point to the nearest whole number, half to even.
+    """Return an image as uint8. Floating point is rounded to the nearest integer, half to even.
 
     Raises:
-        ImageFormatError: Not an array or tensor, a dtype that is neither uint8 nor floating point, NaN, or values
-            outside 0 to 255.
+        ImageFormatError: The image is not an array or tensor, its dtype is neither uint8 nor floating point, or it
+            has NaN or values outside 0 to 255.
+
+    Example:
+        >>> as_uint8(np.array([0.4, 254.6])).tolist()
+        [0, 255]
     """
     tensor = is_tensor(image)
     if not tensor and not isinstance(image, np.ndarray):
-        raise ImageFormatError(f'Expected a numpy array or a torch tensor, but got {type(image).__name__}.')
+        raise ImageFormatError(f'Expected a numpy array or a torch tensor, but got {type(image).__name__}. Convert it.')
     dtype = dtype_name(image)
     if dtype == 'uint8':
         return image
@@ -174,6 +187,6 @@ def as_uint8(image: Array) -> Array:
     if not (low >= 0 and high <= 255):  # NaN fails both
         raise ImageFormatError(
             f'Expected values from 0 to 255, but got {low} to {high}. '
-            'Encrypt before the image is normalised, and mend NaN where the image is made.'
+            'Encrypt the image before it is normalised, and remove NaN where it is made.'
         )
     return image.round().byte() if tensor else image.round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What stands in the place of a keyed cipher for a user without a key."""
+"""Plain images for a user without a key, with the interface of a keyed cipher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmseg_keyprotect.ciphers.blocks import (
 
 
 class PlainImages:
-    """Leaves images plain; only extends them to whole blocks, since a network may need those.
+    """Leaves images plain and only extends them to whole blocks, because a network may need those.
 
     Args:
         block_size: M, in pixels.
@@ -38,7 +38,7 @@ class PlainImages:
             image: ndarray (H, W) or (H, W, C), or tensor (C, H, W), of any dtype.
 
         Returns:
-            The extended image, and how far it was extended.
+            The extended image, and its padding (left, right, top, bottom) in pixels.
         """
         height, width = image.shape[-2:] if is_tensor(image) else image.shape[:2]
         padding = padding_to_blocks(height, width, self.block_size)

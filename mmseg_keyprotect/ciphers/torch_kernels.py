@@ -1,8 +1,11 @@
-"""Block transforms of batches of images on torch tensors; on the CPU they are those of numpy."""
+"""Block transforms of batches of images on torch tensors. Tensors on the CPU use the numpy kernels."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,7 +16,13 @@ class TorchKernel:
     """A kernel for tensors (N, C, H, W) on any device.
 
     Args:
-        kernel: For numpy arrays.
+        kernel: The kernel for numpy arrays.
+
+    Example:
+        >>> from mmseg_keyprotect.ciphers.transform import BlockTransform
+        >>> kernel = TorchKernel(Kernel(BlockTransform.flip(np.ones(12, dtype=bool)), block_size=2, channels=3))
+        >>> int(kernel.encrypt(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)).min())
+        255
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -21,19 +30,19 @@ class TorchKernel:
         self._constants: dict[tuple[str, torch.device], Tensor] = {}
 
     def encrypt(self, images: Tensor) -> Tensor:
-        """Transform uint8 images; the result is uint8, with a table int16."""
+        """Transform images, uint8 (N, C, H, W). The result is uint8, or int16 with a table."""
         return self._encrypt_on_cpu(images.contiguous()) if images.device.type == 'cpu' else self.encrypt_blocks(images)
 
     def decrypt(self, images: Tensor) -> Tensor:
-        """Invert :meth:`encrypt`.
+        """Invert :meth:`~mmseg_keyprotect.ciphers.torch_kernels.TorchKernel.encrypt`.
 
         Raises:
-            WrongKeyError: A value is one that the table never gives.
+            WrongKeyError: A value is not in the table.
         """
         return self._decrypt_on_cpu(images.contiguous()) if images.device.type == 'cpu' else self.decrypt_blocks(images)
 
     def encrypt_blocks(self, images: Tensor) -> Tensor:
-        """Transform by torch's own operators."""
+        """Transform images with torch operators, on any device."""
         transform = self.kernel.transform
         blocks = self._to_blocks(images)
         if transform.moves:
@@ -47,10 +56,10 @@ class TorchKernel:
         return self._from_blocks(blocks)
 
     def decrypt_blocks(self, images: Tensor) -> Tensor:
-        """Invert by torch's own operators.
+        """Invert :meth:`~mmseg_keyprotect.ciphers.torch_kernels.TorchKernel.encrypt_blocks`, on any device.
 
         Raises:
-            WrongKeyError: A value is one that the table never gives.
+            WrongKeyError: A value is not in the table.
         """
         transform = self.kernel.transform
         blocks = self._to_blocks(images)
@@ -81,7 +90,7 @@ class TorchKernel:
     def _decrypt_on_cpu(self, images: Tensor) -> Tensor:
         return torch.stack([torch.from_numpy(self.kernel.decrypt(image, 'chw')) for image in _unsigned(images)])
 
-    def _constant(self, name: str, array: np.ndarray, like: Tensor) -> Tensor:
+    def _constant(self, name: str, array: npt.NDArray[Any], like: Tensor) -> Tensor:
         place = (name, like.device)
         if place not in self._constants:
             self._constants[place] = torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
@@ -95,13 +104,13 @@ class TorchKernel:
         return cells.permute(0, 2, 4, 3, 5, 1).reshape(n, height // m, width // m, m * m * c)
 
     def _from_blocks(self, blocks: Tensor) -> Tensor:
-        """Put them together again."""
+        """Put flattened blocks together to images (N, C, H, W)."""
         m, (n, rows, columns, samples) = self.kernel.block_size, blocks.shape
         cells = blocks.reshape(n, rows, columns, m, m, samples // m**2)
         return cells.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, rows * m, columns * m)
 
 
-def _unsigned(images: Tensor) -> np.ndarray:
-    """View a contiguous tensor as an array; int16, which torch has in the place of uint16, as uint16."""
-    array = images.numpy()
+def _unsigned(images: Tensor) -> npt.NDArray[Any]:
+    """View a contiguous tensor as an array, and int16, which torch uses in the place of uint16, as uint16."""
+    array: npt.NDArray[Any] = images.numpy()
     return array.view(np.uint16) if array.dtype == np.int16 else array

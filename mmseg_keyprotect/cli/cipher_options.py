@@ -5,27 +5,42 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mmseg_keyprotect.ciphers import CIPHERS, DEFAULT_CIPHER, DEFAULT_FEATURE_CIPHER, FEATURE_CIPHERS, FeatureTransform
 from mmseg_keyprotect.errors import ConfigError
 
-CIPHERS = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': 'FFX'}
-FEATURE_CIPHERS = {'shuffle': 'FeatureShuffle', 'sign': 'FeatureSign'}
 NONE = 'none'
+
+
+def cipher_words() -> dict[str, str]:
+    """Return the words of all registered ciphers of images that the command line offers, with their types."""
+    return {cipher.word: name for name, cipher in sorted(CIPHERS.items()) if cipher.selectable}
+
+
+def feature_cipher_words() -> dict[str, str]:
+    """Return the words of all registered ciphers of feature maps that the command line offers, with their types."""
+    return {_short(cipher): name for name, cipher in sorted(FEATURE_CIPHERS.items()) if cipher.selectable}
+
+
+def _short(cipher: type[FeatureTransform]) -> str:
+    return cipher.word.removeprefix('feature-')
 
 
 def add_cipher_arguments(parser: argparse.ArgumentParser, features: bool = False) -> None:
     """Add ``--cipher``, ``--block-size`` and ``--allow-weak``, and for feature maps ``--features`` and its cipher."""
     none = f'; {NONE}: plain images, with --features' if features else ''
+    default = [CIPHERS[part['type']].word for part in DEFAULT_CIPHER]
     parser.add_argument(
         '--cipher',
         nargs='+',
-        choices=[*CIPHERS, *([NONE] if features else [])],
-        default=['shuffle', 'negative-positive'],
-        help=f'one cipher, or several in order{none}; default: shuffle negative-positive',
+        choices=[*cipher_words(), *([NONE] if features else [])],
+        default=default,
+        help=f'one cipher, or several in order{none}; default: {" ".join(default)}',
     )
     parser.add_argument('--block-size', type=int, default=4, help='in pixels; default: 4')
     parser.add_argument('--allow-weak', action='store_true', help='permit a cipher of less than 80 key bits')
     if not features:
         return
+    default = [_short(FEATURE_CIPHERS[part['type']]) for part in DEFAULT_FEATURE_CIPHER]
     parser.add_argument(
         '--features',
         nargs='+',
@@ -35,9 +50,9 @@ def add_cipher_arguments(parser: argparse.ArgumentParser, features: bool = False
     parser.add_argument(
         '--feature-cipher',
         nargs='+',
-        choices=list(FEATURE_CIPHERS),
-        default=list(FEATURE_CIPHERS),
-        help='of channels; default: shuffle sign',
+        choices=list(feature_cipher_words()),
+        default=default,
+        help=f'one cipher of channels, or several in order; default: {" ".join(default)}',
     )
 
 
@@ -56,7 +71,8 @@ def features_of(args: argparse.Namespace) -> dict[str, Any] | None:
     places: dict[str, Any] = dict(blocks='all') if 'blocks' in args.features else {}
     if words:
         places['stages'] = 'all' if 'all' in words else [int(word) for word in words]
-    return dict(cipher=[dict(type=FEATURE_CIPHERS[word], **weak) for word in args.feature_cipher], **places)
+    types = feature_cipher_words()
+    return dict(cipher=[dict(type=types[word], **weak) for word in args.feature_cipher], **places)
 
 
 def cipher_of(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]] | None:
@@ -70,5 +86,6 @@ def cipher_of(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]
             raise ConfigError(f'Expected --cipher none alone, but got {args.cipher}.')
         return None
     weak = dict(allow_weak=True) if args.allow_weak else {}
-    cipher = [dict(type=CIPHERS[word], block_size=args.block_size, **weak) for word in args.cipher]
+    types = cipher_words()
+    cipher = [dict(type=types[word], block_size=args.block_size, **weak) for word in args.cipher]
     return cipher[0] if len(cipher) == 1 else cipher

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_key_file, key_of
 from mmseg_keyprotect.errors import ConfigError, KeyProtectError
-from mmseg_keyprotect.images.encryptor import Encryptor, is_encrypted
+from mmseg_keyprotect.images import Encryptor, is_encrypted
 from mmseg_keyprotect.images.files import SUFFIXES
 from mmseg_keyprotect.keys.providers import build_key
 

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read every chunk."""
+    """Open the file, which verifies every chunk of it."""
     with open_sealed(args.checkpoint, **opener(args)) as reader:
-        reader.raw.read_all_chunks()
-        print(f'untouched: {reader.raw.size} plain bytes')
+        size = reader.raw.size
+    print(f'untouched: {size} plain bytes')

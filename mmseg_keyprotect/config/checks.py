@@ -31,7 +31,7 @@ from mmseg_keyprotect.errors import (
     KeyProtectError,
     LeakedKeyError,
 )
-from mmseg_keyprotect.keys.files import KEY_LINE
+from mmseg_keyprotect.keys.line import KEY_LINE
 
 Problems = Iterator[KeyProtectError]
 

@@ -61,7 +61,8 @@ def protect_config(
     Raises:
         AlreadyEncryptedError: The configuration is protected already.
         WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
-        ConfigError: It cannot be protected (the message says why), or the target exists.
+        ConfigError: It cannot be protected; the message says why.
+        OutputError: The target exists or cannot be written.
     """
     base = _base_of(source, target)
     old = load_config(source)

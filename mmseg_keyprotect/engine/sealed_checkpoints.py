@@ -55,7 +55,6 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
             if reader.raw.failure is not None:
                 raise reader.raw.failure from None
             raise
-        reader.raw.read_all_chunks()
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Image files: plain ones of any usual kind to read, encrypted ones without loss (docs/spec.md, section 10)."""
+"""Reading plain images of the usual formats, and reading and writing encrypted ones (docs/spec.md, section 10)."""
 
 from __future__ import annotations
 
@@ -8,71 +8,94 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from mmseg_keyprotect.errors import ImageFormatError, UnsupportedSpecError
+from mmseg_keyprotect.errors import ImageFormatError, MissingFileError, UnsupportedSpecError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.version import SPEC_VERSION
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 1 << 28
-"""Of an image before it was resized, as an encrypted one may say: more would exhaust the memory of who believes it."""
+"""The largest original size that a note may claim, so that a hostile note cannot exhaust the memory."""
 
 NOTE = 'mmseg-keyprotect'
-"""The name of the note in a PNG file; a TIFF has it as its description."""
+"""The name of the note in a PNG file. A TIFF file has the note as its description."""
 
 _TO_RGB = ('RGB', 'L', '1', 'P')
 _TIFF_DESCRIPTION, _TIFF_BITS = 270, 258
+_MISSING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, UnidentifiedImageError)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read a plain image as RGB uint8 (H, W, 3), turned upright as its EXIF data say.
+def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Read a plain image as RGB uint8 (H, W, 3), rotated as its EXIF data say.
 
-    Greyscale, bilevel and palette images become RGB, as MMSegmentation's loader makes them; an alpha channel that is
-    opaque everywhere is left out.
+    Greyscale, bilevel and palette images become RGB, as MMSegmentation loads them. An alpha channel that is opaque
+    everywhere is dropped.
 
     Raises:
-        ImageFormatError: The file cannot be read, or is transparent, 16-bit, CMYK, animated, or of another mode.
+        MissingFileError: The file does not exist or cannot be opened.
+        ImageFormatError: The file is not an image, or is transparent, 16-bit, CMYK, animated, or has another mode.
+
+    Example:
+        >>> Image.new('L', (4, 2), 255).save('white.png')
+        >>> read_image('white.png').shape
+        (2, 4, 3)
     """
     try:
         with Image.open(path) as image:
-            if getattr(image, 'n_frames', 1) > 1:
-                raise _refused(path, f'{image.n_frames} frames', 'Give one file for each frame.')
-            if _bits(image) > 8:  # Pillow would cut 16-bit colours down to 8 without a word
+            if (frames := getattr(image, 'n_frames', 1)) > 1:
+                raise _refused(path, f'{frames} frames', 'Give one file for each frame.')
+            if _bits(image) > 8:  # Pillow would reduce 16-bit colours to 8 bits without a warning
                 raise _refused(path, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
             image.load()
             upright = ImageOps.exif_transpose(image)
+    except _MISSING as error:
+        raise _missing(path, error) from None
     except _UNREADABLE as error:
-        raise ImageFormatError(f'Expected an image file, but {path} cannot be read as one: {error}') from None
+        raise ImageFormatError(
+            f'Expected an image file, but {path} cannot be read as one: {error}. Use another copy of it.'
+        ) from None
     if upright.mode in ('RGBA', 'LA', 'PA') or 'transparency' in upright.info:
         upright = upright.convert('RGBA')
-        if upright.getextrema()[3][0] < 255:
-            raise _refused(path, 'a transparent image', 'Put it on the background that the model knows.')
+        if np.asarray(upright)[..., 3].min() < 255:
+            raise _refused(path, 'a transparent image', 'Put it on a background like that of the training images.')
         upright = upright.convert('RGB')
     if upright.mode not in _TO_RGB:
-        hint = {'CMYK': 'Convert it to RGB by its colour profile.'}.get(upright.mode, 'Convert it to 8-bit RGB.')
+        hint = {'CMYK': 'Convert it to RGB with its colour profile.'}.get(upright.mode, 'Convert it to 8-bit RGB.')
         raise _refused(path, f'the mode {upright.mode}', hint)
     return np.asarray(upright.convert('RGB'))
 
 
-def write_encrypted(path: Path, image: np.ndarray, note: Mapping[str, Any]) -> None:
-    """Write an encrypted image without loss: PNG, or a TIFF of three 16-bit pages where it is uint16 (ffx).
+def write_encrypted(path: str | Path, image: npt.NDArray[Any], note: Mapping[str, Any]) -> None:
+    """Write an encrypted image without loss: uint8 as PNG, uint16 (after ffx) as TIFF with three 16-bit pages.
 
-    It is there whole or not at all, and never in the place of another file.
+    The file appears whole or not at all, and never replaces another one.
 
     Args:
-        path: Ends in ``.png``, for uint16 in ``.tiff``.
+        path: The file to make. It ends in ``.png``, or in ``.tiff`` for uint16.
         image: RGB (H, W, 3), uint8 or uint16.
-        note: What the file says of itself: ``spec_version``, ``key_id``, ``cipher``, ``padding_size``, ``size``.
+        note: The public note of the file: ``spec_version``, ``key_id``, ``cipher``, ``padding_size``, ``size``.
+
+    Raises:
+        OutputError: The file exists or cannot be written.
+
+    Example:
+        >>> image, note = Encryptor(SecretKey.generate()).encrypt(np.zeros((8, 8, 3), dtype=np.uint8))
+        >>> write_encrypted('black.png', image, note)
     """
     text = json.dumps(dict(note))
     with new_file(path) as temporary:
         if image.dtype == np.uint16:
             pages = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(3)]
-            info = {_TIFF_DESCRIPTION: text}
             pages[0].save(
-                temporary, 'TIFF', compression='tiff_deflate', save_all=True, append_images=pages[1:], tiffinfo=info
+                temporary,
+                'TIFF',
+                compression='tiff_deflate',
+                save_all=True,
+                append_images=pages[1:],
+                tiffinfo={_TIFF_DESCRIPTION: text},
             )
             return
         info = PngImagePlugin.PngInfo()
@@ -80,15 +103,22 @@ def write_encrypted(path: Path, image: np.ndarray, note: Mapping[str, Any]) -> N
         Image.fromarray(image).save(temporary, 'PNG', pnginfo=info)
 
 
-def read_encrypted(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read what :func:`write_encrypted` wrote.
+def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Read what :func:`mmseg_keyprotect.images.write_encrypted` wrote.
 
     Returns:
         The image, RGB uint8 or uint16 (H, W, 3), and its note.
 
     Raises:
-        ImageFormatError: The file cannot be read, or is not encrypted.
-        UnsupportedSpecError: It is of a newer version.
+        MissingFileError: The file does not exist or cannot be opened.
+        ImageFormatError: The file is not an image, or is not encrypted.
+        UnsupportedSpecError: The file has a newer version.
+
+    Example:
+        >>> image, note = Encryptor(SecretKey.generate()).encrypt(np.zeros((8, 8, 3), dtype=np.uint8))
+        >>> write_encrypted('night.png', image, note)
+        >>> np.array_equal(read_encrypted('night.png')[0], image)
+        True
     """
     try:
         with Image.open(path) as image:
@@ -100,25 +130,46 @@ def read_encrypted(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
                     pages.append(np.asarray(image).astype(np.uint16))
                 return np.stack(pages, axis=-1), note
             return np.asarray(image.convert('RGB')), note
+    except _MISSING as error:
+        raise _missing(path, error) from None
     except _UNREADABLE as error:
-        raise ImageFormatError(f'Expected an encrypted image, but {path} cannot be read: {error}') from None
+        raise ImageFormatError(
+            f'Expected an encrypted image, but {path} cannot be read: {error}. Use another copy of it.'
+        ) from None
     except KeyError:
         raise ImageFormatError(
-            f'Expected an encrypted image, but {path} has no note of mmseg-keyprotect. Encrypt it: '
-            'python -m mmseg_keyprotect.images encrypt.'
+            f'Expected an encrypted image, but {path} has no note of mmseg-keyprotect. Encrypt it: keyprotect encrypt.'
         ) from None
 
 
-def read_note(image: Image.Image) -> dict[str, Any]:
-    """Return the note of an opened encrypted image. Nobody vouches for it, so it is taken as hostile.
+def is_encrypted(path: str | Path) -> bool:
+    """Tell whether a file is an encrypted image of mmseg-keyprotect. A file that cannot be read is not.
 
     Raises:
-        KeyError: It has none, or one that makes no sense.
-        UnsupportedSpecError: It is of a newer version.
+        UnsupportedSpecError: The file is encrypted and has a newer version.
+
+    Example:
+        >>> Image.new('RGB', (4, 4)).save('photo.png')
+        >>> is_encrypted('photo.png')
+        False
     """
-    text = image.tag_v2[_TIFF_DESCRIPTION] if image.format == 'TIFF' else image.info[NOTE]
     try:
-        note = json.loads(text)
+        read_encrypted(path)
+    except (ImageFormatError, MissingFileError):
+        return False
+    return True
+
+
+def read_note(image: Image.Image) -> dict[str, Any]:
+    """Return the note of an opened encrypted image. The note is not authenticated and is treated as hostile.
+
+    Raises:
+        KeyError: The image has no note, or a note that is not valid.
+        UnsupportedSpecError: The note has a newer version.
+    """
+    text = image.tag_v2[_TIFF_DESCRIPTION] if isinstance(image, TiffImagePlugin.TiffImageFile) else image.info[NOTE]
+    try:
+        note: dict[str, Any] = json.loads(text)
         version, padding, size = note['spec_version'], note['padding_size'], note['size']
         named = isinstance(note['key_id'], str) and isinstance(note['cipher'], str)
         whole = all(type(n) is int for n in (version, *padding, *size)) and (len(padding), len(size)) == (4, 2)
@@ -128,7 +179,7 @@ def read_note(image: Image.Image) -> dict[str, Any]:
         raise KeyError(NOTE)
     if version > SPEC_VERSION:
         raise UnsupportedSpecError(
-            f'Expected an image of specification version {SPEC_VERSION} at most, but got version {version}. '
+            f'Expected an image of at most specification version {SPEC_VERSION}, but got version {version}. '
             'Install a newer mmseg-keyprotect.'
         )
     left, right, top, bottom = padding
@@ -138,12 +189,16 @@ def read_note(image: Image.Image) -> dict[str, Any]:
     return note
 
 
-def _bits(image: Image.Image) -> int:
-    """Return the bits of a sample in the file, where the format may have more than 8."""
-    if image.format == 'TIFF':
-        return max(image.tag_v2.get(_TIFF_BITS, (8,)))
+def _bits(image: ImageFile.ImageFile) -> int:
+    """Return the bits of a sample in the file, for the formats that can have more than 8."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(_TIFF_BITS, (8,))))
     raw = str(image.tile[0][3]) if image.format == 'PNG' and image.tile else ''
     return 16 if '16' in raw else 8
+
+
+def _missing(path: str | Path, error: OSError) -> MissingFileError:
+    return MissingFileError(f'Expected an image file to read, but {path}: {error.strerror}. Check the path.')
 
 
 def _refused(path: str | Path, found: str, hint: str) -> ImageFormatError:

@@ -1,4 +1,4 @@
-"""What a checkpoint says in public about its protection: spec version, key id, cipher."""
+"""The public identity of a protected model: spec version, key id and cipher, stored in its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmseg_keyprotect.errors import UnsupportedSpecError, WrongKeyError
+from mmseg_keyprotect.errors import DamagedFileError, UnsupportedSpecError, WrongKeyError
 from mmseg_keyprotect.version import SPEC_VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 META_KEY = 'keyprotect'
-"""Where a checkpoint's ``meta`` holds it, as a dict."""
+"""The entry of a checkpoint's ``meta`` that holds the identity, as a dict."""
 
 PARTS = ('data_preprocessor', 'feature_encryption')
-"""The parts of a model that encrypt images and feature maps; each has a buffer ``protection``, which names the key."""
+"""The parts of a model that encrypt images and feature maps. Each has a buffer ``protection``, the identity as text."""
 
 _TEXT = re.compile(r'(\d{1,6}):([0-9a-f]{16}|reference):([A-Za-z0-9+/=,-]{1,300})')
 
@@ -28,9 +28,16 @@ class Identity:
 
     Args:
         key_id: 16 hex characters, or ``reference``.
-        cipher: For example ``shuffle+negative-positive/M=4``; where feature maps are encrypted too, both after another,
-            with a comma: ``shuffle/M=4,feature-shuffle/stages=all/C=32-64-160-256``.
-        spec_version: Of docs/spec.md.
+        cipher: For example ``shuffle+negative-positive/M=4``. Where feature maps are encrypted too, their cipher
+            follows after a comma: ``shuffle/M=4,feature-shuffle/stages=all/C=32-64-160-256``.
+        spec_version: The version of the specification (docs/spec.md).
+
+    Example:
+        >>> identity = Identity('70a28782cc93edea', 'shuffle/M=4')
+        >>> identity.to_meta()
+        {'key_id': '70a28782cc93edea', 'cipher': 'shuffle/M=4', 'spec_version': 1}
+        >>> Identity.from_meta(identity.to_meta()) == identity
+        True
     """
 
     key_id: str
@@ -38,21 +45,21 @@ class Identity:
     spec_version: int = SPEC_VERSION
 
     def to_meta(self) -> dict[str, Any]:
-        """Return a dict for a checkpoint's ``meta``."""
+        """Return the identity as a dict for a checkpoint's ``meta``."""
         return asdict(self)
 
     def to_tensor(self) -> Tensor:
-        """Return the text ``spec_version:key_id:cipher`` as a uint8 tensor, for a state dict."""
+        """Return the text ``spec_version:key_id:cipher`` as a uint8 tensor (L,), for a state dict."""
         import torch
 
         return torch.tensor(list(f'{self.spec_version}:{self.key_id}:{self.cipher}'.encode()), dtype=torch.uint8)
 
     @classmethod
     def from_meta(cls, meta: Any) -> Identity | None:
-        """Read what :meth:`to_meta` wrote, or None where there is nothing.
+        """Read what :meth:`~mmseg_keyprotect.keys.Identity.to_meta` wrote; None where there is nothing.
 
         Raises:
-            WrongKeyError: There is something, but not an identity.
+            DamagedFileError: There is something that is not an identity.
         """
         if meta is None:
             return None
@@ -63,10 +70,10 @@ class Identity:
 
     @classmethod
     def from_tensor(cls, text: Tensor | None) -> Identity | None:
-        """Read what :meth:`to_tensor` wrote, or None where there is nothing.
+        """Read what :meth:`~mmseg_keyprotect.keys.Identity.to_tensor` wrote; None where there is nothing.
 
         Raises:
-            WrongKeyError: There is something, but not an identity.
+            DamagedFileError: There is something that is not an identity.
         """
         if text is None:
             return None
@@ -76,31 +83,31 @@ class Identity:
     def _parse(cls, text: str) -> Identity:
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise WrongKeyError(
+            raise DamagedFileError(
                 'Expected a checkpoint that names its spec version, key id and cipher, but what it holds there is '
                 'damaged. Use another copy of the checkpoint.'
             )
         return cls(key_id=match[2], cipher=match[3], spec_version=int(match[1]))
 
     def check(self, found: Identity | None) -> None:
-        """Compare with what a checkpoint says.
+        """Compare this identity with the identity of a checkpoint.
 
         Args:
-            found: The checkpoint's identity; None where it has none.
+            found: The identity of the checkpoint; None where it has none.
 
         Raises:
-            UnsupportedSpecError: The checkpoint is of a newer spec version.
-            WrongKeyError: The checkpoint is of another key or cipher, or of none.
+            UnsupportedSpecError: The checkpoint has a newer spec version.
+            WrongKeyError: The checkpoint belongs to another key or cipher, or to none.
         """
         if found is None:
             raise WrongKeyError(
                 f'Expected a checkpoint protected with the key {self.key_id}, but got one that names no key: an '
-                'unprotected model. Use it without protection; to fine-tune from it on encrypted images, load it by '
+                'unprotected model. Use it without protection. To fine-tune from it on encrypted images, load it with '
                 "`load_from` and set dict(type='KeyGuardHook', on_mismatch='warn') in custom_hooks."
             )
         if found.spec_version > SPEC_VERSION:
             raise UnsupportedSpecError(
-                f'Expected a checkpoint of spec version {SPEC_VERSION} at most, but got version {found.spec_version}. '
+                f'Expected a checkpoint of at most spec version {SPEC_VERSION}, but got version {found.spec_version}. '
                 'Install a newer mmseg-keyprotect.'
             )
         if found != self:
@@ -111,22 +118,30 @@ class Identity:
 
 
 def identities_of(model: Any) -> dict[str, Identity]:
-    """Return the identity of every part of a segmentor that encrypts, by the part's name."""
+    """Return the identity of every part of a segmentor that encrypts, by the name of the part."""
     found = {name: getattr(getattr(model, name, None), 'identity', None) for name in PARTS}
     return {name: identity for name, identity in found.items() if identity is not None}
 
 
 def joined(identities: Iterable[Identity]) -> Identity:
-    """Return the identity of a model whose parts have these.
+    """Return the identity of a whole model from the identities of its parts.
+
+    Args:
+        identities: At least one, in order; the ciphers are joined by commas.
 
     Raises:
-        WrongKeyError: They have different keys.
+        WrongKeyError: The parts have different keys.
+
+    Example:
+        >>> images, maps = Identity('70a28782cc93edea', 'shuffle/M=4'), Identity('70a28782cc93edea', 'feature-sign')
+        >>> joined([images, maps]).cipher
+        'shuffle/M=4,feature-sign'
     """
     first, *others = identities
     for other in others:
         if other.key_id != first.key_id:
             raise WrongKeyError(
                 f'Expected one key for images and feature maps, but got {first.key_id} and {other.key_id}. Give both '
-                'the same, or leave feature_encryption.key out.'
+                'the same key, or leave feature_encryption.key out.'
             )
     return replace(first, cipher=','.join([first.cipher, *(other.cipher for other in others)]))

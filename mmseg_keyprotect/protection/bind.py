@@ -56,7 +56,8 @@ def protect_checkpoint(
 
     Raises:
         AlreadyEncryptedError: The configuration or the checkpoint is protected already.
-        ConfigError: They cannot be protected, do not fit, or the folder exists.
+        ConfigError: They cannot be protected, or do not fit.
+        OutputError: The folder exists or cannot be written.
         BlockAlignmentError: The block size is no multiple of the first convolution's stride.
         KeyFileError: The key cannot be loaded.
     """

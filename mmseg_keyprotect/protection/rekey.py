@@ -47,7 +47,8 @@ def rekey_checkpoint(
 
     Raises:
         WrongKeyError: The checkpoint is of another key than ``old_key``.
-        ConfigError: The model has no block stem, the checkpoint does not fit, or the target exists.
+        ConfigError: The model has no block stem, or the checkpoint does not fit.
+        OutputError: The target exists or cannot be written.
         KeyFileError: A key cannot be loaded.
     """
     with new_file(target) as temporary:

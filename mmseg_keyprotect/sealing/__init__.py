@@ -1,30 +1,45 @@
 """Sealed files: encrypted in authenticated chunks, for one or many recipients (docs/spec.md, section 9).
 
-Needs ``cryptography`` and nothing else; mmengine meets it in :mod:`mmseg_keyprotect.engine.sealed_checkpoints`.
+This package needs only ``cryptography``. :mod:`mmseg_keyprotect.engine.sealed_checkpoints` connects it to mmengine.
+
+Example:
+    >>> from mmseg_keyprotect.keys import SecretKey
+    >>> from mmseg_keyprotect.sealing import KeyRecipient, open_sealed, seal_file
+    >>> key = SecretKey.generate()
+    >>> with open('weights.pth', 'wb') as file:
+    ...     _ = file.write(b'weights')
+    >>> seal_file('weights.pth', 'weights.sealed', [KeyRecipient(key)])
+    >>> with open_sealed('weights.sealed', key) as reader:
+    ...     reader.read()
+    b'weights'
 """
 
-from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of
-from mmseg_keyprotect.sealing.sealed_files import (
-    add_recipients,
-    file_info,
-    open_sealed,
-    remove_recipient,
-    seal_file,
-    unseal_file,
+from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_recipient
+from mmseg_keyprotect.sealing.recipients import (
+    KeyRecipient,
+    PassphraseRecipient,
+    PublicRecipient,
+    Recipient,
+    recipient_of,
 )
-from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter
+from mmseg_keyprotect.sealing.sealed_files import open_sealed, seal_file, sealed_output, sealing_into, unseal_file
+from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
 
 __all__ = [
     'KeyRecipient',
     'PassphraseRecipient',
     'PublicRecipient',
+    'Recipient',
     'SealedReader',
     'SealedWriter',
+    'VerifiedReader',
     'add_recipients',
     'file_info',
     'open_sealed',
     'recipient_of',
     'remove_recipient',
     'seal_file',
+    'sealed_output',
+    'sealing_into',
     'unseal_file',
 ]

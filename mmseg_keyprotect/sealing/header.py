@@ -1,4 +1,4 @@
-"""The header of a sealed file (docs/spec.md, section 9)."""
+"""The header of a sealed file: its chunk size, key id, salt and recipients (docs/spec.md, section 9)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from io import BufferedIOBase
 
 from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.files import Passphrase
-from mmseg_keyprotect.sealing.recipients import SALT, Recipient, check_entry, decode, encode, unwrap
+from mmseg_keyprotect.keys.encoding import SEALED_HEADER, SEALED_PAYLOAD, Passphrase, encode, hkdf
+from mmseg_keyprotect.sealing.recipients import Entry, Recipient, check_entry, header_bytes, unwrap
 
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
 _ANY_VERSION = re.compile(rb'MMSEG-KEYPROTECT-SEALED-FILE-(\d{1,9})\n')
@@ -28,62 +25,78 @@ MAX_PASSPHRASES = 8
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the chunks, in the clear, authenticated by the file key.
+    """The part before the chunks, readable without a key and authenticated by the file key.
 
     Args:
-        chunk_size: Plain bytes of every chunk but the last.
-        key_id: Of the key that the sealed model needs, or that sealed it; empty where there is none.
-        salt: 16 bytes, from which, with the file key, the key of the chunks is derived.
-        recipients: The wrapped file keys.
+        chunk_size: Plain bytes of every chunk except the last, which may be shorter.
+        key_id: The id of the key that the sealed model needs, or that sealed it; empty where there is none.
+        salt: 16 bytes. The key of the chunks is derived from them and the file key.
+        recipients: The file key, wrapped for each recipient.
     """
 
     chunk_size: int
     key_id: str
     salt: bytes
-    recipients: tuple[dict[str, Any], ...]
+    recipients: tuple[Entry, ...]
 
     @classmethod
     def new(cls, file_key: bytes, recipients: Sequence[Recipient], key_id: str, chunk_size: int = CHUNK_SIZE) -> Header:
-        """Make the header of a new file."""
+        """Make the header of a new file.
+
+        Args:
+            file_key: 32 fresh random bytes.
+            recipients: At least one.
+            key_id: The key id to name, or empty text.
+            chunk_size: Plain bytes of a chunk.
+
+        Raises:
+            SealedFileError: There is no recipient.
+        """
         if not recipients:
-            raise SealedFileError('Expected at least one recipient, but got none: nobody could open the file.')
+            raise SealedFileError('Expected at least one recipient, but got none: nobody could open it. Name one.')
         return cls(chunk_size, key_id, os.urandom(16), tuple(one.wrap(file_key) for one in recipients))
 
-    def with_recipients(self, recipients: Sequence[dict[str, Any]]) -> Header:
+    def with_recipients(self, recipients: Sequence[Entry]) -> Header:
         """Return the same header with other recipients."""
         return replace(self, recipients=tuple(recipients))
 
     def to_bytes(self, file_key: bytes) -> bytes:
-        """Write magic, length, JSON and its authentication."""
+        """Return the bytes of the header: magic, length, JSON and their authentication.
+
+        Raises:
+            SealedFileError: There are too many recipients.
+        """
         fields = {**asdict(self), 'salt': encode(self.salt)}
         text = json.dumps(fields, sort_keys=True, separators=(',', ':')).encode()
         if len(text) > MAX_HEADER:
-            raise SealedFileError(f'Expected a header of at most {MAX_HEADER} bytes: these are too many recipients.')
+            raise SealedFileError(
+                f'Expected a header of at most {MAX_HEADER} bytes, but got {len(text)}. Name fewer recipients.'
+            )
         head = MAGIC + len(text).to_bytes(4, 'little') + text
         return head + _mac(file_key, head)
 
     def open(self, key: SecretKey | None, passphrase: Passphrase, head: bytes, mac: bytes) -> bytes:
         """Return the file key.
 
+        Keys are tried before the passphrase. A function for the passphrase is called at most once, however many
+        recipients are passphrases.
+
         Args:
             key: The secret key, if any.
-            passphrase: The passphrase, if any.
+            passphrase: The passphrase, or a function that returns it, if any.
             head: The bytes before the authentication.
             mac: The authentication.
 
         Raises:
-            WrongKeyError: The file is for other keys.
-            SealedFileError: It is for this key, and its header is damaged.
+            WrongKeyError: The file is sealed for other recipients.
+            SealedFileError: The file is sealed for this key, and its header is damaged.
         """
-        words: list[Passphrase] = []
-
-        def ask() -> Passphrase:  # once, however many recipients are passphrases
-            if not words:
-                words.append(passphrase() if callable(passphrase) else passphrase)
-            return words[0]
-
-        for entry in sorted(self.recipients, key=lambda entry: entry['type'] == 'passphrase'):  # asked for last
-            file_key = unwrap(entry, key, None if passphrase is None else ask)
+        given = [f'the key {key.key_id}'] if key is not None else []
+        for entry in sorted(self.recipients, key=lambda entry: bool(entry['type'] == 'passphrase')):
+            if entry['type'] == 'passphrase' and passphrase is not None and 'a passphrase' not in given:
+                passphrase = passphrase() if callable(passphrase) else passphrase
+                given.append('a passphrase')
+            file_key = unwrap(entry, key, passphrase)
             if file_key is None:
                 continue
             if not hmac.compare_digest(mac, _mac(file_key, head)):
@@ -92,23 +105,25 @@ class Header:
                 )
             return file_key
         names = ', '.join(describe(entry) for entry in self.recipients)
-        given = [f'the key {key.key_id}'] if key is not None else []
-        given += ['a passphrase'] if words else []
         raise WrongKeyError(
             f'Expected one of the recipients of the file, {names}, but got {" and ".join(given) or "none"}, '
-            'which does not open it. Give the right key file or passphrase, or ask for a copy for your key.'
+            'which does not open it. Give the right key file or passphrase, or ask for a copy that is sealed for your '
+            'key.'
         )
 
 
-def read_header(file: BinaryIO) -> tuple[Header, bytes, bytes]:
-    """Read a header.
+def read_header(file: BufferedIOBase) -> tuple[Header, bytes, bytes]:
+    """Read the header of a sealed file, which may be hostile.
+
+    Args:
+        file: Open at its start; afterwards its position is the first chunk.
 
     Returns:
         The header, its bytes before the authentication, and the authentication.
 
     Raises:
-        SealedFileError: This is no sealed file, or its header is damaged.
-        UnsupportedSpecError: It is of a newer version.
+        SealedFileError: This is not a sealed file, or its header is damaged.
+        UnsupportedSpecError: The file has a newer version.
     """
     magic = file.read(len(MAGIC))
     if magic != MAGIC:
@@ -119,7 +134,8 @@ def read_header(file: BinaryIO) -> tuple[Header, bytes, bytes]:
                 'Install a newer mmseg-keyprotect.'
             )
         raise SealedFileError(
-            'Expected a sealed file, but it does not begin like one. Leave `sealed://` out for a plain file.'
+            'Expected a sealed file, but got one that does not begin like a sealed file. Leave `sealed://` out for a '
+            'plain file.'
         )
     length = file.read(4)
     size = int.from_bytes(length, 'little')
@@ -130,19 +146,18 @@ def read_header(file: BinaryIO) -> tuple[Header, bytes, bytes]:
     return _parse(text), magic + length + text, mac
 
 
-def describe(entry: dict[str, Any]) -> str:
-    """Name a recipient in public."""
-    name = entry.get('key_id') or entry.get('name')
-    return f'{entry["type"]} {name}' if name else entry['type']
+def describe(entry: Entry) -> str:
+    """Return the public name of a recipient, for example ``key 70a28782cc93edea``."""
+    return ' '.join(str(entry[name]) for name in ('type', 'key_id', 'name') if name in entry)
 
 
 def payload_key(header: Header, file_key: bytes) -> bytes:
-    """Return the key of the chunks."""
-    return HKDF(SHA256(), 32, header.salt, b'sealed-payload').derive(file_key)
+    """Return the key that encrypts the chunks, 32 bytes."""
+    return hkdf(file_key, SEALED_PAYLOAD, salt=header.salt)
 
 
 def _parse(text: bytes) -> Header:
-    """Read the JSON of a header, which may be hostile."""
+    """Parse the JSON of a header, which may be hostile."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -159,16 +174,16 @@ def _parse(text: bytes) -> Header:
     if sum(entry['type'] == 'passphrase' for entry in recipients) > MAX_PASSPHRASES:
         raise SealedFileError(
             f'Expected at most {MAX_PASSPHRASES} recipients that are passphrases, but the header holds more: it was '
-            'made to exhaust this machine.'
+            'made to exhaust this machine. Use another copy of the file.'
         )
-    return Header(size, key_id, decode(fields['salt'], 16), tuple(recipients))
+    return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients))
 
 
 def _mac(file_key: bytes, head: bytes) -> bytes:
     """Return the authentication of a header."""
-    return hmac.digest(HKDF(SHA256(), 32, SALT, b'sealed-header').derive(file_key), head, 'sha256')
+    return hmac.digest(hkdf(file_key, SEALED_HEADER), head, 'sha256')
 
 
 def _damaged() -> SealedFileError:
-    """Return the error for a header that makes no sense."""
+    """Return the error for a header that cannot be parsed."""
     return SealedFileError('Expected the header of a sealed file, but it is damaged. Use another copy of the file.')

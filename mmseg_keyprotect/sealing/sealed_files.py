@@ -1,33 +1,46 @@
-"""Sealing, opening and describing files on disk."""
+"""Sealing files and opening sealed files on disk (docs/spec.md, section 9)."""
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from mmseg_keyprotect.errors import ConfigError, SealedFileError
+from mmseg_keyprotect.errors import MissingFileError, SealedFileError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.files import Passphrase
-from mmseg_keyprotect.sealing.header import Header, describe, read_header
+from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.sealing.header import Header
 from mmseg_keyprotect.sealing.recipients import Recipient
-from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter
+from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
 
-_COPY = 1 << 20
+COPY_BYTES = 1 << 20
+"""Files are copied in pieces of 1 MiB."""
+
+_MARK = b'MMSEG-KEYPROTECT-SEALED-FILE-'
 
 
 @contextmanager
 def sealed_output(path: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> Iterator[SealedWriter]:
-    """Give a file for plain bytes, which becomes the sealed file ``path`` at the end, or vanishes with an error.
+    """Yield a writer for plain bytes. At the end the sealed file ``path`` appears whole; after an error it does not.
+
+    Args:
+        path: The file to make.
+        recipients: Who can open it; at least one.
+        key_id: The key id that the header names, or empty text.
 
     Raises:
-        ConfigError: The file exists, or its folder does not.
+        OutputError: The file exists, its folder does not exist, or it cannot be written.
         SealedFileError: There is no recipient.
+
+    Example:
+        >>> with sealed_output('out.sealed', [KeyRecipient(SecretKey.generate())]) as writer:
+        ...     writer.write(b'weights')
+        7
     """
     with new_file(path) as temporary, open(temporary, 'wb') as file, sealing_into(file, recipients, key_id) as writer:
         yield writer
@@ -35,7 +48,23 @@ def sealed_output(path: str | Path, recipients: Sequence[Recipient], key_id: str
 
 @contextmanager
 def sealing_into(file: BinaryIO, recipients: Sequence[Recipient], key_id: str = '') -> Iterator[SealedWriter]:
-    """Give a file for plain bytes, which writes them sealed into an open binary file."""
+    """Yield a writer for plain bytes that writes them sealed into an open binary file.
+
+    After an error the file is left incomplete, and every reader refuses it.
+
+    Args:
+        file: An open binary file; it stays open.
+        recipients: Who can open it; at least one.
+        key_id: The key id that the header names, or empty text.
+
+    Raises:
+        SealedFileError: There is no recipient.
+
+    Example:
+        >>> with open('into.sealed', 'wb') as file, sealing_into(file, [PassphraseRecipient('word')]) as writer:
+        ...     writer.write(b'weights')
+        7
+    """
     file_key = os.urandom(32)
     writer = SealedWriter(file, Header.new(file_key, recipients, key_id), file_key)
     yield writer
@@ -46,122 +75,104 @@ def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recip
     """Seal a file, with constant memory whatever its size.
 
     Args:
-        source: The plain file; it stays.
+        source: The plain file; it stays as it is.
         target: The file to make.
-        recipients: Who can open it.
-        key_id: To name in the header.
+        recipients: Who can open it; at least one.
+        key_id: The key id that the header names, or empty text.
 
     Raises:
-        ConfigError: The source is missing, or the target exists.
+        MissingFileError: The source is missing or cannot be read.
+        OutputError: The target exists or cannot be written.
         SealedFileError: The source is sealed already, or there is no recipient.
+
+    Example:
+        >>> with open('model.pth', 'wb') as file:
+        ...     _ = file.write(b'weights')
+        >>> key = SecretKey.generate()
+        >>> seal_file('model.pth', 'model.sealed.pth', [KeyRecipient(key)], key.key_id)
     """
-    with _opened(source) as plain:
-        if plain.read(len(b'MMSEG-KEYPROTECT-SEALED-FILE-')) == b'MMSEG-KEYPROTECT-SEALED-FILE-':
-            raise SealedFileError(f'Expected a plain file, but {source} is sealed already.')
+    with open_file(source) as plain:
+        if plain.read(len(_MARK)) == _MARK:
+            raise SealedFileError(f'Expected a plain file, but {source} is sealed already. Use it as it is.')
         plain.seek(0)
         with sealed_output(target, recipients, key_id) as writer:
-            shutil.copyfileobj(plain, writer, _COPY)
+            shutil.copyfileobj(plain, writer, COPY_BYTES)
 
 
 def unseal_file(
     source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
 ) -> None:
-    """Write the plain bytes of a sealed file to disk. Whoever reads the disk then has them.
+    """Write the plain bytes of a sealed file to disk, where everyone who can read the disk can read them.
+
+    Args:
+        source: The sealed file; it stays as it is.
+        target: The file to make.
+        key: The secret key, if any.
+        passphrase: The passphrase, or a function that returns it, if any.
 
     Raises:
-        ConfigError: The source is missing, or the target exists.
-        WrongKeyError: The file is for other keys.
-        SealedFileError: It is damaged; nothing is written then.
+        MissingFileError: The source is missing or cannot be read.
+        OutputError: The target exists or cannot be written.
+        WrongKeyError: The file is sealed for other recipients.
+        SealedFileError: The file is damaged; then nothing is written.
+
+    Example:
+        >>> with sealed_output('zeros.sealed', [PassphraseRecipient('correct horse')]) as writer:
+        ...     _ = writer.write(bytes(10))
+        >>> unseal_file('zeros.sealed', 'zeros', passphrase='correct horse')
+        >>> Path('zeros').read_bytes() == bytes(10)
+        True
     """
-    with open_sealed(source, key, passphrase) as reader, new_file(target) as temporary:
-        with open(temporary, 'wb') as file:
-            shutil.copyfileobj(reader, file, _COPY)
-        reader.raw.read_all_chunks()
+    with (
+        new_file(target) as temporary,
+        open(temporary, 'wb') as file,
+        open_sealed(source, key, passphrase) as reader,  # innermost, so that it verifies before the target appears
+    ):
+        shutil.copyfileobj(reader, file, COPY_BYTES)
 
 
-def open_sealed(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> io.BufferedReader:
-    """Open a sealed file for reading plain bytes; ``.raw`` is the :class:`SealedReader`.
+def open_sealed(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> VerifiedReader:
+    """Open a sealed file for reading plain bytes. At the end of a ``with`` block the whole file is verified.
+
+    Args:
+        path: The sealed file.
+        key: The secret key, if any.
+        passphrase: The passphrase, or a function that returns it, if any.
+
+    Returns:
+        A buffered reader, which can seek. Its ``raw.size`` is the number of plain bytes.
 
     Raises:
-        ConfigError: There is no such file.
-        WrongKeyError: It is for other keys.
-        SealedFileError: It is damaged.
+        MissingFileError: The file is missing or cannot be read.
+        WrongKeyError: The file is sealed for other recipients.
+        SealedFileError: The file is damaged. Reading a damaged chunk raises it too, and so does the end of the
+            ``with`` block.
+
+    Example:
+        >>> key = SecretKey.generate()
+        >>> with sealed_output('text.sealed', [KeyRecipient(key)]) as writer:
+        ...     _ = writer.write(b'plain text')
+        >>> with open_sealed('text.sealed', key) as reader:
+        ...     reader.read(5)
+        b'plain'
     """
-    file = _opened(path)
+    file = open_file(path)
     try:
-        return io.BufferedReader(SealedReader(file, key, passphrase), 1 << 12)  # more is copied twice
+        return VerifiedReader(SealedReader(file, key, passphrase))
     except BaseException:
         file.close()
         raise
 
 
-def file_info(path: str | Path) -> dict[str, Any]:
-    """Return what a sealed file says without a key: sizes, key id, recipients. Only its key shows that this is true."""
-    with _opened(path) as file:
-        header, _, _ = read_header(file)
-        return dict(
-            version=1,
-            key_id=header.key_id,
-            chunk_size=header.chunk_size,
-            sealed_bytes=os.fstat(file.fileno()).st_size,
-            recipients=[describe(entry) for entry in header.recipients],
-        )
-
-
-def add_recipients(
-    source: str | Path,
-    target: str | Path,
-    recipients: Sequence[Recipient],
-    key: SecretKey | None = None,
-    passphrase: Passphrase = None,
-) -> None:
-    """Copy a sealed file for more recipients. The chunks are copied as they are.
+def open_file(path: str | Path) -> BufferedReader:
+    """Open a file for reading bytes.
 
     Raises:
-        WrongKeyError: ``key`` or ``passphrase`` does not open it.
-        ConfigError: The source is missing, or the target exists.
-        SealedFileError: It is damaged.
+        MissingFileError: The file is missing or cannot be read.
     """
-    with open_sealed(source, key, passphrase) as reader:
-        raw = reader.raw
-        entries = [*raw.header.recipients, *(one.wrap(raw.file_key) for one in recipients)]
-        _copy_with(raw, entries, source, target)
-
-
-def remove_recipient(
-    source: str | Path, target: str | Path, name: str, key: SecretKey | None = None, passphrase: Passphrase = None
-) -> None:
-    """Copy a sealed file without a recipient, named as ``info`` names it.
-
-    Copies that he has, and a file key that he has kept, still work: seal the model anew to shut him out.
-
-    Raises:
-        ConfigError: There is no such recipient.
-        WrongKeyError: ``key`` or ``passphrase`` does not open it.
-        SealedFileError: It is damaged, or that is the last recipient.
-    """
-    with open_sealed(source, key, passphrase) as reader:
-        entries = reader.raw.header.recipients
-        left = [entry for entry in entries if name not in (describe(entry), describe(entry).split()[-1])]
-        if len(left) == len(entries):
-            raise ConfigError(
-                f'Expected a recipient out of {", ".join(map(describe, entries))}, but got {name!r}. Name one of them.'
-            )
-        if not left:
-            raise SealedFileError('Expected a recipient to be left, but this is the last one. Delete the file instead.')
-        _copy_with(reader.raw, left, source, target)
-
-
-def _copy_with(reader: SealedReader, entries: Sequence[dict], source: str | Path, target: str | Path) -> None:
-    reader.read_all_chunks()  # so that damage is not handed on
-    with _opened(source) as old, new_file(target) as temporary, open(temporary, 'wb') as new:
-        read_header(old)
-        new.write(reader.header.with_recipients(entries).to_bytes(reader.file_key))
-        shutil.copyfileobj(old, new, _COPY)
-
-
-def _opened(path: str | Path) -> io.BufferedReader:
     try:
         return open(path, 'rb')
     except OSError as error:
-        raise ConfigError(f'Expected a file to read, but {path}: {error.strerror}. Check the path.') from None
+        raise MissingFileError(
+            f'Expected a file to read, but {path}: {error.strerror}. Check the path and its permissions.'
+        ) from None

@@ -1,19 +1,30 @@
-"""The chunks of a sealed file: written as they come, read from any place (docs/spec.md, section 9)."""
+"""The chunks of a sealed file: written in order, read from any position (docs/spec.md, section 9)."""
 
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mmseg_keyprotect.errors import SealedFileError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.files import Passphrase
+from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.sealing.header import Header, payload_key, read_header
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    _Buffered = io.BufferedReader['SealedReader']
+else:
+    _Buffered = io.BufferedReader
+
 TAG = 16
+"""The bytes by which a sealed chunk is longer than the plain one."""
+
+_BUFFER = 1 << 12  # larger reads bypass the buffer, which saves a copy
 
 
 def _nonce(index: int, last: bool) -> bytes:
@@ -21,14 +32,24 @@ def _nonce(index: int, last: bool) -> bytes:
 
 
 class SealedWriter(io.RawIOBase):
-    """A file that seals what is written to it. Call :meth:`finish`: the last chunk says that it is the last.
+    """A writable file that seals the bytes written to it.
 
-    One that is only closed, or forgotten, leaves a file that no reader takes for whole.
+    Call :meth:`~mmseg_keyprotect.sealing.SealedWriter.finish` at the end: it marks the last chunk as the last. A writer
+    that is only closed leaves an incomplete file, which every reader refuses.
 
     Args:
-        file: Where the sealed bytes go; it stays open.
-        header: Of the new file.
+        file: Receives the sealed bytes; it stays open.
+        header: The header of the new file.
         file_key: 32 fresh random bytes.
+
+    Example:
+        >>> from mmseg_keyprotect.sealing import KeyRecipient
+        >>> from mmseg_keyprotect.sealing.header import Header
+        >>> file, file_key = io.BytesIO(), bytes(32)  # use random bytes
+        >>> writer = SealedWriter(file, Header.new(file_key, [KeyRecipient(SecretKey.generate())], ''), file_key)
+        >>> writer.write(b'weights')
+        7
+        >>> writer.finish()
     """
 
     def __init__(self, file: BinaryIO, header: Header, file_key: bytes) -> None:
@@ -42,48 +63,69 @@ class SealedWriter(io.RawIOBase):
         """Return True."""
         return True
 
-    def write(self, data: bytes) -> int:
-        """Take bytes; whole chunks go out as soon as one more byte is known to follow."""
-        data = memoryview(data).cast('B')
-        start = 0
-        while len(self._rest) + len(data) - start > self._size:
+    def write(self, data: Buffer, /) -> int:
+        """Seal bytes. A chunk is written out once at least one byte follows it.
+
+        Returns:
+            The number of bytes, always all of them.
+        """
+        view, start = memoryview(data).cast('B'), 0
+        while len(self._rest) + len(view) - start > self._size:
             end = start + self._size - len(self._rest)
-            self._put(self._rest + data[start:end] if self._rest else data[start:end], last=False)
+            self._put(self._rest + view[start:end] if self._rest else view[start:end], last=False)
             self._rest, start = bytearray(), end
-        self._rest += data[start:]
-        return len(data)
+        self._rest += view[start:]
+        return len(view)
 
     def finish(self) -> None:
-        """Write the last chunk, and close."""
+        """Write the last chunk, and close this writer."""
         self._put(self._rest, last=True)
         self.close()
 
-    def _put(self, data: bytes | bytearray | memoryview, last: bool) -> None:
+    def _put(self, data: bytearray | memoryview, last: bool) -> None:
         self._file.write(self._aes.encrypt(_nonce(self._index, last), data, None))
         self._index += 1
 
 
 class SealedReader(io.RawIOBase):
-    """The plain bytes of a sealed file, decrypted in memory a chunk at a time; it can seek.
+    """The plain bytes of a sealed file, decrypted in memory one chunk at a time; it can seek.
+
+    Use :func:`mmseg_keyprotect.sealing.open_sealed`, which buffers it and verifies the whole file.
 
     Args:
-        file: The sealed file, seekable; it is closed with this one.
+        file: The sealed file, seekable; it is closed with this reader.
         key: The secret key, if any.
         passphrase: The passphrase, or a function that returns it, if any.
 
+    Attributes:
+        header (~mmseg_keyprotect.sealing.header.Header): The header of the file.
+        file_key (bytes): The key of the file.
+        size (int): The number of plain bytes.
+        failure (SealedFileError | None): The error of a damaged chunk, once one was met.
+
     Raises:
-        WrongKeyError: The file is for other keys.
-        SealedFileError: It is damaged. A damaged chunk is found when it is read: see :meth:`read_all_chunks`.
-        UnsupportedSpecError: It is of a newer version.
+        WrongKeyError: The file is sealed for other recipients.
+        SealedFileError: The file is damaged. The reader finds a damaged chunk when it decrypts the chunk; see
+            :meth:`~mmseg_keyprotect.sealing.SealedReader.read_all_chunks`.
+        UnsupportedSpecError: The file has a newer version.
+
+    Example:
+        >>> from mmseg_keyprotect.sealing import KeyRecipient, seal_file
+        >>> key = SecretKey.generate()
+        >>> with open('weights', 'wb') as file:
+        ...     _ = file.write(b'plain')
+        >>> seal_file('weights', 'weights.sealed', [KeyRecipient(key)])
+        >>> with SealedReader(open('weights.sealed', 'rb'), key) as reader:
+        ...     reader.size, reader.read()
+        (5, b'plain')
     """
 
-    def __init__(self, file: BinaryIO, key: SecretKey | None = None, passphrase: Passphrase = None) -> None:
+    def __init__(self, file: io.BufferedIOBase, key: SecretKey | None = None, passphrase: Passphrase = None) -> None:
         super().__init__()
         self._file = file
         self.header, head, mac = read_header(file)
-        file_key = self.header.open(key, passphrase, head, mac)
-        self.file_key = file_key
-        self._aes = AESGCM(payload_key(self.header, file_key))
+        self.file_key = self.header.open(key, passphrase, head, mac)
+        self._aes = AESGCM(payload_key(self.header, self.file_key))
         self._start = file.tell()
         sealed = file.seek(0, io.SEEK_END) - self._start
         self._step = self.header.chunk_size + TAG
@@ -91,12 +133,12 @@ class SealedReader(io.RawIOBase):
         if self._chunks == 0 or sealed - (self._chunks - 1) * self._step < TAG:
             raise self._damaged(max(self._chunks - 1, 0))
         self.size = sealed - self._chunks * TAG
-        self._position, self._held, self._plain = 0, -1, b''
+        self._position, self._held, self._plain = 0, -1, memoryview(b'')
         self.failure: SealedFileError | None = None
         self._sealed = bytearray(min(self._step, sealed))
         self._buffer = bytearray()
         self._seen = bytearray(self._chunks)
-        self._load(self._chunks - 1)  # so that a cut or an appended tail is found at once
+        self._load(self._chunks - 1)  # finds a truncated file and an appended tail at once
 
     def readable(self) -> bool:
         """Return True."""
@@ -106,18 +148,22 @@ class SealedReader(io.RawIOBase):
         """Return True."""
         return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place in the plain bytes."""
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to a position in the plain bytes, and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """Return the place in the plain bytes."""
+        """Return the position in the plain bytes."""
         return self._position
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill a buffer with plain bytes, as far as there are any."""
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer with plain bytes as far as there are any, and return how many.
+
+        Raises:
+            SealedFileError: A chunk is damaged.
+        """
         view, done = memoryview(buffer).cast('B'), 0
         while done < len(view) and self._position < self.size:
             index, offset = divmod(self._position, self.header.chunk_size)
@@ -130,13 +176,17 @@ class SealedReader(io.RawIOBase):
         return done
 
     def read_all_chunks(self) -> None:
-        """Decrypt every chunk that was not read yet, so that no damage stays unseen."""
+        """Decrypt every chunk that was not read yet, so that damage anywhere is found.
+
+        Raises:
+            SealedFileError: A chunk is damaged.
+        """
         for index, seen in enumerate(self._seen):
             if not seen:
                 self._load(index)
 
     def close(self) -> None:
-        """Close the file too."""
+        """Close this reader and the sealed file."""
         super().close()
         self._file.close()
 
@@ -146,18 +196,18 @@ class SealedReader(io.RawIOBase):
         try:
             plain = self._decrypt(_nonce(index, index == self._chunks - 1), sealed)
         except InvalidTag:
-            self.failure = self._damaged(index)  # kept, since a reader in C++ may lose it
+            self.failure = self._damaged(index)  # kept, because a reader in C++ may replace the exception
             raise self.failure from None
         self._plain, self._held, self._seen[index] = memoryview(plain), index, 1
 
-    def _decrypt(self, nonce: bytes, sealed: bytes | memoryview) -> bytes | memoryview:
-        """Decrypt a chunk, by a newer cryptography into the same memory every time."""
+    def _decrypt(self, nonce: bytes, sealed: memoryview) -> Buffer:
+        """Decrypt a chunk, reusing one buffer where ``decrypt_into`` exists."""
         if not hasattr(self._aes, 'decrypt_into'):
             return self._aes.decrypt(nonce, sealed, None)
         if not self._buffer:
             self._buffer = bytearray(self.header.chunk_size)
         plain = memoryview(self._buffer)[: max(len(sealed) - TAG, 0)]
-        self._held = -1  # until the chunk is known to be untouched
+        self._held = -1  # the buffer holds no valid chunk until the tag is verified
         self._aes.decrypt_into(nonce, sealed, None, plain)
         return plain
 
@@ -166,3 +216,38 @@ class SealedReader(io.RawIOBase):
             f'Expected an untouched sealed file, but chunk {index + 1} of {max(self._chunks, 1)} is damaged, out of '
             'its place, or missing: the file was changed or cut off. Use another copy of it.'
         )
+
+
+class VerifiedReader(_Buffered):
+    """A buffered reader of a sealed file that verifies the whole file when its ``with`` block ends.
+
+    Make one with :func:`mmseg_keyprotect.sealing.open_sealed`. When the block ends without an exception, the reader
+    decrypts every chunk that was not read, so that damage anywhere in the file is reported. An exception from inside
+    the block passes unchanged. A reader that was closed before the end of the block has verified only what was read.
+
+    Args:
+        raw: The plain bytes; ``.raw`` is this reader.
+
+    Example:
+        >>> from mmseg_keyprotect.sealing import KeyRecipient, open_sealed, seal_file
+        >>> key = SecretKey.generate()
+        >>> with open('plain.bin', 'wb') as file:
+        ...     _ = file.write(bytes(1000))
+        >>> seal_file('plain.bin', 'sealed.bin', [KeyRecipient(key)])
+        >>> with open_sealed('sealed.bin', key) as reader:
+        ...     reader.raw.size, list(reader.read(4))
+        (1000, [0, 0, 0, 0])
+    """
+
+    def __init__(self, raw: SealedReader) -> None:
+        super().__init__(raw, _BUFFER)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Verify the chunks that were not read, unless an exception is passing, and close."""
+        try:
+            if kind is None and not self.closed:
+                self.raw.read_all_chunks()
+        finally:
+            self.close()

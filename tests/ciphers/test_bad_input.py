@@ -1,4 +1,4 @@
-"""Bad input: a named error that says what was expected, what was got, what to do."""
+"""Bad input raises a named error that says what was expected, what was found and what to do."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Keyed transforms of feature maps against their vectors, and what is refused."""
+"""Ciphers of feature maps against their vectors, and the configurations that are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One format, several means: numpy alone, OpenCV, torch on the CPU, torch's own operators."""
+"""All implementations give the same bytes: numpy, OpenCV, torch on the CPU, and torch operators."""
 
 import sys
 import tracemalloc
@@ -59,7 +59,7 @@ def test_all_means_give_the_same_bytes(name, block_size, channels, key, monkeypa
 
 
 def test_by_the_letter_of_the_specification(key):
-    """Block by block in plain Python, on a rectangle."""
+    """Encrypt a rectangular image block by block in plain Python."""
     cipher = build_cipher([SHUFFLE, NEGATIVE], key, 3)
     shuffle, flip = (build_cipher(sized(part), key, 3).transform for part in (SHUFFLE, NEGATIVE))
     image = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
@@ -101,7 +101,7 @@ def test_views_and_the_input_stay_as_they_are(name, key):
 def test_no_temporary_larger_than_the_output(name, key):
     cipher = built(name, key, 4, 3)
     image = np.zeros((512, 512, 3), dtype=np.uint8)
-    output = cipher.encrypt(image).nbytes  # and the tables are built
+    output = cipher.encrypt(image).nbytes  # this also builds the tables
     tracemalloc.start()
     cipher.encrypt(image)
     peak = tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""What holds for every cipher, image and key."""
+"""Properties of every cipher, for any image and key."""
 
 import copy
 import pickle

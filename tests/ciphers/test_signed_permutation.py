@@ -1,4 +1,4 @@
-"""What a block stem absorbs is what the cipher does to values around 127.5."""
+"""The signed permutation that a block stem absorbs equals the cipher on values centred at 127.5."""
 
 import numpy as np
 import pytest

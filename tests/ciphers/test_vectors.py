@@ -1,4 +1,4 @@
-"""The package against vectors that were made without it; docs/test_vectors.md."""
+"""Ciphers against vectors of an independent implementation (docs/test_vectors.md)."""
 
 import hashlib
 import itertools
@@ -21,7 +21,7 @@ TYPES = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': '
 
 
 def tensor(image):
-    """HWC ndarray to CHW tensor; torch has int16 where the format has uint16."""
+    """Convert an HWC array to a CHW tensor, and uint16 to int16, which torch uses instead."""
     return torch.from_numpy(image.astype(np.int16) if image.dtype == np.uint16 else image).permute(2, 0, 1)
 
 

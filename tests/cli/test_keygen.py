@@ -16,7 +16,7 @@ import pytest
 
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys import files as key_files
+from mmseg_keyprotect.keys import line as key_line
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'tools' / 'keygen.py'
@@ -31,7 +31,7 @@ def call(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, 'urandom', lambda n: SECRET[:n])
     monkeypatch.setattr(sys, 'stdin', io.StringIO())
-    monkeypatch.setattr(key_files, 'LOG2N', 2)
+    monkeypatch.setattr(key_line, 'LOG2N', 2)
     for name in ('KEYPROTECT_KEY_FILE', 'KEYPROTECT_PASSPHRASE_FILE'):
         monkeypatch.delenv(name, raising=False)
 
@@ -92,7 +92,7 @@ def test_never_overwrites(call, tmp_path, name):
     (tmp_path / 'dangling').symlink_to('nowhere')
     code, out, err = call(name)
     assert (code, out) == (1, '')
-    assert err.startswith(f"error: '{name}' exists already.")
+    assert err.startswith(f"error: Expected a new path, but '{name}' exists already.")
     assert (tmp_path / 'there').read_text() == 'precious'
     assert not (tmp_path / 'nowhere').exists()
 
@@ -103,10 +103,10 @@ def test_never_overwrites(call, tmp_path, name):
         (['no/my.key'], 'does not exist'),
         (['MMSEG-KEYPROTECT-KEY-1.abcdefghijklmnopqrstuvwxyz'], 'path of a file'),
         ([''], 'empty text'),
-        (['my.key', '--passphrase-file', 'no'], "passphrase file 'no': not found"),
-        (['--show-id', 'no.key'], "key file 'no.key': not found"),
+        (['my.key', '--passphrase-file', 'no'], "passphrase file 'no': Expected a file, but it was not found"),
+        (['--show-id', 'no.key'], "key file 'no.key': Expected a file, but it was not found"),
         (['--show-id', ''], 'empty text'),
-        (['--show-id', '.'], "key file '.': expected a readable file"),
+        (['--show-id', '.'], "key file '.': Expected a readable file"),
         (['--show-id', 'MMSEG-KEYPROTECT-KEY-1.abcdefghijklmnopqrstuvwxyz'], 'path of a file'),
     ],
 )
@@ -254,7 +254,8 @@ def test_show_id_of_a_damaged_key(call, tmp_path):
     private(tmp_path / 'bad.key', (tmp_path / 'my.key').read_text().rstrip('\n') + ' \n')
     code, out, err = call('--show-id', 'bad.key')
     assert (code, out) == (1, '')
-    assert err.startswith("error: key file 'bad.key': the key is not canonical base64")
+    assert err.startswith("error: key file 'bad.key': Expected the base64url of 36 bytes after the prefix, but ")
+    assert 'the key is not canonical base64' in err
 
 
 def test_as_a_script(tmp_path):

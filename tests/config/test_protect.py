@@ -21,7 +21,14 @@ from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
 from mmseg_keyprotect.config.checks import check_config, check_structure, sizes_in
 from mmseg_keyprotect.config.protect import protected
-from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, KeyProtectError, LeakedKeyError, WeakCipherError
+from mmseg_keyprotect.errors import (
+    AlreadyEncryptedError,
+    ConfigError,
+    KeyProtectError,
+    LeakedKeyError,
+    OutputError,
+    WeakCipherError,
+)
 
 PSPNET = 'mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-769x769.py'
 SEGFORMER = 'mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py'
@@ -297,7 +304,7 @@ def test_weak_on_purpose(target):
 
 def test_existing_target(target):
     target.write_text('mine = 1\n')
-    with pytest.raises(ConfigError, match='never overwritten'):
+    with pytest.raises(OutputError, match='never overwritten'):
         protect_config(PSPNET, target)
     assert target.read_text() == 'mine = 1\n'
     assert list(target.parent.iterdir()) == [target]

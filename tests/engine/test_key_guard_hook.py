@@ -10,6 +10,7 @@ from mmseg_keyprotect.engine.hooks import KeyGuardHook
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,
     ConfigError,
+    DamagedFileError,
     UnsupportedSpecError,
     WrongKeyError,
 )
@@ -126,7 +127,7 @@ class TestLoading:
     @pytest.mark.parametrize('junk', ['text', 7, {}, dict(spec_version='x', key_id=[1], cipher={})])
     def test_damaged_meta(self, junk):
         damaged = self.edited(lambda state: state['meta'].update(keyprotect=junk))
-        with pytest.raises(WrongKeyError, match='damaged'):
+        with pytest.raises(DamagedFileError, match='damaged'):
             run_test(self.tiny(), damaged)
 
     def test_resume_with_another_key(self, other_key_file):

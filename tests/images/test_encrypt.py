@@ -1,4 +1,4 @@
-"""The client on files of every kind, interrupted, and for a model without the key."""
+"""The client: files of every kind, interruptions, and a model that runs without the key."""
 
 import json
 import os
@@ -20,11 +20,12 @@ from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     ConfigError,
     ImageFormatError,
+    MissingFileError,
+    OutputError,
     UnsupportedSpecError,
     WrongKeyError,
 )
-from mmseg_keyprotect.images import Encryptor, read_encrypted, read_image
-from mmseg_keyprotect.images.encryptor import is_encrypted
+from mmseg_keyprotect.images import Encryptor, is_encrypted, read_encrypted, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
 
@@ -234,19 +235,31 @@ def test_never_twice_never_over_something_else(photo, tmp_path, key, other_key):
         Encryptor(other_key).encrypt_file(photo, tmp_path / 'x.png')
     with pytest.raises(AlreadyEncryptedError, match='something else'):
         encryptor.encrypt_file(photo, photo)
-    with pytest.raises(AlreadyEncryptedError, match='encrypted already'):
+    with pytest.raises(AlreadyEncryptedError, match='already encrypted'):
         encryptor.encrypt_file(tmp_path / 'x.png', tmp_path / 'y.png')
     with pytest.raises(ConfigError, match=r'ends in \.png'):
         encryptor.encrypt_file(photo, tmp_path / 'x.jpg')
-    with pytest.raises(ConfigError, match='to exist'):
+    with pytest.raises(OutputError, match='to exist'):
         encryptor.encrypt_file(photo, tmp_path / 'no' / 'x.png')
     assert (tmp_path / 'x.png').read_bytes() == before
     with pytest.raises(ImageFormatError, match='has no note'):
         read_encrypted(photo)
 
 
+def test_a_source_that_is_missing_or_is_no_file(tmp_path, key):
+    for name in ('missing.png', '.'):
+        with pytest.raises(MissingFileError, match='Expected an image file to read, but'):
+            Encryptor(key).encrypt_file(tmp_path / name, tmp_path / 'x.png')
+        with pytest.raises(MissingFileError, match='Expected an image file to read, but'):
+            read_encrypted(tmp_path / name)
+        assert not is_encrypted(tmp_path / name)
+    (tmp_path / 'folder.png').mkdir()
+    with pytest.raises(AlreadyEncryptedError, match='something else'):
+        Encryptor(key).encrypt_file(tmp_path / 'a.png', tmp_path / 'folder.png')
+
+
 def test_kill_in_the_middle_of_a_folder(tmp_path, key_file):
-    """kill -9: what is there is whole, and the next run goes on."""
+    """After kill -9 every file is whole, and the next run continues."""
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
     image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
@@ -281,14 +294,14 @@ def test_the_command_line_never_shows_the_key(photo, tmp_path, key_file):
 @pytest.mark.parametrize('where', ['camvid', 'scenes'])
 @pytest.mark.parametrize('cipher', ['default', 'ffx'])
 def test_a_model_without_the_key(where, cipher, tiny, real_data, tmp_path, key, key_file, scenes, monkeypatch):
-    """The same masks as with the key in the pipeline, on a machine that has no key."""
+    """A machine without the key predicts the same masks as one with the key in the pipeline."""
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmseg.apis import inference_model, init_model
 
     from mmseg_keyprotect.datasets.transforms import META_KEYS
 
-    size = (98, 70)  # no whole blocks
+    size = (98, 70)  # not whole blocks
     cfg = tiny()
     if cipher == 'ffx':
         cfg.model.data_preprocessor.cipher = cfg.data_preprocessor.cipher = CIPHERS['ffx']
@@ -328,7 +341,7 @@ def test_a_model_without_the_key(where, cipher, tiny, real_data, tmp_path, key, 
 
 
 def test_the_client_alone_in_a_fresh_environment(tmp_path, key_file, photo):
-    """`pip install .` brings the client and neither torch nor OpenMMLab."""
+    """`pip install .` installs the client, and neither torch nor OpenMMLab."""
     tree = tmp_path / 'tree'  # pip builds in the tree
     for name in ('mmseg_keyprotect', 'configs', 'tools'):
         shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))

@@ -1,4 +1,4 @@
-"""The key, its handle and its file (docs/spec.md, sections 1, 2 and 6)."""
+"""The secret key, its handle and its file (docs/spec.md, sections 1, 2 and 6)."""
 
 import base64
 import contextlib
@@ -36,9 +36,9 @@ from helpers.key_lines import (
     write,
 )
 from mmseg_keyprotect.errors import KeyFileError, LeakedKeyError
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys import files as key_files
-from mmseg_keyprotect.keys.files import KEY_LINE
+from mmseg_keyprotect.keys import SecretKey, encoding
+from mmseg_keyprotect.keys import line as key_line
+from mmseg_keyprotect.keys.line import KEY_LINE
 
 secrets = st.binary(min_size=32, max_size=32)
 
@@ -77,12 +77,12 @@ def test_generated_keys_differ():
     ],
 )
 def test_from_bytes_wants_exactly_32_bytes(secret, got):
-    with refuses(f'exactly 32 bytes, got {got}'):
+    with refuses(f'exactly 32 bytes, but got {got}'):
         SecretKey.from_bytes(secret)
 
 
 def hkdf(secret, info, length):
-    """RFC 5869, by its own words."""
+    """HKDF as RFC 5869 writes it."""
     prk = hmac.digest(b'mmseg-keyprotect/1', secret, 'sha256')
     out, block, i = b'', b'', 1
     while len(out) < length:
@@ -247,7 +247,7 @@ def test_save_never_overwrites(tmp_path, key, kind, race, monkeypatch):
             target.write_text('precious')
     else:
         path.write_text('precious' if kind == 'file' else '')
-    if race:  # the path comes into being after the first look
+    if race:  # the path appears after the first check
         monkeypatch.setattr(os.path, 'lexists', lambda _: False)
     with refuses('exists already.*never overwritten'):
         key.save(path)
@@ -313,7 +313,7 @@ def test_save_refuses_an_empty_passphrase(tmp_path, key, passphrase):
 
 @pytest.mark.parametrize('passphrase', [b'bytes', 7, lambda: None])
 def test_a_passphrase_is_text(tmp_path, key, passphrase):
-    with refuses('passphrase of type str, got'):
+    with refuses('passphrase of type str, but got'):
         key.save(tmp_path / 'my.key', passphrase)
 
 
@@ -333,7 +333,7 @@ def test_sealed_round_trip(tmp_path, key):
 
 
 def test_salt_and_nonce_are_fresh(tmp_path, key, monkeypatch):
-    monkeypatch.setattr(key_files, 'LOG2N', 1)
+    monkeypatch.setattr(key_line, 'LOG2N', 1)
     heads = set()
     for i in range(5):
         key.save(tmp_path / f'{i}', PASSPHRASE)
@@ -412,16 +412,16 @@ BAD_FILES = {
     'not UTF-8 in the key line': (LINE.encode() + b'\xc3', 'UTF-8'),
     'UTF-16': (LINE.encode('utf-16'), 'UTF-8'),
     'surrogate': (b'# \xed\xa0\x80\n' + LINE.encode(), 'UTF-8'),
-    'no key line': ('# comment\n\n', 'exactly one key line, got no lines'),
-    'key line in a comment': (f'# {LINE}\n', 'exactly one key line, got no lines'),
-    'lone CR as line end': (f'# comment\r{LINE}\n', 'exactly one key line, got no lines'),
-    'two key lines': (f'{LINE}\n{LINE}\n', 'exactly one key line, got 2'),
-    'plain and sealed': (f'{LINE}\n{SEALED_LINE}\n', 'exactly one key line, got 2'),
-    'extra text': (f'{LINE}\nhello\n', 'exactly one key line, got 2'),
-    'line of one blank': (f'{LINE}\n \n', 'exactly one key line, got 2'),
-    'indented comment': (f' # comment\n{LINE}\n', 'exactly one key line, got 2'),
-    'byte order mark before a comment': (f'\ufeff# comment\n{LINE}\n', 'exactly one key line, got 2'),
-    'broken in two lines': (f'{LINE[:50]}\n{LINE[50:]}\n', 'exactly one key line, got 2'),
+    'no key line': ('# comment\n\n', 'exactly one key line, but got no lines'),
+    'key line in a comment': (f'# {LINE}\n', 'exactly one key line, but got no lines'),
+    'lone CR as line end': (f'# comment\r{LINE}\n', 'exactly one key line, but got no lines'),
+    'two key lines': (f'{LINE}\n{LINE}\n', 'exactly one key line, but got 2'),
+    'plain and sealed': (f'{LINE}\n{SEALED_LINE}\n', 'exactly one key line, but got 2'),
+    'extra text': (f'{LINE}\nhello\n', 'exactly one key line, but got 2'),
+    'line of one blank': (f'{LINE}\n \n', 'exactly one key line, but got 2'),
+    'indented comment': (f' # comment\n{LINE}\n', 'exactly one key line, but got 2'),
+    'byte order mark before a comment': (f'\ufeff# comment\n{LINE}\n', 'exactly one key line, but got 2'),
+    'broken in two lines': (f'{LINE[:50]}\n{LINE[50:]}\n', 'exactly one key line, but got 2'),
     'byte order mark': (f'\ufeff{LINE}\n', 'unknown prefix'),
     'leading blank': (f' {LINE}\n', 'unknown prefix'),
     'quoted': (f'"{LINE}"\n', 'unknown prefix'),
@@ -447,7 +447,7 @@ BAD_FILES = {
     'standard alphabet, slash': (f'{PLAIN}{"/" * 48}\n', 'not canonical base64'),
     'not ASCII': (f'{LINE[:-1]}\u00e9\n', 'not canonical base64'),
     'comment after the key': (f'{LINE} # mine\n', 'not canonical base64'),
-    'nothing after the prefix': (PLAIN, 'wrong length: expected 48 characters after the prefix, got 0'),
+    'nothing after the prefix': (PLAIN, 'wrong length: expected 48 characters, but got 0'),
     'one character short': (LINE[:-1], 'wrong length: expected 48.*got 47'),
     'one character long': (LINE + 'A', 'wrong length: expected 48.*got 49'),
     '31 bytes': (PLAIN + b64(SECRET[:31] + hashlib.sha256(SECRET[:31]).digest()[:4]), 'wrong length'),
@@ -495,7 +495,7 @@ def test_every_changed_bit_of_a_sealed_key_is_found(i, bit):
     alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + '-_'
     changed = alphabet[alphabet.index(SEALED_BODY[i]) ^ 1 << bit]
     line = SEALED + SEALED_BODY[:i] + changed + SEALED_BODY[i + 1 :]
-    if i < 2:  # log2N lies here: too large, or another and costly work factor
+    if i < 2:  # these characters hold log2N, a work factor that is too large or slow
         return
     with refuses('wrong passphrase|not canonical'):
         SecretKey.from_line(line, PASSPHRASE)
@@ -510,7 +510,7 @@ def test_any_text_is_refused_as_a_named_error(text):
 
 @pytest.mark.parametrize('line', [None, 3, LINE.encode()])
 def test_a_line_is_text(line):
-    with refuses('key line as str, got'):
+    with refuses('key line as str, but got'):
         SecretKey.from_line(line)
 
 
@@ -522,9 +522,9 @@ def test_from_line_takes_the_line_alone(line):
 
 @pytest.mark.parametrize('log2n', [0, 21, 22, 64, 255])
 def test_work_factor_out_of_range_is_refused_before_any_work(monkeypatch, log2n):
-    monkeypatch.setattr(key_files, 'Scrypt', lambda **_: pytest.fail('worked'))
+    monkeypatch.setattr(encoding, 'Scrypt', lambda **_: pytest.fail('worked'))
     raw = base64.urlsafe_b64decode(SEALED_BODY + '=')
-    with refuses(f'1 to 20, got {log2n}'):
+    with refuses(f'1 to 20, but got {log2n}'):
         SecretKey.from_line(SEALED + b64(bytes([log2n]) + raw[1:]), lambda: pytest.fail('asked'))
 
 
@@ -534,14 +534,14 @@ def test_work_factor_20_is_allowed_and_little_memory_is_told(monkeypatch):
         assert (arguments['r'], arguments['p'], arguments['length']) == (8, 1, 32)
         raise MemoryError
 
-    monkeypatch.setattr(key_files, 'Scrypt', scrypt)
+    monkeypatch.setattr(encoding, 'Scrypt', scrypt)
     raw = base64.urlsafe_b64decode(SEALED_BODY + '=')
     with refuses('scrypt needs 1024 MiB'):
         SecretKey.from_line(SEALED + b64(bytes([20]) + raw[1:]), PASSPHRASE)
 
 
 def test_sealed_without_passphrase(tmp_path):
-    with refuses('sealed and needs a passphrase, got none'):
+    with refuses('Expected a passphrase, because the key is sealed, but got none'):
         SecretKey.load(write(tmp_path / 'my.key', SEALED_LINE))
 
 
@@ -551,8 +551,8 @@ def test_sealed_without_passphrase(tmp_path):
         ('wrong', 'wrong passphrase'),
         (lambda: 'wrong', 'wrong passphrase'),
         ('', 'passphrase is empty'),
-        (b'bytes', 'type str, got bytes'),
-        (lambda: 7, 'type str, got int'),
+        (b'bytes', 'type str, but got bytes'),
+        (lambda: 7, 'type str, but got int'),
         (PASSPHRASE + '\ud800', 'not valid Unicode'),
     ],
 )
@@ -569,12 +569,12 @@ def test_the_prefix_is_authenticated():
 
 def test_missing_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with refuses(f"key file 'my.key': not found .looked for '{tmp_path}/my.key'"):
+    with refuses(f"key file 'my.key': Expected a file, but it was not found .looked for '{tmp_path}/my.key'"):
         SecretKey.load('my.key')
 
 
 def test_folder(tmp_path):
-    with refuses('readable file, got: (Is a directory|Permission)'):
+    with refuses('readable file, but got: (Is a directory|Permission)'):
         SecretKey.load(tmp_path)
 
 
@@ -582,7 +582,7 @@ def test_folder(tmp_path):
 def test_unusable_paths(tmp_path, name):
     write(tmp_path / 'file', LINE)
     (tmp_path / 'loop').symlink_to('loop')
-    with refuses('expected a readable file, got'):
+    with refuses('Expected a readable file, but got'):
         SecretKey.load(f'{tmp_path}/{name}')
 
 
@@ -605,7 +605,7 @@ def test_refused_read(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, 'Permission denied')
 
     monkeypatch.setattr('builtins.open', refuse)
-    with refuses('readable file, got: Permission denied'):
+    with refuses('readable file, but got: Permission denied'):
         SecretKey.load(path)
 
 
@@ -656,7 +656,7 @@ def test_a_file_without_an_end_is_not_read_to_its_end():
         SecretKey.load('/dev/zero', allow_world_readable=True)
 
 
-# What others use
+# What other modules use
 
 
 def test_key_line_expression_finds_both_kinds(tmp_path, key):

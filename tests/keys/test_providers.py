@@ -1,4 +1,4 @@
-"""How a config says where the key is."""
+"""Key providers: how a configuration names the place of its key."""
 
 import functools
 import getpass
@@ -25,8 +25,7 @@ from helpers.key_lines import (
     write,
 )
 from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys import files as key_files
+from mmseg_keyprotect.keys import SecretKey, encoding
 from mmseg_keyprotect.keys import providers as key_providers
 from mmseg_keyprotect.keys.providers import build_key
 
@@ -64,7 +63,7 @@ def passphrase_file(tmp_path):
 
 @pytest.fixture
 def prompts(monkeypatch):
-    """A terminal at which the right passphrase is typed."""
+    """A terminal where the user types the correct passphrase."""
     asked = []
     monkeypatch.setattr(sys, 'stdin', Terminal())
     monkeypatch.setattr(getpass, 'getpass', lambda text: asked.append(text) or PASSPHRASE)
@@ -85,7 +84,7 @@ def test_function(function):
 
 @pytest.mark.parametrize('got', [None, SECRET, plain_line(), 'KEY'])
 def test_function_must_return_a_key(got):
-    with refuses(f'return a SecretKey, got {type(got).__name__}', ConfigError):
+    with refuses(f'return a SecretKey, but got {type(got).__name__}', ConfigError):
         build_key(lambda: got)
 
 
@@ -145,15 +144,15 @@ def test_key_substituted_into_a_config_of_mmengine(tmp_path, monkeypatch, capfd)
 
 @pytest.mark.parametrize('cfg', ['my.key', plain_line(), SECRET, 7, ['my.key'], SecretKey, dict])
 def test_other_types(cfg):
-    with refuses(f'Expected `key` to be .*, got {type(cfg).__name__}', ConfigError):
+    with refuses(f'Expected `key` to be .*, but got {type(cfg).__name__}', ConfigError):
         build_key(cfg)
 
 
 @pytest.mark.parametrize(
     ('cfg', 'match'),
     [
-        (dict(), 'one of KeyFile, EnvKeyFile, EnvKey, got None'),
-        (dict(path='my.key'), 'one of KeyFile, EnvKeyFile, EnvKey, got None'),
+        (dict(), 'one of KeyFile, EnvKeyFile, EnvKey, but got None'),
+        (dict(path='my.key'), 'one of KeyFile, EnvKeyFile, EnvKey, but got None'),
         (dict(type='Keyfile', path='my.key'), "got 'Keyfile'"),
         (dict(type=SecretKey, path='my.key'), 'got <class'),
         (dict(type=['KeyFile']), 'got .*KeyFile'),
@@ -213,11 +212,7 @@ def test_a_key_in_a_config_is_a_leak(line, fields):
 def test_nothing_is_said_about_the_key(value, monkeypatch):
     if value is not None:
         monkeypatch.setenv('KEYPROTECT_KEY_FILE', value)
-    parts = (
-        'python tools/keygen.py my.key',
-        'mim run mmseg_keyprotect keygen my.key',
-        'export KEYPROTECT_KEY_FILE=my.key',
-    )
+    parts = ('`keyprotect keygen my.key`', 'export KEYPROTECT_KEY_FILE=my.key')
     with refuses('.*'.join(('KEYPROTECT_KEY_FILE', *parts))):
         build_key(None)
 
@@ -259,7 +254,7 @@ def test_variable_holds_something_else(value, match, monkeypatch):
 
 
 def test_missing_key_file(tmp_path):
-    with refuses("^key file '.*no.key': not found"):
+    with refuses("^key file '.*no.key': Expected a file, but it was not found"):
         build_key(dict(type='KeyFile', path=str(tmp_path / 'no.key')))
 
 
@@ -359,13 +354,13 @@ def test_bad_passphrase_files(sealed, tmp_path, content, mode, match):
         build_key(dict(type='KeyFile', path=str(sealed), passphrase_file=str(path)))
 
 
-# One load for one process
+# A process loads a key once
 
 
 def test_a_passphrase_is_asked_for_once(sealed, prompts, monkeypatch):
     works = []
-    scrypt = key_files.Scrypt
-    monkeypatch.setattr(key_files, 'Scrypt', lambda **arguments: works.append(1) or scrypt(**arguments))
+    scrypt = encoding.Scrypt
+    monkeypatch.setattr(encoding, 'Scrypt', lambda **arguments: works.append(1) or scrypt(**arguments))
     monkeypatch.setenv('KEYPROTECT_KEY_FILE', str(sealed))
     monkeypatch.chdir(sealed.parent)
     Path('link.key').symlink_to(sealed)

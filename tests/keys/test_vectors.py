@@ -1,4 +1,4 @@
-"""The vectors of docs/spec.md, sections 2 and 6, which another implementation wrote."""
+"""Keys and key files against the vectors of an independent implementation (docs/spec.md, sections 2 and 6)."""
 
 import json
 import struct
@@ -43,7 +43,7 @@ def test_key_file_round_trip(tmp_path, vector):
     key = SecretKey.from_bytes(bytes.fromhex(vector['secret']))
     key.save(tmp_path / 'again.key')
     assert SecretKey.load(tmp_path / 'again.key') == key
-    if vector['passphrase'] is None:  # a plain key has one line only, whoever writes it
+    if vector['passphrase'] is None:  # the line of a plain key is deterministic
         assert (tmp_path / 'again.key').read_text().splitlines()[-1] in vector['text']
 
 

@@ -17,6 +17,7 @@ from helpers import CIPHERS
 from mmseg_keyprotect.datasets.transforms import META_KEYS
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,
+    DamagedFileError,
     ImageFormatError,
     LeakedKeyError,
     UnsupportedSpecError,
@@ -230,5 +231,5 @@ class TestLoading:
 
     @pytest.mark.parametrize('junk', [torch.zeros(0), torch.full((40,), 255.0), torch.zeros(10**6), torch.ones(3, 3)])
     def test_damaged(self, junk, key_file):
-        with pytest.raises(WrongKeyError, match='damaged'):
+        with pytest.raises(DamagedFileError, match='damaged'):
             KeyedSegDataPreProcessor().load_state_dict(dict(protection=junk))

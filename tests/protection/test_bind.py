@@ -17,7 +17,7 @@ from mmseg.registry import MODELS
 from helpers import NEGATIVE, ROOT, SHUFFLE
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
-from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, WrongKeyError
+from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, OutputError, WrongKeyError
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.keys.identity import META_KEY
 from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
@@ -146,7 +146,7 @@ def test_rekey_refuses(trained, tmp_path, key_file, other_key_file, tiny):
     new = dict(type='KeyFile', path=str(other_key_file))
     with pytest.raises(WrongKeyError):
         rekey_checkpoint(config, checkpoint, tmp_path / 'x.pth', new, old_key=new)
-    with pytest.raises(ConfigError, match='exists and is never overwritten'):
+    with pytest.raises(OutputError, match='exists and is never overwritten'):
         rekey_checkpoint(config, checkpoint, checkpoint, new)
     with pytest.raises(ConfigError, match='Expected a configuration protected by'):
         rekey_checkpoint(*trained, tmp_path / 'x.pth', new)
@@ -171,9 +171,9 @@ def test_refused_and_nothing_left(trained, tmp_path, key_file):
     refuse(ConfigError, 'border', config, checkpoint, out, border='black')
     refuse(ConfigError, 'does not exist', config, tmp_path / 'none.pth', out)
     refuse(ConfigError, 'does not exist', tmp_path / 'none.py', checkpoint, out)
-    refuse(ConfigError, 'to exist, but it does not', config, checkpoint, tmp_path / 'none' / 'out')
+    refuse(OutputError, 'to exist, but it does not', config, checkpoint, tmp_path / 'none' / 'out')
     out.mkdir()
-    with pytest.raises(ConfigError, match='never overwritten'):
+    with pytest.raises(OutputError, match='never overwritten'):
         protect_checkpoint(config, checkpoint, out)
     assert not list(out.iterdir())
 

@@ -11,7 +11,14 @@ import pytest
 
 from helpers import VECTORS
 from mmseg_keyprotect import errors
-from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
+from mmseg_keyprotect.errors import (
+    ConfigError,
+    KeyFileError,
+    MissingFileError,
+    OutputError,
+    SealedFileError,
+    WrongKeyError,
+)
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import (
     KeyRecipient,
@@ -33,9 +40,7 @@ PLAIN = bytes(range(256)) * 2250  # three chunks
 
 def read_all(path, key=None, passphrase=None):
     with open_sealed(path, key, passphrase) as reader:
-        plain = reader.read()
-        reader.raw.read_all_chunks()
-        return plain
+        return reader.read()
 
 
 @pytest.mark.parametrize('vector', DOCUMENT['vectors'], ids=lambda vector: vector['name'])
@@ -158,28 +163,28 @@ def test_a_point_of_small_order_is_refused(plain, tmp_path):
 
 
 def test_nothing_is_overwritten_or_sealed_twice(sealed, plain, tmp_path, key):
-    with pytest.raises(ConfigError, match='never overwritten'):
+    with pytest.raises(OutputError, match='never overwritten'):
         seal_file(plain, sealed, [KeyRecipient(key)])
     with pytest.raises(SealedFileError, match='sealed already'):
         seal_file(sealed, tmp_path / 'twice', [KeyRecipient(key)])
-    with pytest.raises(ConfigError, match='never overwritten'):
+    with pytest.raises(OutputError, match='never overwritten'):
         unseal_file(sealed, plain, key)
-    with pytest.raises(ConfigError, match='No such file'):
+    with pytest.raises(MissingFileError, match='No such file'):
         seal_file(tmp_path / 'missing', tmp_path / 'x', [KeyRecipient(key)])
 
 
 def test_a_full_disk_leaves_nothing(plain, tmp_path, key):
-    """The limit on the size of files stands for the disk's end."""
+    """A limit on the size of files simulates a full disk."""
     code = f"""
 import resource, signal, sys
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import OutputError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
 try:
     seal_file({str(plain)!r}, {str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.generate())])
-except ConfigError as error:
+except OutputError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=60)
@@ -205,11 +210,11 @@ with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(ke
     assert not (tmp_path / 'x').exists()
     for file in tmp_path.glob('.x.*'):
         assert PLAIN[:64] not in file.read_bytes()
-    seal_file(plain, tmp_path / 'x', [KeyRecipient(SecretKey.load(key_file))])  # and the next one works
+    seal_file(plain, tmp_path / 'x', [KeyRecipient(SecretKey.load(key_file))])  # the next attempt works
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, key_file):
-    """300 MB are sealed and read within 60 MB."""
+    """Sealing and unsealing 300 MB needs less than 60 MB of memory."""
     code = f"""
 import resource
 from pathlib import Path
@@ -265,13 +270,10 @@ def test_an_aborted_write_is_never_whole(tmp_path, key):
         read_all(tmp_path / 'x', key)
 
 
-def test_damage_is_not_copied(sealed, tmp_path, key, other_key):
-    data = bytearray(sealed.read_bytes())
-    data[len(data) // 2] ^= 1
-    sealed.write_bytes(data)
+def test_damage_is_not_copied(damaged, tmp_path, key, other_key):
     with pytest.raises(SealedFileError, match='chunk 2 of 3'):
-        add_recipients(sealed, tmp_path / 'x', [PublicRecipient(recipient_of(other_key))], key)
-    assert not (tmp_path / 'x').exists()
+        add_recipients(damaged, tmp_path / 'x', [PublicRecipient(recipient_of(other_key))], key)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['plain.pth', 'sealed.pth']
 
 
 def test_unsealed_files_follow_the_umask(sealed, tmp_path, key):
@@ -286,3 +288,48 @@ def test_unsealed_files_follow_the_umask(sealed, tmp_path, key):
 def test_a_passphrase_is_asked_for_last(sealed, tmp_path, key):
     add_recipients(sealed, tmp_path / 'two', [PassphraseRecipient('correct horse')], key)
     assert read_all(tmp_path / 'two', key, lambda: pytest.fail('asked')) == PLAIN
+
+
+# Readers verify at the end of the block
+
+END = len(PLAIN) - 5
+
+
+@pytest.fixture
+def damaged(sealed):
+    """The second of three chunks is damaged."""
+    data = bytearray(sealed.read_bytes())
+    data[len(data) // 2] ^= 1
+    sealed.write_bytes(data)
+    return sealed
+
+
+@pytest.mark.parametrize('read', [0, 10, 1 << 17])
+def test_a_damaged_chunk_that_is_never_read_is_found(damaged, key, read):
+    reader = open_sealed(damaged, key)
+    with pytest.raises(SealedFileError, match='chunk 2 of 3'), reader:
+        assert (reader.read(read), reader.seek(-5, os.SEEK_END), reader.read()) == (PLAIN[:read], END, PLAIN[-5:])
+    assert reader.closed
+    assert reader.raw.closed
+
+
+def test_an_exception_inside_the_block_is_kept(damaged, key):
+    with pytest.raises(ZeroDivisionError) as info, open_sealed(damaged, key) as reader:
+        raise ZeroDivisionError
+    assert info.value.__context__ is None
+    assert reader.raw.closed
+
+
+def test_no_chunk_is_decrypted_twice_at_the_end(sealed, key, monkeypatch):
+    with open_sealed(sealed, key) as reader:
+        assert reader.read() == PLAIN
+        monkeypatch.setattr(reader.raw, '_load', lambda index: pytest.fail('decrypted again'))
+    with open_sealed(sealed, key) as reader:
+        reader.close()  # a reader that was closed early verified what was read
+
+
+def test_damage_that_is_found_while_a_file_is_unsealed_leaves_nothing(damaged, tmp_path, key):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SealedFileError, match='chunk 2 of 3'):
+        unseal_file(damaged, tmp_path / 'out', key)
+    assert sorted(tmp_path.iterdir()) == before

@@ -17,7 +17,7 @@ from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.view import find_protections
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
-from mmseg_keyprotect.errors import ConfigError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, DamagedFileError, WrongKeyError
 from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity, identities_of, joined
 from mmseg_keyprotect.keys.providers import seal_key
 
@@ -91,7 +91,7 @@ class KeyGuardHook(Hook):
         """Compare the checkpoint's identity with that of the key."""
         try:
             self.identity.check(Identity.from_meta(checkpoint.get('meta', {}).get(META_KEY)))
-        except WrongKeyError as error:
+        except (WrongKeyError, DamagedFileError) as error:
             if self.on_mismatch == 'error':
                 raise
             warnings.warn(f'Loaded on purpose, since on_mismatch is "warn": {error}', stacklevel=2)

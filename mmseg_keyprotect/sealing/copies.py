@@ -1,0 +1,131 @@
+"""Describing sealed files, and copying them for other recipients (docs/spec.md, section 9)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmseg_keyprotect.errors import ConfigError, SealedFileError
+from mmseg_keyprotect.files import new_file
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.sealing.header import describe, read_header
+from mmseg_keyprotect.sealing.recipients import Entry, Recipient
+from mmseg_keyprotect.sealing.sealed_files import COPY_BYTES, open_file, open_sealed
+from mmseg_keyprotect.sealing.stream import SealedReader
+
+
+def file_info(path: str | Path) -> dict[str, Any]:
+    """Return what a sealed file says about itself without a key. Only opening it proves that this is true.
+
+    Returns:
+        ``version``, ``key_id``, ``chunk_size`` and ``sealed_bytes`` (sizes in bytes), and ``recipients``, their names.
+
+    Raises:
+        MissingFileError: The file is missing or cannot be read.
+        SealedFileError: The file is not a sealed file, or its header is damaged.
+
+    Example:
+        >>> with sealed_output('x.sealed', [KeyRecipient(SecretKey.from_bytes(bytes(32)))]) as writer:
+        ...     _ = writer.write(bytes(10))
+        >>> file_info('x.sealed')['recipients']
+        ['key 70a28782cc93edea']
+    """
+    with open_file(path) as file:
+        header, _, _ = read_header(file)
+        return dict(
+            version=1,
+            key_id=header.key_id,
+            chunk_size=header.chunk_size,
+            sealed_bytes=os.fstat(file.fileno()).st_size,
+            recipients=[describe(entry) for entry in header.recipients],
+        )
+
+
+def add_recipients(
+    source: str | Path,
+    target: str | Path,
+    recipients: Sequence[Recipient],
+    key: SecretKey | None = None,
+    passphrase: Passphrase = None,
+) -> None:
+    """Copy a sealed file for more recipients. The chunks are copied unchanged.
+
+    Args:
+        source: The sealed file; it stays as it is.
+        target: The file to make.
+        recipients: Who can open the copy too.
+        key: A secret key that opens the source, if any.
+        passphrase: A passphrase that opens the source, or a function that returns it, if any.
+
+    Raises:
+        MissingFileError: The source is missing or cannot be read.
+        OutputError: The target exists or cannot be written.
+        WrongKeyError: Neither ``key`` nor ``passphrase`` opens the source.
+        SealedFileError: The source is damaged.
+
+    Example:
+        >>> key, theirs = SecretKey.generate(), SecretKey.generate()
+        >>> with sealed_output('mine.sealed', [KeyRecipient(key)]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> add_recipients('mine.sealed', 'ours.sealed', [PublicRecipient(recipient_of(theirs))], key)
+        >>> with open_sealed('ours.sealed', theirs) as reader:
+        ...     reader.read()
+        b'weights'
+    """
+    with new_file(target) as temporary, open_sealed(source, key, passphrase) as reader:
+        wrapped = [one.wrap(reader.raw.file_key) for one in recipients]
+        _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], source, temporary)
+
+
+def remove_recipient(
+    source: str | Path, target: str | Path, name: str, key: SecretKey | None = None, passphrase: Passphrase = None
+) -> None:
+    """Copy a sealed file without one of its recipients. The chunks are copied unchanged.
+
+    The removed recipient can still open older copies, and this copy with a file key that they have stored. Seal the
+    plain file anew to exclude them.
+
+    Args:
+        source: The sealed file; it stays as it is.
+        target: The file to make.
+        name: The recipient as :func:`mmseg_keyprotect.sealing.file_info` names it, with or without the type.
+        key: A secret key that opens the source, if any.
+        passphrase: A passphrase that opens the source, or a function that returns it, if any.
+
+    Raises:
+        ConfigError: There is no such recipient.
+        MissingFileError: The source is missing or cannot be read.
+        OutputError: The target exists or cannot be written.
+        WrongKeyError: Neither ``key`` nor ``passphrase`` opens the source.
+        SealedFileError: The source is damaged, or the recipient is its last one.
+
+    Example:
+        >>> key = SecretKey.generate()
+        >>> with sealed_output('two.sealed', [KeyRecipient(key), PassphraseRecipient('correct horse')]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> remove_recipient('two.sealed', 'one.sealed', 'passphrase', key)
+        >>> len(file_info('one.sealed')['recipients'])
+        1
+    """
+    with new_file(target) as temporary, open_sealed(source, key, passphrase) as reader:
+        entries = reader.raw.header.recipients
+        left = [entry for entry in entries if name not in (describe(entry), describe(entry).split()[-1])]
+        if len(left) == len(entries):
+            raise ConfigError(
+                f'Expected a recipient out of {", ".join(map(describe, entries))}, but got {name!r}. Name one of them.'
+            )
+        if not left:
+            raise SealedFileError('Expected a recipient to be left, but this is the last one. Delete the file instead.')
+        _copy_with(reader.raw, left, source, temporary)
+
+
+def _copy_with(reader: SealedReader, entries: Sequence[Entry], source: str | Path, target: Path) -> None:
+    """Write a copy of a sealed file with other recipients."""
+    with open_file(source) as old, open(target, 'wb') as new:
+        read_header(old)
+        new.write(reader.header.with_recipients(entries).to_bytes(reader.file_key))
+        shutil.copyfileobj(old, new, COPY_BYTES)
