@@ -18,8 +18,8 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
     inner = find_model(cfg).get('data_preprocessor') or {}
     if not protections and inner.get('type') == PREPROCESSOR:
         yield ConfigError(
-            f'Expected {PREPROCESSOR} at the top level of the configuration too, since mmengine gives that one to a '
-            'model with test-time augmentation, but got an unprotected one. Write data_preprocessor = dict(type='
+            f'Expected {PREPROCESSOR} at the top level of the configuration too, but got an unprotected one there. '
+            'mmengine gives that one to a model with test-time augmentation. Write data_preprocessor = dict(type='
             f"'{PREPROCESSOR}', cipher=...) and model = dict(data_preprocessor=data_preprocessor)."
         )
     elif not protections and not find_features(cfg):
