@@ -70,7 +70,7 @@ def to_preprocessor_form(cfg: Config) -> None:
         if find_features(cfg):
             return
         raise ConfigError(
-            'Expected a protected configuration, but this one encrypts nothing. '
+            'Expected a protected configuration, but this one encrypts nowhere. '
             'Protect it first: keyprotect protect CONFIG -o PROTECTED.py'
         )
     for pipeline in find_pipelines(cfg).values():
