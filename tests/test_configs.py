@@ -1,4 +1,4 @@
-"""Every configuration of the project loads, is sound, trains and predicts."""
+"""Every configuration of the project loads, passes the checks, trains and predicts."""
 
 import copy
 import functools
@@ -17,7 +17,8 @@ from helpers import ROOT
 from helpers.small_models import one_step, shrink
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, build_cipher
 from mmseg_keyprotect.config.checks import check_config
-from mmseg_keyprotect.config.view import PREPROCESSOR, find_pipelines, find_protections
+from mmseg_keyprotect.config.view import find_pipelines, find_protections
+from mmseg_keyprotect.registered import PREPROCESSOR
 
 FOLDER = ROOT / 'configs'
 CONFIGS = sorted(path for path in FOLDER.glob('*/*.py') if path.parent.name != '_base_')
@@ -29,7 +30,7 @@ WORDS = {
     'shfnp': ['Shuffle', 'NegativePositive'],
 }
 WEAK = {'shf-b2', 'np-b2', 'np-b4', 'shfnp-b2'}
-# one for each way to name pretrained weights, and a ViT, which loads them in a way of its own
+# one for each way to name pretrained weights, and a ViT, which loads them differently
 PRETRAINED = {
     'pspnet/pspnet_r50-d8_shfnp-b4-stem_4xb4-20k_voc12aug-512x512.py': 'pretrained',
     'segformer/segformer_mit-b0_shfnp-b4-stem_8xb2-20k_voc12aug-512x512.py': 'Pretrained',
@@ -67,7 +68,7 @@ def has_features(path):
 
 
 def bases_of(path):
-    """Return what a configuration inherits, directly or by a base in its folder, as it is written."""
+    """Return the bases of a configuration as text, with those of bases in its own folder."""
     bases = re.search(r'^_base_ = (\[.*?\]|\S+)$', path.read_text(), re.DOTALL | re.MULTILINE)[1]
     return bases + ''.join(bases_of(path.with_name(name)) for name in re.findall(r"'\./(\S+?)'", bases))
 
@@ -118,7 +119,7 @@ class TestConfig:
             assert find_protections(cfg.to_dict()) == []
 
     def test_sound_with_tta(self, path, key_file):
-        """mmseg's tools/test.py wraps the model so for ``--tta``."""
+        """The configuration passes the checks as mmseg wraps its model for ``--tta``."""
         cfg = load(path)
         if label_of(path):
             cfg.model = dict(type='SegTTAModel', module=cfg.model)
@@ -138,7 +139,7 @@ class TestConfig:
         one_step(shrink(load(path)))
 
     def test_inherits(self, path):
-        """What is MMSegmentation's stays there; the small ones have models and data of their own."""
+        """Large configurations inherit MMSegmentation's; the small ones have their own models and data."""
         bases = bases_of(path)
         if '_1xb8-' not in path.name:
             assert 'mmseg::' in bases

@@ -1,4 +1,4 @@
-"""MMSegmentation's own ways to run a model, on a protected one."""
+"""MMSegmentation's own interfaces run a protected model."""
 
 import copy
 import subprocess
@@ -42,7 +42,7 @@ def protected(tiny, tmp_path):
 
 
 def pipeline_form(cfg):
-    """The same protection, in the pipelines instead of the preprocessor."""
+    """Return the configuration with the same protection in the pipelines instead of the preprocessor."""
     cfg = copy.deepcopy(cfg)
     for preprocessor in (cfg.data_preprocessor, cfg.model.data_preprocessor):
         cipher = preprocessor.pop('cipher')
@@ -92,7 +92,7 @@ def test_inferencer(protected, photo):
 @pytest.mark.parametrize('test_cfg', [dict(mode='whole'), dict(mode='slide', crop_size=(64, 80), stride=(60, 60))])
 @pytest.mark.parametrize('tta', [False, True])
 def test_both_forms_predict_alike(tta, test_cfg, tiny):
-    """Whole and slide, with and without test-time augmentation, logits equal bit for bit."""
+    """In whole and slide mode, with and without test-time augmentation, the logits are equal bit for bit."""
     cfg = tiny(**{'model.test_cfg': test_cfg, 'test_dataloader.dataset.indices': 1})
     outputs = []
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ def test_both_forms_predict_alike(tta, test_cfg, tiny):
 def test_pipeline_form_trains_and_tests(tiny, tmp_path, key):
     cfg = pipeline_form(tiny())
     Runner.from_cfg(cfg).train()
-    saved = torch.load(tmp_path / 'work' / 'iter_2.pth')
+    saved = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=True)
     assert saved['meta']['keyprotect']['key_id'] == key.key_id
     cfg.load_from = str(tmp_path / 'work' / 'iter_2.pth')
     assert 'mIoU' in Runner.from_cfg(cfg).test()
@@ -169,7 +169,7 @@ def test_our_command_line_refuses_a_key_among_its_options(tiny, tmp_path, key_fi
 
 
 def test_config_needs_nothing_but_custom_imports(tiny, tmp_path):
-    """The dumped configuration has no trace of where it was made but its paths, and loads on its own."""
+    """The dumped configuration loads in a new process that imports nothing else."""
     tiny().dump(tmp_path / 'protected.py')
     code = (
         'from mmengine.config import Config; from mmengine.registry import init_default_scope\n'

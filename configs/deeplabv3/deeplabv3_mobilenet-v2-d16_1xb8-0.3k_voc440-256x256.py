@@ -1,5 +1,5 @@
-# Unprotected, for attacks on weights that TensorFlow's DeepLab trained, and for fine-tuning them: tested on 110
-# images of VOC that they never saw, with 330 others to train on.
+# Unprotected, for attacks on weights that TensorFlow's DeepLab trained, and for fine-tuning them. It tests on 110
+# images of VOC that the weights never saw, and trains on 330 others.
 _base_ = [
     '../_base_/models/deeplabv3_mobilenet-v2-d16_tf.py',
     '../_base_/datasets/voc440_256x256.py',

@@ -1,10 +1,11 @@
-# Unprotected, for testing weights that were trained by TensorFlow's DeepLab: tools/protect_checkpoint.py protects it.
+# Unprotected, for tests of weights that TensorFlow's DeepLab trained; `keyprotect protect` binds them to a key.
 _base_ = [
     '../_base_/models/deeplabv3_mobilenet-v2-d16_tf.py',
     '../_base_/datasets/voc440_256x256.py',
     'mmseg::_base_/default_runtime.py',
 ]
-# no training; all 440 images, whole blocks of 4 x 4 pixels, a long side of 516: 33 features, as the 513 of the training
+# No training. All 440 images have whole blocks of 4 x 4 pixels. A long side of 516 gives 33 feature rows, as 513 did
+# in training.
 train_dataloader = None
 val_dataloader = None
 val_evaluator = None

@@ -1,4 +1,4 @@
-# Unprotected: what the protected ones are compared with.
+# Unprotected, for comparison with the protected models.
 _base_ = [
     '../_base_/models/segformer_mit-b0_small.py',
     '../_base_/datasets/camvid_240x180.py',

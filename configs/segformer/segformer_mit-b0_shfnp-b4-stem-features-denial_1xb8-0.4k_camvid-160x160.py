@@ -1,4 +1,4 @@
-# Images and feature maps encrypted, and trained so that users without the correct key get one answer everywhere.
+# Images and feature maps are encrypted. Denial training lets the model predict the majority class without the key.
 _base_ = ['./segformer_mit-b0_1xb8-0.4k_camvid-160x160.py', '../_base_/protections/shfnp-b4.py']
 data_preprocessor = _base_.protection
 model = dict(

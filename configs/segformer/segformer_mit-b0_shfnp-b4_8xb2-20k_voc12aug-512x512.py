@@ -13,7 +13,7 @@ model = dict(
     decode_head=dict(num_classes=21),
 )
 
-# MMSegmentation's own schedule for SegFormer, cut to 20k iterations
+# MMSegmentation's schedule for SegFormer, shortened to 20k iterations
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-# Unprotected, fine-tuned from a pretrained ViT: what the protected ones are compared with.
+# Unprotected, fine-tuned from a pretrained ViT, for comparison with protected models.
 _base_ = [
     '../_base_/models/setr_vit-s14_small.py',
     '../_base_/datasets/camvid_252x182.py',

@@ -1,5 +1,6 @@
-"""Configurations: what they protect, whether they are sound, and how one becomes protected."""
+"""Configurations: find what they protect, check that they are sound, and protect them."""
 
+from mmseg_keyprotect.config.checks import check_config
 from mmseg_keyprotect.config.protect import protect_config
 
-__all__ = ['protect_config']
+__all__ = ['check_config', 'protect_config']

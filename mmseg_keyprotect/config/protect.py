@@ -1,4 +1,4 @@
-"""Any MMSegmentation 1.x configuration becomes a protected one that inherits it."""
+"""Make a protected configuration out of any MMSegmentation 1.x configuration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
-from mmseg_keyprotect.config.checks import aligned, check_structure, raise_problems, sizes_in
+from mmseg_keyprotect.config.checks import check_structure, raise_problems
+from mmseg_keyprotect.config.checks.sizes import aligned, sizes_in
 from mmseg_keyprotect.config.view import (
-    PREPROCESSOR,
+    Node,
     file_of,
     find_features,
     find_model,
@@ -25,11 +26,9 @@ from mmseg_keyprotect.config.view import (
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.registered import HOOK, PREPROCESSOR, SEGMENTORS, TRANSFORM
 
 _PACKAGE = 'mmseg_keyprotect'
-
-SEGMENTORS = ('KeyedCascadeEncoderDecoder', 'KeyedEncoderDecoder')
-"""The segmentors with a block stem or encrypted feature maps, named after MMSegmentation's own."""
 
 
 def protect_config(
@@ -40,20 +39,21 @@ def protect_config(
     block_stem: Mapping[str, Any] | None = None,
     features: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a configuration that inherits ``source`` and protects it, for whole and slide testing and TTA.
+    """Write a configuration that inherits ``source`` and encrypts in training, testing and inference.
 
-    The preprocessor encrypts. Crops, paddings and slide windows that are no whole number of blocks are set to the
-    nearest that are.
+    The preprocessor encrypts, so that whole and slide testing and test-time augmentation work. Crops, paddings and
+    slide windows that are not whole blocks change to the nearest size that is.
 
     Args:
-        source: The configuration file, or ``mmseg::…`` for one of MMSegmentation's own.
+        source: The configuration file, or ``mmseg::NAME`` for one of MMSegmentation's own.
         target: The file to make.
-        cipher: The cipher's configuration; None leaves images plain, where ``features`` is set.
-        key: The key's configuration; by default none is written and KEYPROTECT_KEY_FILE names the key file.
-        block_stem: If set, for example ``dict(border='grey')``, the model gets a block stem,
-            see :class:`mmseg_keyprotect.models.BlockStem`.
-        features: If set, for example ``dict(stages='all')``, feature maps are encrypted,
-            see :class:`mmseg_keyprotect.models.FeatureEncryption`.
+        cipher: The cipher's configuration, or None to encrypt ``features`` alone.
+        key: The key's configuration. By default the new file names no key, and the environment variable
+            KEYPROTECT_KEY_FILE names the key file.
+        block_stem: The arguments of a :class:`~mmseg_keyprotect.models.BlockStem` that the model gets, for example
+            ``dict(border='grey')``. By default the model keeps its own first convolution.
+        features: The arguments of :class:`~mmseg_keyprotect.models.features.encryption.FeatureEncryption` by which
+            the model encrypts feature maps, for example ``dict(stages='all')``. By default it does not.
 
     Returns:
         The path of the new file.
@@ -61,8 +61,13 @@ def protect_config(
     Raises:
         AlreadyEncryptedError: The configuration is protected already.
         WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
-        ConfigError: It cannot be protected; the message says why.
-        OutputError: The target exists or cannot be written.
+        MissingFileError: The source does not exist.
+        OutputError: The target exists, or its folder does not.
+        ConfigError: The configuration cannot be loaded or protected; the message says why.
+
+    Example:
+        >>> protect_config('mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py', 'new.py')  # doctest: +SKIP
+        PosixPath('new.py')
     """
     base = _base_of(source, target)
     old = load_config(source)
@@ -72,23 +77,26 @@ def protect_config(
 
 
 def protected(
-    cfg: dict[str, Any],
+    cfg: Node,
     cipher: CipherConfig | None = DEFAULT_CIPHER,
     key: Any = None,
     block_stem: Mapping[str, Any] | None = None,
     features: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a protected copy of a whole configuration; see :func:`protect_config`."""
+) -> Node:
+    """Return a protected copy of a configuration that is loaded already.
+
+    Arguments and errors are those of :func:`~mmseg_keyprotect.config.protect_config`.
+    """
     found = [protection.place for protection in find_protections(cfg)]
     if found := found + ['model.feature_encryption'] * bool(find_features(cfg)):
         raise AlreadyEncryptedError(
-            f'Expected an unprotected configuration, but {found[0]} encrypts already. '
+            f'Expected an unprotected configuration, but {found[0]} of this one encrypts already. '
             'Change the cipher there, or start from the unprotected configuration.'
         )
     if cipher is None and (features is None or block_stem is not None):
         raise ConfigError(
             'Expected something to encrypt, images or feature maps, and encrypted images for a block stem, but got '
-            'no cipher. Give one, or features without a block stem.'
+            'no cipher. Give a cipher, or features without a block stem.'
         )
     cfg = copy.deepcopy(cfg)
     keyed = {} if key is None else dict(key=key)
@@ -100,20 +108,26 @@ def protected(
     if features is not None:
         _set_segmentor(find_model(cfg), 'encrypted feature maps')
         find_model(cfg)['feature_encryption'] = {**features, **keyed}
+    _import_package(cfg)
+    cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type=HOOK)]
+    raise_problems(check_structure(cfg))
+    return cfg
+
+
+def _import_package(cfg: Node) -> None:
+    """Add this package to what the configuration imports."""
     own = cfg.get('custom_imports') or {}
     imports = own.get('imports') or []
     imports = [imports] if isinstance(imports, str) else list(imports)
     may_fail = own.get('allow_failed_imports', False)
     cfg['custom_imports'] = dict(imports=[*imports, _PACKAGE], allow_failed_imports=may_fail)
-    cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='KeyGuardHook')]
-    raise_problems(check_structure(cfg))
-    return cfg
 
 
-def _encrypt_images(cfg: dict[str, Any], cipher: CipherConfig, keyed: Mapping[str, Any], stem: bool) -> None:
+def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], stem: bool) -> None:
+    """Make the preprocessor encrypt, and set crops, paddings and windows to whole blocks."""
     built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
     if stem:
-        built.transform.signed_permutation()  # and whether a block stem can absorb it
+        built.transform.signed_permutation()  # raises for a cipher that a block stem cannot absorb
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
     if '.' in str(preprocessor.get('type')):
         raise ConfigError(
@@ -123,32 +137,36 @@ def _encrypt_images(cfg: dict[str, Any], cipher: CipherConfig, keyed: Mapping[st
     if preprocessor.get('type') != 'SegDataPreProcessor':
         raise ConfigError(
             'Expected a configuration whose model.data_preprocessor is a SegDataPreProcessor, but got '
-            f'{preprocessor.get("type", "none")}. Only images that this preprocessor normalises can be encrypted '
-            'by its place; put KeyedBlockEncrypt into the pipelines instead.'
+            f'{preprocessor.get("type", "none")}. {PREPROCESSOR} can replace no other; put {TRANSFORM} into the '
+            'pipelines instead.'
         )
-    wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # as test-time augmentation has it
+    wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # the model of test-time augmentation
     for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
         holder[name] = aligned(holder[name], built.block_size)
     protection = dict(type=PREPROCESSOR, cipher=cipher, **keyed)
     preprocessor.update(protection)
-    if cfg.get('data_preprocessor'):  # the one that test-time augmentation gets
+    if cfg.get('data_preprocessor'):  # the preprocessor of test-time augmentation
         cfg['data_preprocessor'].update(protection)
 
 
-def _set_segmentor(model: dict[str, Any], wanted: str) -> None:
-    if model.get('type') in SEGMENTORS:
+def _set_segmentor(model: Node, wanted: str) -> None:
+    """Make the model the segmentor of this package that extends its own."""
+    kind = model.get('type')
+    if kind in SEGMENTORS.values():
         return
-    kind = f'Keyed{model.get("type")}'
     if kind not in SEGMENTORS:
         raise ConfigError(
-            f'Expected a segmentor that can have {wanted}, {sorted(SEGMENTORS)} without "Keyed", but got '
-            f'{model.get("type")}. Protect it without.'
+            f'Expected a segmentor that can have {wanted}, {" or ".join(SEGMENTORS)}, but got {kind}. Protect it '
+            'without.'
         )
-    model['type'] = kind
+    model['type'] = SEGMENTORS[kind]
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a configuration that inherits ``old`` must say to become ``new``: lists whole, dicts in part."""
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Node:
+    """Return what a configuration that inherits ``old`` must set to become ``new``.
+
+    A dict holds only what differs in it; any other value is there as a whole.
+    """
     changed = {}
     for name, value in new.items():
         before = old.get(name)
@@ -161,7 +179,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _base_of(source: str | Path, target: str | Path) -> str:
-    """Say how the target names its base: ``mmseg::…`` for MMSegmentation's own, else a relative path."""
+    """Return how the target names its base: ``mmseg::NAME`` for MMSegmentation's own, else a relative path."""
     file = file_of(source)
     if file.resolve().is_relative_to(mmseg_configs()):
         return f'mmseg::{file.resolve().relative_to(mmseg_configs()).as_posix()}'

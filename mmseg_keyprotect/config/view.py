@@ -1,10 +1,9 @@
-"""Loading an MMSegmentation configuration, and finding its pipelines and what protects it."""
+"""Load an MMSegmentation configuration, and find its pipelines and what protects it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,53 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, MissingFileError
+from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
-TRANSFORM = 'KeyedBlockEncrypt'
-PREPROCESSOR = 'KeyedSegDataPreProcessor'
 META_KEYS = ('padding_size', 'key_id', 'cipher')
-"""What the transform records, and PackSegInputs must carry on: add it to its ``meta_keys``."""
+"""The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample.
+
+``PackSegInputs`` drops what its ``meta_keys`` do not name, so these belong there.
+"""
 
 CIPHER_ARGUMENTS = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
+"""The arguments of transform and preprocessor that configure the cipher."""
+
+Node = dict[str, Any]
+"""A part of a configuration: a dict, or mmengine's ``ConfigDict``, which is one."""
 
 
 @dataclass
 class Protection:
-    """One place of a configuration that encrypts.
+    """One place of a configuration that encrypts images.
 
     Args:
-        place: For example ``train_dataloader.dataset.pipeline``.
+        place: Its dotted path, for example ``train_dataloader.dataset.pipeline``.
         config: The configuration of the transform or the preprocessor.
     """
 
     place: str
-    config: Mapping[str, Any]
+    config: Node
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
-        """The configurations of the single ciphers, in order."""
+        """The configurations of the single ciphers, in the order in which they encrypt."""
         cipher = self.config.get('cipher', DEFAULT_CIPHER)
         if isinstance(cipher, Mapping) and cipher.get('type') == 'Sequence':
             cipher = cipher.get('ciphers', [])
         return list(cipher) if isinstance(cipher, list | tuple) else [cipher]
 
     @property
-    def cipher_arguments(self) -> dict[str, Any]:
-        """The arguments for a KeyedCipher."""
+    def cipher_arguments(self) -> Node:
+        """The arguments for a :class:`~mmseg_keyprotect.ciphers.KeyedCipher`."""
         return {name: self.config[name] for name in CIPHER_ARGUMENTS if name in self.config}
 
 
 def load_quietly(file: str | Path) -> Config:
-    """Load a configuration without a word: mmengine logs the variables that it substitutes, and one may be a key."""
+    """Load a configuration without logging.
+
+    mmengine logs the environment variables that it substitutes, and the value of one may be a key.
+    """
     logger = MMLogger.get_current_instance()
     before, logger.disabled = logger.disabled, True
     try:
@@ -58,38 +66,45 @@ def load_quietly(file: str | Path) -> Config:
         logger.disabled = before
 
 
-def load_config(source: str | Path) -> dict[str, Any]:
-    """Load a configuration file, or ``mmseg::…``.
+def load_config(source: str | Path) -> Node:
+    """Load a configuration file as a nested dict.
+
+    Args:
+        source: The path, or ``mmseg::NAME`` for one of MMSegmentation's own.
 
     Raises:
-        ConfigError: It does not exist or cannot be loaded.
+        MissingFileError: There is no such file.
+        ConfigError: mmengine cannot load it.
     """
     file = file_of(source)
     try:
-        return load_quietly(file).to_dict()
-    except Exception as error:  # whatever stands in the file
+        cfg: Node = load_quietly(file).to_dict()
+    except Exception as error:  # a configuration is a program, and can raise anything
         line = (str(error).splitlines() or [''])[0]
         raise ConfigError(
-            f'Expected a configuration that MMSegmentation can load, but {source} gives {type(error).__name__}: {line} '
-            'Install what it needs, or mend it.'
+            f'Expected a configuration that MMSegmentation can load, but {source} raises {type(error).__name__}: '
+            f'{line} Install what it needs, or correct it.'
         ) from error
+    return cfg
 
 
 def mmseg_configs() -> Path:
     """Return the folder of MMSegmentation's own configurations."""
-    return Path(import_module('mmseg').__file__).resolve().parent / '.mim' / 'configs'
+    import mmseg  # not above: importing mmseg registers this package, which needs this module
+
+    return Path(mmseg.__file__).resolve().parent / '.mim' / 'configs'
 
 
 def file_of(source: str | Path) -> Path:
-    """Return the path of a configuration file, or of ``mmseg::…``.
+    """Return the path of a configuration file, also of ``mmseg::NAME``.
 
     Raises:
-        ConfigError: There is none.
+        MissingFileError: There is no such file.
     """
     text = str(source)
     path = mmseg_configs() / text.removeprefix('mmseg::') if text.startswith('mmseg::') else Path(text)
     if not path.is_file():
-        raise ConfigError(f'Expected a configuration file, but {text} does not exist. Check the path.')
+        raise MissingFileError(f'Expected a configuration file, but {text} does not exist. Check the path.')
     return path
 
 
@@ -104,11 +119,11 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
             yield from walk(child, f'{path}.{index}')
 
 
-def find_pipelines(cfg: Mapping[str, Any]) -> dict[str, list]:
-    """Find the pipelines that a run or an inference uses: of every dataloader, ``test_pipeline``, ``tta_pipeline``.
+def find_pipelines(cfg: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Find the pipelines of a run or an inference: of every dataloader, ``test_pipeline`` and ``tta_pipeline``.
 
     Returns:
-        Their dotted paths and themselves, the very lists of ``cfg``.
+        The pipelines by their dotted paths. They are the lists of ``cfg`` themselves, not copies.
     """
     roots = {name: cfg[name] for name in cfg if name.endswith('_dataloader') and cfg[name]}
     found = {name: cfg[name] for name in ('test_pipeline', 'tta_pipeline') if cfg.get(name)}
@@ -118,8 +133,8 @@ def find_pipelines(cfg: Mapping[str, Any]) -> dict[str, list]:
     return found
 
 
-def steps(pipeline: list) -> list[Mapping[str, Any]]:
-    """Return the steps of a pipeline in order; of the branches of a TestTimeAug the first."""
+def steps(pipeline: list[Any]) -> list[Node]:
+    """Return the steps of a pipeline in order, with the first branch of every step of a ``TestTimeAug``."""
     flat = []
     for step in pipeline:
         if isinstance(step, Mapping) and step.get('type') == 'TestTimeAug':
@@ -129,25 +144,25 @@ def steps(pipeline: list) -> list[Mapping[str, Any]]:
     return flat
 
 
-def find_model(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the segmentor's configuration, also where it is wrapped for test-time augmentation."""
-    model = cfg.get('model') or {}
+def find_model(cfg: Mapping[str, Any]) -> Node:
+    """Return the segmentor's configuration, also where test-time augmentation wraps it."""
+    model: Node = cfg.get('model') or {}
     return model.get('module') or model
 
 
-def find_preprocessor(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+def find_preprocessor(cfg: Mapping[str, Any]) -> Node:
     """Return the configuration of the preprocessor that the model will have.
 
-    A segmentor that is wrapped for test-time augmentation gets the one at the top level of the configuration, where
-    there is one: mmengine's Runner hands it to the wrapper, which puts it in the place of the segmentor's own.
+    A segmentor that test-time augmentation wraps gets the preprocessor at the top level of the configuration, if
+    there is one: mmengine's Runner hands it to the wrapper, and the wrapper replaces the segmentor's own.
     """
-    model = cfg.get('model') or {}
-    if 'module' in model and (outer := model.get('data_preprocessor') or cfg.get('data_preprocessor')):
-        return outer
-    return find_model(cfg).get('data_preprocessor') or {}
+    model: Node = cfg.get('model') or {}
+    inner: Node = find_model(cfg).get('data_preprocessor') or {}
+    outer: Node = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    return outer or inner if 'module' in model else inner
 
 
-def find_features(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+def find_features(cfg: Mapping[str, Any]) -> Node:
     """Return the configuration of the encryption of feature maps, empty where there is none."""
     return find_model(cfg).get('feature_encryption') or {}
 

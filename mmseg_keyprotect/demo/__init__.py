@@ -1,1 +1,1 @@
-"""Drawn scenes, to try the package without downloading anything."""
+"""The demonstration: drawn scenes, and a small model that is protected, trained and evaluated on them."""

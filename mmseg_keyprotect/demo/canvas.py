@@ -1,17 +1,23 @@
-"""What a drawn scene is painted on: a picture with its label map, soft shapes, noise, and a road in perspective."""
+"""The canvas of a drawn scene: an image with its label map, soft shapes, noise, and a road in perspective."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, TypeAlias, TypeVar
 
-Field = np.ndarray
-"""A float array that broadcasts to (H, W), one value for each pixel, or to (H, W, 3), one colour for each."""
+import numpy as np
+import numpy.typing as npt
+
+Field: TypeAlias = npt.NDArray[Any]
+"""A float array that broadcasts to (H, W), one value for each pixel, or to (H, W, 3), one colour for each pixel."""
+
+Depth = TypeVar('Depth', float, Field)
+"""A depth, or the depth of every pixel: 0 at the horizon, 1 at the lower edge of the image."""
 
 
 def _noise(rng: np.random.Generator, size: tuple[int, int], period: int) -> Field:
-    """Return blobs about ``period`` pixels wide: float32 (H, W, 1) of mean 0 and standard deviation 1."""
+    """Return smooth noise with blobs about ``period`` pixels wide: float32 (H, W, 1), mean 0, standard deviation 1."""
     field = rng.standard_normal((size[0] // period + 2, size[1] // period + 2), dtype=np.float32)
-    for length in size:  # between the rows, and, transposed, between the columns
+    for length in size:  # interpolates between rows; each pass transposes, so the second one does the columns
         place = np.arange(length, dtype=np.float32) / period
         low = place.astype(int)
         share = (place - low)[:, None]
@@ -20,10 +26,14 @@ def _noise(rng: np.random.Generator, size: tuple[int, int], period: int) -> Fiel
 
 
 class Scene:
-    """A picture and its label map, painted from back to front.
+    """An image and its label map, painted from back to front.
 
-    Shapes are signed distances in pixels, float32 (H, W): negative inside. The picture gets soft edges from them, the
-    label map hard ones. Depth is 0 at the horizon and 1 at the lower edge of the picture.
+    A shape is a field of signed distances in pixels, float32 (H, W), negative inside. It gives the image soft edges
+    and the label map hard ones. Depth is 0 at the horizon and 1 at the lower edge of the image.
+
+    Args:
+        rng: The source of every random choice.
+        size: (height, width) in pixels.
     """
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
@@ -38,7 +48,7 @@ class Scene:
         self.far, self.near, self.spread = self.width * rng.uniform((0.34, 0.38, 0.19), (0.66, 0.62, 0.25))
 
     def paint(self, shape: Field, colour: Field, label: int | None = None, opacity: float = 1.0) -> None:
-        """Colour a shape, and label it."""
+        """Paint a shape with a colour, 0 to 255, and give its pixels a label."""
         rows = np.flatnonzero((shape < 0.5).any(axis=1))
         if rows.size:
             part = slice(rows[0], rows[-1] + 1)
@@ -49,31 +59,31 @@ class Scene:
             self.label[shape < 0] = label
 
     def shade(self, x: float, y: float, half_width: float) -> None:
-        """Lay a soft flat shadow on what is there."""
+        """Darken what is painted already by a soft flat shadow around (x, y)."""
         reach = self.reach(x, y, half_width, 0.22 * half_width)
         self.image *= 1 - 0.35 * np.clip(1.5 - reach, 0, 1)[..., None]
 
     def box(self, x: float, y: float, half_width: float, half_height: float, radius: float = 0.0) -> Field:
-        """Return an upright box with round corners."""
+        """Return the shape of an upright box around (x, y) with round corners."""
         across, down = np.abs(self.x - x) - half_width + radius, np.abs(self.y - y) - half_height + radius
         return np.sqrt(across.clip(0) ** 2 + down.clip(0) ** 2) + np.maximum(across, down).clip(max=0) - radius
 
     def reach(self, x: float, y: float, half_width: float, half_height: float) -> Field:
-        """Return the distance from the middle of an upright ellipse, 1 on its edge."""
+        """Return the distance from the centre of an upright ellipse, as a multiple of its radius."""
         return np.sqrt(np.square((self.x - x) / half_width) + np.square((self.y - y) / half_height))
 
     def oval(self, x: float, y: float, half_width: float, half_height: float) -> Field:
-        """Return an upright ellipse."""
+        """Return the shape of an upright ellipse around (x, y)."""
         return (self.reach(x, y, half_width, half_height) - 1) * min(half_width, half_height)
 
     def noise(self, period: int) -> Field:
-        """Return blobs about ``period`` pixels wide."""
+        """Return smooth noise with blobs about ``period`` pixels wide, of mean 0 and standard deviation 1."""
         return _noise(self.rng, self.size, period)
 
     def foot(self, depth: float) -> float:
-        """Return y of the ground at a depth."""
+        """Return the y coordinate of the ground at a depth."""
         return self.horizon + depth * (self.height - self.horizon)
 
-    def road(self, depth: float | Field) -> tuple[float | Field, float | Field]:
-        """Return x of the middle of the road at a depth, and half its width."""
+    def road(self, depth: Depth) -> tuple[Depth, Depth]:
+        """Return the x coordinate of the road's centre at a depth, and half the road's width."""
         return self.far + (self.near - self.far) * depth, 0.012 * self.width + self.spread * depth

@@ -1,4 +1,4 @@
-"""What goes into the run: hooks, and the checks of a configuration."""
+"""The parts of a run: the hook that guards the key, sealed checkpoints, and MMSegmentation's command lines."""
 
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 

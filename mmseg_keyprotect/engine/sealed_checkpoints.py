@@ -1,15 +1,16 @@
-"""``sealed://`` for mmengine: checkpoints that are sealed on disk and opened in memory (docs/spec.md, section 9).
+"""``sealed://`` for mmengine: checkpoints that are sealed on disk and opened in memory.
 
-Whatever takes the path of a checkpoint takes ``sealed://PATH``: ``load_from``, ``resume``, ``init_cfg``, the tools,
-``init_model``, ``MMSegInferencer``. The key is that of the file which KEYPROTECT_SEAL_KEY_FILE names, else of the one
-which KEYPROTECT_KEY_FILE names; a file for a passphrase asks for it as a sealed key file does.
+Everything that takes the path of a checkpoint takes ``sealed://PATH``: ``load_from``, ``resume``, ``init_cfg``, the
+commands, ``init_model`` and ``MMSegInferencer``. The environment variable KEYPROTECT_SEAL_KEY_FILE names the key file,
+by default KEYPROTECT_KEY_FILE. A file that is sealed for a passphrase asks for it as a sealed key file does. Source of
+the format: docs/spec.md, section 9.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from mmengine.fileio import FileClient, LocalBackend, register_backend
@@ -19,6 +20,7 @@ from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
+from mmseg_keyprotect.sealing.stream import SealedReader
 
 SCHEME = 'sealed://'
 
@@ -29,38 +31,42 @@ def without_scheme(path: str | Path) -> str:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Tell whether a path is one of ``sealed://``."""
+    """Tell whether a path begins with ``sealed://``."""
     return str(path).startswith(SCHEME)
 
 
 @CheckpointLoader.register_scheme(SCHEME)
 def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -> Any:
-    """Load a sealed checkpoint by ``torch.load`` with ``weights_only``; nothing of it touches the disk.
+    """Load a sealed checkpoint by ``torch.load`` with ``weights_only=True``. No plain byte touches the disk.
 
     Args:
         filename: ``sealed://PATH``.
         map_location: As for ``torch.load``.
-        key: The configuration of a key, as for :func:`seal_key`.
+        key: The configuration of a key, as for :func:`~mmseg_keyprotect.keys.providers.seal_key`.
+
+    Returns:
+        The checkpoint, as ``torch.load`` returns it.
 
     Raises:
         WrongKeyError: The file is for other keys.
-        SealedFileError: It is damaged.
-        KeyFileError: There is no key and no passphrase.
+        SealedFileError: The file is damaged.
+        KeyFileError: There is neither a key nor a passphrase.
     """
     named = key is not None or any(os.environ.get(name) for name in (SEAL_KEY_FILE_VARIABLE, KEY_FILE_VARIABLE))
     with open_sealed(without_scheme(filename), seal_key(key) if named else None, find_passphrase) as reader:
         try:
             checkpoint = torch.load(reader, map_location=map_location, weights_only=True)
         except Exception:
-            if reader.raw.failure is not None:
-                raise reader.raw.failure from None
+            failure = cast(SealedReader, reader.raw).failure
+            if failure is not None:  # torch replaces the error of a damaged chunk by its own
+                raise failure from None
             raise
     return checkpoint
 
 
 @register_backend('sealed', prefixes='sealed')
 class SealedBackend(LocalBackend):
-    """mmengine's file backend for ``sealed://PATH``: what it puts is sealed, what it gets is opened."""
+    """mmengine's file backend for ``sealed://PATH``: it seals what it writes, and opens what it reads."""
 
     def get(self, filepath: str | Path) -> bytes:
         """Return the plain bytes of a sealed file."""
@@ -68,7 +74,7 @@ class SealedBackend(LocalBackend):
             return reader.read()
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Seal bytes to a file, in the place of an old one; at any moment one of them is there, whole."""
+        """Seal bytes to a file. A file of that name is replaced in one step, so that it is never half-written."""
         path = Path(without_scheme(filepath))
         path.parent.mkdir(parents=True, exist_ok=True)
         key = seal_key()
@@ -88,15 +94,15 @@ class SealedBackend(LocalBackend):
         self.put(obj.encode(encoding), filepath)
 
     def exists(self, filepath: str | Path) -> bool:
-        """Tell whether there is something of that name."""
+        """Tell whether the path exists."""
         return super().exists(without_scheme(filepath))
 
     def isfile(self, filepath: str | Path) -> bool:
-        """Tell whether it is a file."""
+        """Tell whether the path is a file."""
         return super().isfile(without_scheme(filepath))
 
     def isdir(self, filepath: str | Path) -> bool:
-        """Tell whether it is a folder."""
+        """Tell whether the path is a folder."""
         return super().isdir(without_scheme(filepath))
 
     def remove(self, filepath: str | Path) -> None:
@@ -108,9 +114,10 @@ class SealedBackend(LocalBackend):
         super().rmtree(without_scheme(dir_path))
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Copy nothing: what mmengine's backends copy would be plain on one side."""
+        """Refuse to copy, since mmengine's backends would leave one of the two files plain."""
         raise NotImplementedError(
-            'sealed:// reads and writes single files alone. Copy sealed files as they are on disk.'
+            'Expected to read or write a single file of sealed://, but got a request to copy or list files. '
+            'Copy sealed files as they are on disk.'
         )
 
     copyfile = copyfile_from_local = copyfile_to_local = _refuse

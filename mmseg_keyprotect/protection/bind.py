@@ -1,4 +1,4 @@
-"""A trained model is bound to a key without training: its weights absorb the key."""
+"""Bind a trained model to a key without training: its weights absorb the key."""
 
 from __future__ import annotations
 
@@ -31,45 +31,53 @@ def protect_checkpoint(
     seal: bool = False,
     features: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Path]:
-    """Write a protected checkpoint and its configuration.
+    """Write the protected checkpoint of a trained model, and its configuration.
 
-    Where images are encrypted, the first convolution absorbs the key; where feature maps are, channels of the
-    backbone's weights change their places and signs. Everything else stays as it is.
+    Encryption of images changes the first convolution, which absorbs the key. Encryption of feature maps permutes
+    channels of the backbone's weights and flips their signs. All other weights stay as they are.
 
-    The checkpoint holds the weights, the old ``meta`` with the new configuration, spec version, key id and cipher;
-    no state of the optimizer. The configuration is whole, so that the folder can be moved, and names no key.
+    The new checkpoint holds the weights and the old ``meta``, extended by the new configuration, the spec version,
+    the key id and the cipher. It holds no state of the optimizer. The new configuration inherits no file, so that the
+    folder can be moved, and names no key.
 
     Args:
-        config: The unprotected configuration, or ``mmseg::…``.
-        checkpoint: Of that configuration.
+        config: The unprotected configuration file, or ``mmseg::NAME`` for one of MMSegmentation's own.
+        checkpoint: A checkpoint of that configuration.
         folder: The folder to make.
-        cipher: Shuffle, negative-positive or both; None leaves images plain, where ``features`` is set.
-        key: The key's configuration; by default the file that KEYPROTECT_KEY_FILE names.
-        border: ``'grey'`` or ``'exact'``, see :class:`mmseg_keyprotect.models.BlockStem`.
-        seal: Whether the checkpoint is sealed, with the key that KEYPROTECT_SEAL_KEY_FILE names, else with ``key``; it
-            is then loaded as ``sealed://PATH``. One that is read from ``sealed://`` is sealed again in any case.
-        features: If set, for example ``dict(stages='all')``, feature maps are encrypted,
-            see :class:`mmseg_keyprotect.models.FeatureEncryption`.
+        cipher: The configuration of shuffle, negative-positive or both, or None to encrypt ``features`` alone.
+        key: The key's configuration. By default the environment variable KEYPROTECT_KEY_FILE names the key file.
+        border: ``'grey'`` or ``'exact'``, as for :class:`~mmseg_keyprotect.models.BlockStem`.
+        seal: Whether to seal the checkpoint, which then loads as ``sealed://PATH``. The environment variable
+            KEYPROTECT_SEAL_KEY_FILE names the file of the sealing key; by default ``key`` seals. A checkpoint that
+            is read from ``sealed://`` is always sealed again.
+        features: The arguments of :class:`~mmseg_keyprotect.models.features.encryption.FeatureEncryption`, for
+            example ``dict(stages='all')``. By default feature maps stay plain.
 
     Returns:
-        The paths of the configuration and of the checkpoint, in the folder, with the names of the sources.
+        The paths of the configuration and of the checkpoint, in the folder, with the file names of the sources.
 
     Raises:
         AlreadyEncryptedError: The configuration or the checkpoint is protected already.
-        ConfigError: They cannot be protected, or do not fit.
-        OutputError: The folder exists or cannot be written.
-        BlockAlignmentError: The block size is no multiple of the first convolution's stride.
+        MissingFileError: The configuration or the checkpoint does not exist.
+        CheckpointError: The checkpoint cannot be read, or does not fit the configuration.
+        ConfigError: The configuration cannot be loaded or protected.
+        BlockAlignmentError: The block size is not a multiple of the first convolution's stride.
         KeyFileError: The key cannot be loaded.
+        OutputError: The folder exists, or cannot be made.
+
+    Example:
+        >>> protect_checkpoint('my_config.py', 'my_model.pth', 'protected')  # doctest: +SKIP
+        (PosixPath('protected/my_config.py'), PosixPath('protected/my_model.pth'))
     """
     with new_folder(folder) as temporary:
         block_stem = None if cipher is None else dict(border=border)
         cfg = protected(load_config(config), cipher, block_stem=block_stem, features=features)
-        cfg['load_from'], cfg['resume'] = None, False  # they would name an unprotected checkpoint
+        cfg['load_from'], cfg['resume'] = None, False  # either would load an unprotected checkpoint
         state, meta = read_checkpoint(checkpoint, key)
         if META_KEY in meta or any(f'{name}.protection' in state for name in PARTS):
             raise AlreadyEncryptedError(
                 f'Expected an unprotected checkpoint, but {checkpoint} names a key. To change the key of a model with '
-                'a block stem: python tools/rekey_checkpoint.py.'
+                'a block stem, run: keyprotect rekey CONFIG CHECKPOINT --new-key-file NEW.key -o REKEYED.pth'
             )
         model = build_model(cfg, key)
         identities = identities_of(model)

@@ -1,4 +1,4 @@
-"""A model with a block stem moves from one key to another without training."""
+"""Move a model with a block stem from one key to another without training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from typing import Any
 import torch
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.config.protect import SEGMENTORS
-from mmseg_keyprotect.config.view import (
-    PREPROCESSOR,
-    find_features,
-    find_model,
-    find_preprocessor,
-    find_protections,
-    load_config,
-)
+from mmseg_keyprotect.config.view import find_features, find_model, find_preprocessor, find_protections, load_config
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import new_file
@@ -25,38 +17,49 @@ from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.keys.providers import seal_key
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint, write_checkpoint
+from mmseg_keyprotect.registered import PREPROCESSOR, SEGMENTORS
 
 
 def rekey_checkpoint(
     config: str | Path, checkpoint: str | Path, target: str | Path, new_key: Any, old_key: Any = None
 ) -> Path:
-    """Write the checkpoint of another key; with it the model gives what the old one gives with the old key.
+    """Write a checkpoint that computes with the new key what the old checkpoint computes with the old key.
 
-    Only channels of the block stem change their places and signs: going back restores every bit. Weights and meta are
-    kept, no state of the optimizer.
+    Only the channels of the block stem are permuted and change their signs, so that a move back restores every bit.
+    The new checkpoint holds weights and meta, but no state of the optimizer. The old one stays and stays usable.
 
     Args:
-        config: The protected configuration, with a block stem and KeyedSegDataPreProcessor.
-        checkpoint: Of that configuration and of the old key.
+        config: The protected configuration file, with a block stem and
+            :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor`.
+        checkpoint: A checkpoint of that configuration and of the old key. One that is read from ``sealed://`` is
+            sealed again, with the new key or that of KEYPROTECT_SEAL_KEY_FILE.
         target: The file to make.
         new_key: The new key's configuration.
-        old_key: The old key's configuration; by default that of ``config``, or the file that KEYPROTECT_KEY_FILE names.
+        old_key: The old key's configuration. By default that of ``config``, or the file that the environment variable
+            KEYPROTECT_KEY_FILE names.
 
     Returns:
         The path of the new file.
 
     Raises:
-        WrongKeyError: The checkpoint is of another key than ``old_key``.
-        ConfigError: The model has no block stem, or the checkpoint does not fit.
-        OutputError: The target exists or cannot be written.
+        WrongKeyError: The checkpoint belongs to another key than ``old_key``.
+        MissingFileError: The configuration or the checkpoint does not exist.
+        CheckpointError: The checkpoint cannot be read, or does not fit the configuration.
+        ConfigError: The configuration cannot be loaded, or its model has no block stem, or it encrypts feature maps.
         KeyFileError: A key cannot be loaded.
+        OutputError: The target exists, or cannot be written.
+
+    Example:
+        >>> new_key = dict(type='KeyFile', path='new.key')
+        >>> rekey_checkpoint('protected/c.py', 'protected/c.pth', 'rekeyed.pth', new_key)  # doctest: +SKIP
+        PosixPath('rekeyed.pth')
     """
     with new_file(target) as temporary:
         cfg = load_config(config)
         if find_features(cfg):
             raise ConfigError(
-                'Expected a model whose images alone are encrypted, but got one with feature_encryption. Bind the '
-                'plain model to the new key: python tools/protect_checkpoint.py --features.'
+                'Expected a model that encrypts images alone, but got one with feature_encryption. Bind the plain '
+                'model to the new key: keyprotect protect CONFIG CHECKPOINT --features ... -o FOLDER'
             )
         if find_preprocessor(cfg).get('type') != PREPROCESSOR:
             raise ConfigError(
@@ -64,15 +67,15 @@ def rekey_checkpoint(
                 'Give the one that the checkpoint was trained with.'
             )
         find_preprocessor(cfg).pop('key_id', None)
-        if str(find_model(cfg).get('type')) in SEGMENTORS:  # whose block stem is to be free, to be moved
+        if find_model(cfg).get('type') in SEGMENTORS.values():  # a tied block stem cannot be moved
             find_model(cfg)['block_stem'] = {**(find_model(cfg).get('block_stem') or {}), 'tied': False}
         state, meta = read_checkpoint(checkpoint, old_key)
         model = build_model(cfg, old_key)
         stem = getattr(model, 'stem', None)
         if not isinstance(stem, BlockStem):
             raise ConfigError(
-                'Expected a model with a block stem, but got one whose own first convolution was trained on images of '
-                'its key: such a model cannot change its key. Train it again with the new key.'
+                'Expected a model with a block stem, but got one whose own first convolution was trained on images '
+                'that its key encrypts. Such a model cannot change its key; train it again with the new key.'
             )
         load_strictly(model, state)
         arguments = {**find_protections(cfg)[0].cipher_arguments, 'key': new_key}
@@ -87,11 +90,14 @@ def rekey_checkpoint(
 @torch.no_grad()
 def _move(stem: BlockStem, cipher: KeyedCipher) -> None:
     """Undo the signed permutation of the stem's key and apply that of ``cipher``."""
+    absorber = stem.plain_input
+    if absorber is None:
+        raise ConfigError('Expected a block stem that absorbs a key, but got one without. Set model.data_preprocessor.')
     channels, block_size = stem.plain_shape[1], stem.grid.block_size
-    old_source, old_sign = stem.plain_input.transform(channels, block_size)
-    new_source, new_sign = replace(stem.plain_input, keyed_cipher=cipher).transform(channels, block_size)
-    plain_place = torch.argsort(old_source)[new_source]  # where the old stem has what the new one shall have
+    old_source, old_sign = absorber.transform(channels, block_size)
+    new_source, new_sign = replace(absorber, keyed_cipher=cipher).transform(channels, block_size)
+    plain_place = torch.argsort(old_source)[new_source]  # for each new channel, the old channel that holds its weights
     sign = (old_sign[plain_place] * new_sign).to(stem.weight)
     stem.weight.copy_(sign[:, None, None] * stem.weight[:, plain_place])
-    if stem.border is not None:
+    if isinstance(stem.border, torch.Tensor):
         stem.border.copy_(sign * stem.border[plain_place])

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.run import choose_attacks, run_audit
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, MissingFileError
 
 QUICK = ['chosen-images', 'known-pairs']
 
@@ -65,7 +65,7 @@ def test_what_cannot_work_is_refused(model, tmp_path):
         run(model, tmp_path / 'audit', images=7)
     with pytest.raises(ConfigError, match='above 0'):
         run(model, tmp_path / 'audit', minutes=0)
-    with pytest.raises(ConfigError, match='Expected a checkpoint file'):
+    with pytest.raises(MissingFileError, match='Expected a checkpoint file'):
         run(model, tmp_path / 'audit', public_weights=str(tmp_path / 'none.pth'))
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'thesis.txt').touch()

@@ -1,4 +1,4 @@
-"""Every problem that a configuration can have."""
+"""Checks of a configuration: each problem is found and named."""
 
 import copy
 
@@ -197,7 +197,7 @@ class TestStem:
         assert check_config(in_pipelines(**stem, backbone=dict(init_cfg=dict(type='Kaiming')))) == []
         init = dict(type='Pretrained', checkpoint='a.pth')
         for pretrained in (dict(pretrained='a.pth'), dict(backbone=dict(init_cfg=init))):
-            only(in_pipelines(**stem, **pretrained), ConfigError, 'the key to absorb')
+            only(in_pipelines(**stem, **pretrained), ConfigError, 'the key that pretrained weights absorb')
 
 
 class TestLeaks:

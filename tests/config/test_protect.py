@@ -1,4 +1,4 @@
-"""A protected configuration out of any other."""
+"""protect_config makes a protected configuration out of any other."""
 
 import re
 import shutil
@@ -19,7 +19,8 @@ from helpers.small_models import one_step, run_pipeline, shrink, write_png
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
-from mmseg_keyprotect.config.checks import check_config, check_structure, sizes_in
+from mmseg_keyprotect.config.checks import check_config, check_structure
+from mmseg_keyprotect.config.checks.sizes import sizes_in
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
@@ -27,6 +28,7 @@ from mmseg_keyprotect.errors import (
     KeyProtectError,
     LeakedKeyError,
     OutputError,
+    MissingFileError,
     WeakCipherError,
 )
 
@@ -39,7 +41,7 @@ OURS = ROOT / 'configs' / 'segformer' / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_dem
 
 @pytest.fixture
 def own(tmp_path):
-    """A function that writes a user's own configuration, which inherits one of MMSegmentation's."""
+    """A function that writes a user's configuration, which inherits one of MMSegmentation's."""
 
     def write(text='', base=PSPNET, name='own.py'):
         path = tmp_path / name
@@ -69,12 +71,12 @@ def load_dict(path):
 
 
 def file_of(source):
-    """The same configuration, as a file that mmengine loads."""
+    """Return the file of a configuration, as mmengine finds it."""
     return Config._get_cfg_path(source, '')[0] if source.startswith('mmseg::') else source
 
 
 class TestInheritance:
-    """The new file says what changes, and inherits the rest."""
+    """The new file holds what changes, and inherits the rest."""
 
     def test_of_mmseg(self, target, key_file):
         assert protect_config(PSPNET, target) == target
@@ -122,7 +124,7 @@ class TestInheritance:
 
 
 def strip(node):
-    """Take out the scopes, which mmengine adds when it inherits ``mmseg::...``; tuples and lists stay what they are."""
+    """Remove the scopes, which mmengine adds when it inherits ``mmseg::NAME``; tuples and lists keep their types."""
     if isinstance(node, dict):
         return {name: strip(value) for name, value in node.items() if name != '_scope_'}
     return type(node)(strip(value) for value in node) if isinstance(node, list | tuple) else node
@@ -223,7 +225,7 @@ class TestWhatIsThere:
 
 
 class TestRefused:
-    """What cannot be protected raises, and no file appears."""
+    """A configuration that cannot be protected raises a named error, and no file appears."""
 
     @pytest.fixture(autouse=True)
     def no_file(self, target):
@@ -272,7 +274,7 @@ class TestRefused:
 
     @pytest.mark.parametrize('source', ['mmseg::pspnet/no_such.py', 'no_such.py', 'mmseg::pspnet'])
     def test_missing_source(self, source, target):
-        with pytest.raises(ConfigError, match='does not exist'):
+        with pytest.raises(MissingFileError, match='does not exist'):
             protect_config(source, target)
 
     def test_missing_folder(self, target):
@@ -283,7 +285,7 @@ class TestRefused:
         'text', ["custom_imports = dict(imports='no_such_module')", 'model = dict(', '_base_.no_such'], ids=str
     )
     def test_cannot_be_loaded(self, text, own, target):
-        with pytest.raises(ConfigError, match='can load, but .*own.py gives'):
+        with pytest.raises(ConfigError, match='can load, but .*own.py raises'):
             protect_config(own(text), target)
 
     def test_windows_flipped_after_encryption(self, own, target):
@@ -311,7 +313,7 @@ def test_existing_target(target):
 
 
 class TestLeaks:
-    """mmengine puts the value of ``{{$VARIABLE:}}`` into a configuration; a key must not come so."""
+    """mmengine writes the value of ``{{$VARIABLE:}}`` into a configuration, and no key may get there."""
 
     @pytest.fixture(autouse=True)
     def variable(self, key_line, monkeypatch):
@@ -334,7 +336,7 @@ class TestLeaks:
             protect_config(source, target)
         assert not target.exists()
         out, err = capfd.readouterr()
-        print_log('and talks still', logger='current')
+        print_log('the logger still writes', logger='current')
         out += capfd.readouterr().out
         assert key_line[-20:] not in str(caught.value) + out + err
 
@@ -357,7 +359,7 @@ def test_tta_runs(source, target, key_file, tmp_path):
 
 
 class TestTool:
-    """The command line."""
+    """The command ``keyprotect protect``."""
 
     def test_as_a_command(self, target, key_file):
         argv = [

@@ -1,4 +1,4 @@
-"""The table of protected configurations in the documentation says what happens."""
+"""The table of protected configurations in the documentation is true."""
 
 import pytest
 

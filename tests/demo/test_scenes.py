@@ -7,7 +7,7 @@ from PIL import Image
 from mmseg_keyprotect.demo import scenes as demo_scenes
 from mmseg_keyprotect.demo.drawing import CLASSES, PALETTE, draw_scene
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, OutputError
 
 SMALL = {'num_train': 2, 'num_val': 1, 'size': (96, 112), 'seed': 5}
 
@@ -118,7 +118,7 @@ def test_a_complete_set_is_left_as_it_is(small, monkeypatch):
 @pytest.mark.parametrize('change', [{'num_train': 3}, {'num_val': 2}, {'size': (96, 96)}, {'seed': 6}])
 def test_a_set_of_other_parameters_is_refused(small, change):
     before = contents(small)
-    with pytest.raises(ConfigError, match=r'Expected .* but got .*Name another folder, or remove this one'):
+    with pytest.raises(OutputError, match=r'Expected .* but got .*Name another folder, or remove this one'):
         write_demo_scenes(small, **{**SMALL, **change})
     assert contents(small) == before
 
@@ -126,7 +126,7 @@ def test_a_set_of_other_parameters_is_refused(small, change):
 def test_an_incomplete_set_is_refused(tmp_path):
     root = write_demo_scenes(tmp_path / 'scenes', **SMALL)
     (root / 'annotations/val/0000.png').unlink()
-    with pytest.raises(ConfigError, match='1 of its 7 files missing'):
+    with pytest.raises(OutputError, match='1 of its 7 files missing'):
         write_demo_scenes(root, **SMALL)
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_set_is_refused(tmp_path, made):
         root.mkdir()
         (root / ('scenes.json' if made == 'damaged' else 'notes.txt')).write_text('{mine')
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob('*')}
-    with pytest.raises(ConfigError, match=r'but got no readable scenes\.json'):
+    with pytest.raises(OutputError, match=r'but got no readable scenes\.json'):
         write_demo_scenes(root, **SMALL)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob('*')} == before
 

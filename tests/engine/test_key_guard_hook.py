@@ -1,4 +1,4 @@
-"""Real training by mmengine's Runner under the guard."""
+"""Real training by mmengine's Runner with KeyGuardHook."""
 
 import base64
 
@@ -17,7 +17,7 @@ from mmseg_keyprotect.errors import (
 
 
 def forms_of(secret):
-    """The key in every form in which it could stand in a file."""
+    """Return the key in every encoding in which a file could hold it."""
     half = len(secret) // 2
     encoded = [base64.b64encode(secret), base64.urlsafe_b64encode(secret)]
     return [
@@ -30,7 +30,7 @@ def forms_of(secret):
 
 
 def assert_no_key(data, secret, where):
-    assert not any(form in data for form in forms_of(secret)), f'the key stands in {where}'
+    assert not any(form in data for form in forms_of(secret)), f'{where} holds the key'
 
 
 def tensors_of(state):
@@ -39,7 +39,7 @@ def tensors_of(state):
 
 def test_train_save_resume_and_no_key_anywhere(tiny, tmp_path, key, key_file, capfd):
     Runner.from_cfg(tiny()).train()
-    checkpoint = torch.load(tmp_path / 'work' / 'iter_2.pth')  # weights_only, torch's default
+    checkpoint = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=True)
     assert checkpoint['meta']['keyprotect'] == dict(
         spec_version=1, key_id=key.key_id, cipher='shuffle+negative-positive/M=4'
     )
@@ -47,7 +47,7 @@ def test_train_save_resume_and_no_key_anywhere(tiny, tmp_path, key, key_file, ca
     runner = Runner.from_cfg(longer)
     runner.train()
     assert runner.iter == 4
-    resumed = torch.load(tmp_path / 'work' / 'iter_4.pth')
+    resumed = torch.load(tmp_path / 'work' / 'iter_4.pth', weights_only=True)
     assert resumed['meta']['iter'] == 4
 
     output = capfd.readouterr()
@@ -60,7 +60,7 @@ def test_train_save_resume_and_no_key_anywhere(tiny, tmp_path, key, key_file, ca
         assert_no_key(path.read_bytes(), key._secret, path)
     for tensor in tensors_of(resumed['state_dict']):
         assert_no_key(tensor.cpu().numpy().tobytes(), key._secret, 'the state dict')
-    # the search itself finds what it looks for
+    # the search finds a key that is there
     (tmp_path / 'planted').write_bytes(b'xx' + base64.urlsafe_b64encode(key._secret) + b'yy')
     with pytest.raises(AssertionError, match='planted'):
         assert_no_key((tmp_path / 'planted').read_bytes(), key._secret, tmp_path / 'planted')
@@ -79,14 +79,14 @@ def run_test(cfg, checkpoint):
 
 
 class TestLoading:
-    """Checkpoints of another key, of none, of a newer spec."""
+    """Checkpoints of another key, without a key, or of a newer spec version."""
 
     @pytest.fixture(autouse=True)
     def _trained(self, trained, tiny):
         self.checkpoint, self.tiny = trained, tiny
 
     def edited(self, edit):
-        state = torch.load(self.checkpoint)
+        state = torch.load(self.checkpoint, weights_only=True)
         edit(state)
         path = self.checkpoint.with_name('edited.pth')
         torch.save(state, path)

@@ -1,4 +1,4 @@
-"""Checkpoints that are sealed from the start, in real MMSegmentation runs."""
+"""Checkpoints that are sealed as they are saved, in real runs of MMSegmentation."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from mmseg_keyprotect.sealing import KeyRecipient, file_info, seal_file, unseal_
 
 
 def sealed_run(tiny, **options):
-    """Train two iterations, sealed."""
+    """Train two iterations with sealed checkpoints."""
     cfg = tiny(**options)
     cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
     runner = Runner.from_cfg(cfg)
@@ -33,12 +33,12 @@ def sealed_run(tiny, **options):
 
 
 def sealed_path(folder, iteration):
-    """Where a run in ``folder`` has saved."""
+    """Return the path of a checkpoint that a run in ``folder`` has saved."""
     return f'sealed://{folder / "work"}/iter_{iteration}.pth'
 
 
 def weights_in(folder, state):
-    """Which files hold bytes of the weights in the clear."""
+    """Return the names of the files that hold bytes of plain weights."""
     needles = [tensor.numpy().tobytes()[:48] for tensor in state.values() if tensor.numel() * 4 > 400][:40]
     found = []
     for file in Path(folder).rglob('*'):
@@ -79,7 +79,7 @@ def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
 
 
 def test_the_search_finds_plain_weights(tiny, tmp_path):
-    """The search above can fail."""
+    """The search above finds weights that are plain."""
     cfg = tiny()
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -87,7 +87,7 @@ def test_the_search_finds_plain_weights(tiny, tmp_path):
 
 
 def test_no_file_but_the_sealed_one_is_written(tiny, tmp_path):
-    """Every file that the process opens for writing, while it trains, saves and loads."""
+    """Record every file that the process opens for writing while it trains, saves and loads."""
     cfg = tiny()
     cfg.custom_hooks = [dict(type='KeyGuardHook', seal=True)]
     config = tmp_path / 'tiny.py'
@@ -125,8 +125,8 @@ print('REMOVED', max(removed))
     large = [path for path in map(Path, lines['WRITTEN']) if path.is_file() and path.stat().st_size > 10**6]
     others = [path.name for path in here if path.suffix not in ('.log', '.py', '.json')]
     assert [name.rpartition('.')[0] or name for name in others] == ['.iter_2.pth', 'last_checkpoint']
-    assert large == []  # the sealed one got its name by a rename
-    assert int(lines['REMOVED'][0]) < 10**5  # what was written and removed again cannot have held the weights
+    assert large == []  # the sealed file got its name by a rename
+    assert int(lines['REMOVED'][0]) < 10**5  # no file that was removed again can have held the weights
     assert (tmp_path / 'work' / 'iter_2.pth').stat().st_size > 10**6
 
 
@@ -226,7 +226,7 @@ def test_the_backend_reads_what_it_writes(tmp_path, key_file):
     assert mmengine.load(f'{path}.json') == dict(a='secret')
     assert b'secret' not in (tmp_path / 'folder' / 'x.json').read_bytes()
     for copy in (backend.copyfile, backend.copyfile_to_local, backend.get_local_path):
-        with pytest.raises(NotImplementedError, match='single files alone'):
+        with pytest.raises(NotImplementedError, match='Copy sealed files as they are'):
             copy(path, str(tmp_path / 'plain'))
     backend.remove(f'{path}.json')
     backend.remove(path)
@@ -254,7 +254,7 @@ def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key
     assert weights_in(tmp_path / 'out', state) == []
     seal_file(checkpoint, tmp_path / 'sealed.pth', [KeyRecipient(key)])
     protect_checkpoint(config, f'sealed://{tmp_path}/sealed.pth', tmp_path / 'again')
-    assert file_info(tmp_path / 'again' / 'sealed.pth')['key_id'] == key.key_id  # sealed in, sealed out
+    assert file_info(tmp_path / 'again' / 'sealed.pth')['key_id'] == key.key_id  # a sealed source gives a sealed result
     new_key = dict(type='KeyFile', path=str(other_key_file))
     old = f'sealed://{tmp_path}/out/iter_2.pth'
     rekey_checkpoint(tmp_path / 'out' / 'plain.py', old, tmp_path / 'other.pth', new_key)

@@ -1,4 +1,4 @@
-"""Any full configuration made small enough to run without data or weights, and one step of it."""
+"""Shrink any full configuration so that it runs without data or weights, and run one step of it."""
 
 import copy
 import tempfile
@@ -23,7 +23,7 @@ def dicts(node):
 
 
 def shrink(cfg, size=64):
-    """Return a small copy of a configuration: no weights to load, BN for SyncBN, small sizes; losses as they are."""
+    """Return a small copy of a configuration: no weights to load, BN for SyncBN, small sizes, the same losses."""
     cfg = copy.deepcopy(cfg.to_dict() if isinstance(cfg, Config) else cfg)
     square, half = (size, size), (size // 2, size // 2)
     for node in dicts(cfg['model']):
@@ -54,7 +54,7 @@ def shrink(cfg, size=64):
 
 
 def shrink_setr(model, dims=64):
-    """Leave one layer of the ViT for each head, and make it narrow: ViT-L has 300 million weights."""
+    """Keep one narrow layer of the ViT for each head, since ViT-L has 300 million weights."""
     backbone = model['backbone']
     layers = len(backbone['out_indices'])
     for node in dicts(model):
@@ -76,7 +76,7 @@ def shrink_transform(step, size):
 
 
 def side_of(cfg):
-    """Return the size that a configuration was made small to."""
+    """Return the side in pixels to which a configuration was shrunk."""
     preprocessor = find_model(cfg)['data_preprocessor']
     return preprocessor['size'][0] if preprocessor.get('size') else preprocessor['size_divisor']
 
@@ -86,12 +86,12 @@ def classes_of(model):
 
 
 def takes_ignored(model):
-    """Say whether the losses take ignored pixels; those of mmseg 1.2.2 with class weights do not (its issue 3734)."""
+    """Tell whether the losses accept ignored pixels. With class weights those of mmseg 1.2.2 do not (issue 3734)."""
     return not any(node.get('class_weight') for node in dicts(model) if node.get('type') == 'CrossEntropyLoss')
 
 
 def sample(model, shape, seed, label=True):
-    """Draw an image and its labels as a training pipeline packs them."""
+    """Draw a random image and its labels, packed as a training pipeline packs them."""
     rng = np.random.default_rng(seed)
     channels = len(model['data_preprocessor'].get('mean') or (0, 0, 0))
     results = dict(img=rng.integers(0, 256, (*shape, channels), dtype=np.uint8), img_shape=shape, ori_shape=shape)
@@ -107,7 +107,8 @@ def sample(model, shape, seed, label=True):
 
 def train_step(model, cfg):
     size = (side_of(cfg), side_of(cfg))
-    less = (size[0] - 3, size[1] - 5) if takes_ignored(cfg.model) else size  # as RandomCrop leaves a small image
+    # RandomCrop leaves an image that is smaller than the crop as it is
+    less = (size[0] - 3, size[1] - 5) if takes_ignored(cfg.model) else size
     batch = pseudo_collate([sample(find_model(cfg), shape, seed) for seed, shape in enumerate((size, less))])
     model.train()
     losses = model(**model.data_preprocessor(batch, True), mode='loss')
@@ -132,7 +133,7 @@ def write_png(path, shape):
 
 
 def run_pipeline(steps, path):
-    """Run an inference pipeline, without its annotations, on an image file."""
+    """Run an inference pipeline on an image file, without loading annotations."""
     steps = without_labels(steps)
     for step in steps:
         if step['type'] == 'TestTimeAug':
@@ -147,7 +148,7 @@ def without_labels(steps):
 def one_step(cfg, shape=None):
     """Train a small configuration for one step and predict an image in memory and an image file.
 
-    The images for prediction have the given shape, by default one that is larger than a slide window and odd.
+    The images for prediction have the given shape. By default it is larger than a slide window, with odd sides.
     """
     init_default_scope('mmseg')
     torch.manual_seed(0)

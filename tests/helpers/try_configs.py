@@ -20,7 +20,8 @@ import mmseg
 
 from helpers.small_models import one_step, shrink, takes_ignored
 from mmseg_keyprotect.config import protect_config
-from mmseg_keyprotect.config.checks import check_config, raise_problems, sizes_in
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.checks.sizes import sizes_in
 from mmseg_keyprotect.config.view import find_model
 from mmseg_keyprotect.keys import SecretKey
 
@@ -29,7 +30,7 @@ DONE = 'trains and predicts'
 UNIGNORED = f'{DONE}, without ignored pixels'
 NEEDS = {
     'mmpretrain': 'needs mmpretrain',
-    'BaseModule.__init__': 'needs mmdet',  # mmseg puts BaseModule in place of mmdet's heads
+    'BaseModule.__init__': 'needs mmdet',  # mmseg replaces the heads of a missing mmdet by BaseModule
     'compiled mmcv operator': 'needs the compiled mmcv operators',
     'gdal': 'needs gdal',
     'slide_flip': 'refused: it flips windows after their encryption (slide_flip)',
@@ -43,8 +44,8 @@ class Case:
     Args:
         architecture: The name in the table.
         config: The path under MMSegmentation's configs.
-        size: What it is made small to.
-        fits: If set, the network takes only images whose sides are multiples of this.
+        size: The side in pixels to which it is shrunk.
+        fits: If set, the network accepts only images whose sides are multiples of this.
     """
 
     architecture: str
@@ -139,23 +140,23 @@ class Row:
 
 
 def reason(error):
-    """Tell in a few words why a configuration does not run."""
+    """Return in a few words why a configuration does not run."""
     text = str(error)
     known = next((words for mark, words in NEEDS.items() if mark in text), None)
     return known or f'{type(error).__name__}: {text.splitlines()[0][:80] if text else ""}'
 
 
 def attempt(cfg, case, shape):
-    """Run a configuration made small; return the outcome."""
+    """Shrink a configuration, run it, and return the outcome."""
     try:
         one_step(shrink(cfg, case.size), shape)
-    except Exception as error:  # whatever it is, the table shows it
+    except Exception as error:  # the table shows errors of any kind
         return reason(error)
     return DONE if takes_ignored(cfg.model) else UNIGNORED
 
 
 def load(path):
-    """Load a configuration, or tell why it cannot be."""
+    """Load a configuration, or return why it does not load."""
     try:
         return Config.fromfile(path), None
     except Exception as error:
@@ -163,7 +164,7 @@ def load(path):
 
 
 def changed_sizes(old, new):
-    """Tell which sizes differ, each once."""
+    """Describe the sizes that differ, each once."""
     found = {}
     for (_, before, name), (_, after, _) in zip(sizes_in(old), sizes_in(new), strict=True):
         if before[name] != after[name]:
@@ -177,7 +178,7 @@ def short(size):
 
 
 def try_case(case, folder):
-    """Protect one configuration, run it, and where it fails run the unprotected one too."""
+    """Protect one configuration and run it. If it fails, run the unprotected one too."""
     source = CONFIGS / case.config
     plain = Config.fromfile(source, import_custom_modules=False)
     mode = find_model(plain)['test_cfg'].get('mode', 'whole')
@@ -195,7 +196,7 @@ def try_case(case, folder):
 
 
 def compare(outcome, source, case):
-    """Add to an outcome what the unprotected configuration does."""
+    """Add the outcome of the unprotected configuration to that of the protected one."""
     done = outcome in (DONE, UNIGNORED)
     if (done and case.fits is None) or outcome.startswith('refused'):
         return outcome
@@ -220,7 +221,7 @@ def try_all(cases, folder, tell=None):
 
 
 def table(rows):
-    """Render the rows as the document."""
+    """Render the rows as the page of the documentation."""
     done = [row for row in rows if row.outcome.startswith(DONE)]
     kinds = len({row.architecture for row in done})
     same = sum(row.outcome.endswith('also unprotected') for row in rows)
@@ -232,19 +233,19 @@ def table(rows):
         f'with mmsegmentation {mmseg.__version__}.',
         '',
         f'**{len(done)} of {len(rows)} configurations, of {kinds} architectures, train and predict when protected**; '
-        f'{same} fail in the same way protected and unprotected on the machine that made this table, '
-        f'and {refused} cannot be protected and is refused.',
+        f'{same} fail in the same way protected and unprotected on the machine that made this table. '
+        f'{refused} cannot be protected and is refused.',
         '',
-        'Each is protected by `tools/protect_config.py` with the default cipher, loaded and checked, made small (sizes '
-        'of 64, or 416 for MobileNetV3, no pretrained weights, BN for SyncBN), trained for one step with its own '
-        'losses, and predicts an image of odd size in memory and from a file through its own test pipeline: the map '
-        'has the size of the image. "Sizes" says what the protection changed so that crops and windows are whole '
-        'blocks.',
+        '`keyprotect protect` protects each configuration with the default cipher. The test then loads it, checks it, '
+        'and shrinks it: sizes of 64, or 416 for MobileNetV3, no pretrained weights, BN for SyncBN. It trains one step '
+        'with the losses of the configuration. It predicts an image of odd size, in memory and from a file through '
+        'the test pipeline, and the map has the size of the image. The column "sizes" shows what the protection '
+        'changed so that crops and windows are whole blocks.',
         '',
-        '- *at multiples of N*: the network itself takes only images whose sides are multiples of N; unprotected it '
-        'fails on the odd size too.',
-        '- *without ignored pixels*: the loss has class weights, and mmseg 1.2.2 fails on ignored pixels then, '
-        'protected or not (open-mmlab/mmsegmentation#3734); run without any.',
+        '- *at multiples of N*: the network accepts only images whose sides are multiples of N. Unprotected it fails '
+        'on the odd size too.',
+        '- *without ignored pixels*: the loss has class weights, and mmseg 1.2.2 then fails on ignored pixels, '
+        'protected or not (open-mmlab/mmsegmentation#3734). The test uses none.',
         '- *needs X, also unprotected*: X is not installed here, and the configuration needs it in any case.',
         '',
         '| configuration | architecture | test mode | sizes | outcome |',
@@ -255,7 +256,7 @@ def table(rows):
 
 
 def read_outcomes(path):
-    """Read a table's outcomes by configuration."""
+    """Read the outcomes of a table, by configuration."""
     cells = [[cell.strip() for cell in line.split('|')] for line in Path(path).read_text().splitlines()]
     return {row[1]: row[-2] for row in cells if len(row) == 7 and row[1].endswith('.py')}
 

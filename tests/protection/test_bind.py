@@ -1,4 +1,4 @@
-"""A trained checkpoint becomes a protected one, moves to another key, and gives the same predictions."""
+"""A trained model is bound to a key and moved to another key, and its predictions stay the same."""
 
 import copy
 import json
@@ -17,7 +17,15 @@ from mmseg.registry import MODELS
 from helpers import NEGATIVE, ROOT, SHUFFLE
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
-from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ConfigError, OutputError, WrongKeyError
+from mmseg_keyprotect.errors import (
+    AlreadyEncryptedError,
+    BlockAlignmentError,
+    CheckpointError,
+    ConfigError,
+    MissingFileError,
+    OutputError,
+    WrongKeyError,
+)
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.keys.identity import META_KEY
 from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
@@ -169,8 +177,8 @@ def test_refused_and_nothing_left(trained, tmp_path, key_file):
     refuse(ConfigError, 'but got ffx', config, checkpoint, out, dict(type='FFX', block_size=4))
     refuse(BlockAlignmentError, 'multiple of the stride 4', config, checkpoint, out, dict(SHUFFLE, block_size=6))
     refuse(ConfigError, 'border', config, checkpoint, out, border='black')
-    refuse(ConfigError, 'does not exist', config, tmp_path / 'none.pth', out)
-    refuse(ConfigError, 'does not exist', tmp_path / 'none.py', checkpoint, out)
+    refuse(MissingFileError, 'does not exist', config, tmp_path / 'none.pth', out)
+    refuse(MissingFileError, 'does not exist', tmp_path / 'none.py', checkpoint, out)
     refuse(OutputError, 'to exist, but it does not', config, checkpoint, tmp_path / 'none' / 'out')
     out.mkdir()
     with pytest.raises(OutputError, match='never overwritten'):
@@ -188,12 +196,12 @@ def test_bad_checkpoints_are_refused(trained, tmp_path, key_file):
     )
     for name, case in cases.items():
         torch.save(dict(state_dict=case), tmp_path / f'{name}.pth')
-        with pytest.raises(ConfigError, match='Expected a checkpoint with'):
+        with pytest.raises(CheckpointError, match='Expected a checkpoint with'):
             protect_checkpoint(config, tmp_path / f'{name}.pth', tmp_path / 'out')
     (tmp_path / 'noise.pth').write_bytes(b'no checkpoint at all')
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:5000])
     for name in ('noise', 'cut'):
-        with pytest.raises(ConfigError, match='cannot be read'):
+        with pytest.raises(CheckpointError, match='cannot be read'):
             protect_checkpoint(config, tmp_path / f'{name}.pth', tmp_path / 'out')
     protect_checkpoint(config, checkpoint, tmp_path / 'out')
     with pytest.raises(AlreadyEncryptedError, match='names a key'):
@@ -209,10 +217,10 @@ class Boom:
 
 def test_a_checkpoint_with_code_is_refused(trained, tmp_path, key_file):
     torch.save(dict(state_dict=dict(a=torch.zeros(1)), boom=Boom()), tmp_path / 'boom.pth')
-    with pytest.raises(ConfigError, match='cannot be read'):
+    with pytest.raises(CheckpointError, match='cannot be read'):
         protect_checkpoint(trained[0], tmp_path / 'boom.pth', tmp_path / 'out')
     (tmp_path / 'pickle.pth').write_bytes(pickle.dumps(Boom()))
-    with pytest.raises(ConfigError, match='cannot be read'):
+    with pytest.raises(CheckpointError, match='cannot be read'):
         protect_checkpoint(trained[0], tmp_path / 'pickle.pth', tmp_path / 'out')
 
 
@@ -233,7 +241,7 @@ def test_resnet50_takes_seconds(tmp_path, key_file):
     del model
     start = time.monotonic()
     protect_checkpoint(name, tmp_path / 'r50.pth', tmp_path / 'out')
-    assert time.monotonic() - start < 60  # seconds on a free machine; the limit only tells seconds from minutes
+    assert time.monotonic() - start < 60  # a few seconds on an idle machine; the limit separates seconds from minutes
 
 
 def test_protect_config_with_a_stem(tmp_path, key_file):
@@ -251,7 +259,7 @@ def test_protect_config_with_a_stem(tmp_path, key_file):
 def test_access_of_a_protected_model(trained, tmp_path, key_file):
     config, checkpoint = protect_checkpoint(*trained, tmp_path / 'out')
     cfg = Config.fromfile(config)
-    del cfg.test_dataloader.dataset.pipeline[1]  # images of 98 x 110 pixels, no whole blocks
+    del cfg.test_dataloader.dataset.pipeline[1]  # images of 98 x 110 pixels, which are not whole blocks
     report = evaluate_access(cfg, str(checkpoint), tmp_path / 'access', wrong_keys=1, known=[], pictures=0)
     assert [row.who for row in report.rows] == ['correct key', 'no key', 'wrong key 1']
 

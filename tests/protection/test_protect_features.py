@@ -1,4 +1,4 @@
-"""Encrypted feature maps by MMSegmentation's own tools: configured, bound, trained, loaded, evaluated, attacked."""
+"""Models with encrypted feature maps are configured, bound, trained, loaded, evaluated and attacked."""
 
 import copy
 import json
@@ -77,7 +77,7 @@ def test_images_and_features_together(plain, tmp_path, key_file):
     assert meta['keyprotect']['cipher'] == (
         'shuffle+negative-positive/M=4,feature-shuffle+feature-sign/stages=1-3/C=64-256'
     )
-    with pytest.raises(ConfigError, match='images alone are encrypted'):
+    with pytest.raises(ConfigError, match='encrypts images alone'):
         rekey_checkpoint(*paths, tmp_path / 'new.pth', dict(type='KeyFile', path=str(key_file)))
     for features in (ALL, None):
         with pytest.raises(AlreadyEncryptedError):
@@ -128,13 +128,13 @@ def test_access_report(trained, tmp_path, key):
     assert [row.kind for row in report.rows] == ['correct', 'none', 'wrong', 'wrong', 'partly', 'partly']
     assert (report.key_id, report.cipher, report.key_space_bits) == (key.key_id, NAME, 256)
     scores = [row.scores for row in report.rows]
-    assert scores[-1] == scores[0]  # who knows all of the key has the key
+    assert scores[-1] == scores[0]  # a user who knows 100% of the key has the key
     assert len({(one.mIoU, one.aAcc, one.mAcc) for one in scores[:5]}) > 1
     assert (tmp_path / 'report' / 'report.html').exists()
 
 
-def test_every_user_gets_his_own(plain, tmp_path, key_file):
-    """No key, a wrong key and a partly right one each change what the network says, and the correct one comes back."""
+def test_every_user_gets_another_prediction(plain, tmp_path, key_file):
+    """No key, a wrong key and a partly right key each change the prediction, and the correct key restores it."""
     config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', features=ALL)
     evaluation = AccessEvaluation(Config.fromfile(config), str(checkpoint))
     users = evaluation.users(1, [50])

@@ -1,4 +1,4 @@
-# CamVid at a size that is made of whole blocks of 14 x 14 pixels, for ViT-S/14.
+# CamVid at a size of whole blocks of 14 x 14 pixels, for ViT-S/14.
 _base_ = './camvid_240x180.py'
 scale = (252, 182)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# As TensorFlow's DeepLab trained it: images from -1 to 1, MobileNetV2 with its last stride dilated.
+# DeepLabV3 as TensorFlow's DeepLab trained it: images from -1 to 1, MobileNetV2 with its last stride dilated.
 custom_imports = dict(imports=['mmseg_keyprotect'], allow_failed_imports=False)
 norm_cfg = dict(type='BN', requires_grad=True)
 data_preprocessor = dict(

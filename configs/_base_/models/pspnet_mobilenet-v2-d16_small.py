@@ -1,7 +1,7 @@
 # PSPNet on MobileNetV2 for a CPU: small heads, BN instead of SyncBN, the backbone pretrained on ImageNet
 _base_ = 'mmseg::_base_/models/pspnet_r50-d8.py'
 norm_cfg = dict(type='BN', requires_grad=True)
-data_preprocessor = dict(mean=[128, 128, 128], std=[128, 128, 128], size=(160, 160))  # what the weights expect
+data_preprocessor = dict(mean=[128, 128, 128], std=[128, 128, 128], size=(160, 160))  # as the weights were trained
 model = dict(
     data_preprocessor=data_preprocessor,
     pretrained=None,
@@ -13,7 +13,7 @@ model = dict(
         dilations=(1, 1, 1, 1, 1, 2, 2),
         out_indices=(1, 2, 4, 6),
         norm_cfg=norm_cfg,
-        norm_eval=True,  # BN is folded into these weights: statistics of a batch would undo them
+        norm_eval=True,  # BN is folded into these weights, so that batch statistics would change them
         init_cfg=dict(type='Pretrained', checkpoint='data/weights/mobilenet_v2_imagenet.pth'),
     ),
     decode_head=dict(in_channels=320, channels=128, num_classes=11, norm_cfg=norm_cfg),

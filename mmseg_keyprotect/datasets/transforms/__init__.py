@@ -1,4 +1,4 @@
-"""Pipeline transforms."""
+"""Transforms for the pipelines of MMSegmentation."""
 
 from mmseg_keyprotect.config.view import META_KEYS
 from mmseg_keyprotect.datasets.transforms.keyed_block_encrypt import KeyedBlockEncrypt

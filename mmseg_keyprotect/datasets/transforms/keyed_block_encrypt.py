@@ -1,4 +1,4 @@
-"""The keyed block encryption as a step of an MMSegmentation pipeline."""
+"""Block-wise encryption of images as a step of an MMSegmentation pipeline."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _LABEL_KEYS = ('gt_seg_map', 'gt_edge_map', 'gt_depth_map')
 
 @TRANSFORMS.register_module()
 class KeyedBlockEncrypt(BaseTransform):
-    """Extend image and label maps to whole blocks and encrypt the image; the last step before PackSegInputs.
+    """Pad image and label maps to whole blocks and encrypt the image, as the last step before PackSegInputs.
 
-    In test pipelines it stands before LoadAnnotations: there the label keeps the original size, and predictions are
-    cut back by ``padding_size`` and resized to it. Source: arXiv 2107.09362, section 3; docs/spec.md.
+    In test pipelines this step belongs before LoadAnnotations. There the label keeps the original size, and the
+    prediction is cut back by ``padding_size`` and resized to that size. PackSegInputs must pack
+    :data:`~mmseg_keyprotect.config.view.META_KEYS`. Source: arXiv 2107.09362, section 3; docs/spec.md.
 
     Required Keys:
 
@@ -28,9 +29,9 @@ class KeyedBlockEncrypt(BaseTransform):
 
     Modified Keys:
 
-    - img: encrypted, extended at the right and the bottom; uint8, after FFX float32, 0 to 255.
-    - gt_seg_map, gt_edge_map, gt_depth_map: extended by ``seg_pad_val``.
-    - pad_shape: (H, W) after the extension.
+    - img: encrypted, padded at the right and the bottom; uint8, after FFX float32, 0 to 255.
+    - gt_seg_map, gt_edge_map, gt_depth_map: padded with ``seg_pad_val``.
+    - pad_shape: (H, W) after the padding.
 
     Added Keys:
 
@@ -39,17 +40,27 @@ class KeyedBlockEncrypt(BaseTransform):
     - cipher: the public description of the cipher, for example ``shuffle+negative-positive/M=4``.
 
     Args:
-        cipher: A cipher's configuration or a list of them. Defaults to Shuffle, then NegativePositive, M = 4.
-        key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
-        key_id: If set, the id that the key must have.
-        seg_pad_val: The ignore index that extends label maps.
-        channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
-        pad_mode: How images are extended: ``'replicate'``.
+        cipher: The configuration of a cipher, or a list of them. Defaults to Shuffle, then NegativePositive, both
+            with blocks of 4 x 4 pixels.
+        key: The key's configuration. By default the environment variable KEYPROTECT_KEY_FILE names the key file.
+        key_id: The id that the key must have. By default any key is accepted.
+        seg_pad_val: The value that pads label maps, which is the ignore index.
+        channel_order: ``'bgr'`` or ``'rgb'``, the order in which the pipeline loads colour images. OpenMMLab's
+            loaders give BGR.
+        pad_mode: How to pad images: ``'replicate'`` repeats the last row and column.
 
     Raises:
-        AlreadyEncryptedError: The sample carries a key id.
+        AlreadyEncryptedError: The sample has a key id.
         ImageFormatError: The image cannot be encrypted, or a label map has another size than the image.
         BlockAlignmentError: The image is smaller than one block.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmseg_keyprotect.keys import SecretKey
+        >>> image = np.zeros((6, 8, 3), np.uint8)
+        >>> results = KeyedBlockEncrypt(key=SecretKey.generate()).transform(dict(img=image))
+        >>> results['img'].shape, results['padding_size'], results['cipher']
+        ((8, 8, 3), (0, 0, 0, 2), 'shuffle+negative-positive/M=4')
     """
 
     def __init__(
@@ -65,10 +76,10 @@ class KeyedBlockEncrypt(BaseTransform):
         self.seg_pad_val = seg_pad_val
 
     def transform(self, results: dict) -> dict:
-        """Encrypt the image of one sample."""
+        """Encrypt the image of one sample. Keys and errors are those of the class."""
         if 'key_id' in results:
             raise AlreadyEncryptedError(
-                f'Expected a plain image, but got one that is encrypted with the key {results["key_id"]}. '
+                f'Expected a plain image, but got one that the key {results["key_id"]} has encrypted. '
                 'Keep one KeyedBlockEncrypt in the pipeline.'
             )
         labels = [name for name in _LABEL_KEYS if name in results]

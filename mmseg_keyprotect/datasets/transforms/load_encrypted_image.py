@@ -1,4 +1,4 @@
-"""Images that a client has encrypted, for a model on a machine without the key."""
+"""Load images that a client has encrypted, for a model on a machine without the key."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from mmseg_keyprotect.errors import ConfigError, WrongKeyError
 from mmseg_keyprotect.images import read_encrypted
 
 MAX_FFX = np.float32(999)
+"""The largest sample of an image after FFX, which is uint16 (docs/spec.md, section 3)."""
 
 
 @TRANSFORMS.register_module()
 class LoadEncryptedImage(BaseTransform):
-    """Load what ``python -m mmseg_keyprotect.images encrypt`` wrote, in the place of LoadImageFromFile.
+    """Load an image that ``keyprotect encrypt`` wrote. The step replaces LoadImageFromFile.
 
-    Nothing may change the image after it: no resizing, no flips. PackSegInputs must carry ``META_KEYS`` on.
-    Source: docs/spec.md, section 10.
+    No later step may change the image, such as resizing or flips. PackSegInputs must pack
+    :data:`~mmseg_keyprotect.config.view.META_KEYS`. Source: docs/spec.md, section 10.
 
     Required Keys:
 
@@ -27,35 +28,44 @@ class LoadEncryptedImage(BaseTransform):
 
     - img: (H, W, 3) of whole blocks; uint8, after FFX float32, 0 to 255.
     - img_shape: (H, W).
-    - ori_shape: (H, W) of the image before the client resized and extended it, to which predictions are resized.
-    - padding_size: (left, right, top, bottom), which is cut off predictions.
-    - key_id, cipher: as the file says.
+    - ori_shape: (H, W) of the image before the client resized and padded it. Predictions are resized to it.
+    - padding_size: (left, right, top, bottom) in pixels, which is cut off predictions.
+    - key_id, cipher: those that the file names.
 
     Args:
-        channel_order: ``'bgr'`` or ``'rgb'``, as the model's pipeline had images.
-        key_id: If set, the id of the model's key, which images must have.
-        cipher: If set, the public description of the model's cipher, which images must have, for example
-            ``shuffle+negative-positive/M=4``.
+        channel_order: ``'bgr'`` or ``'rgb'``, the order in which the model takes the channels.
+        key_id: The id of the model's key, which the file must name. By default any is accepted.
+        cipher: The public description of the model's cipher, for example ``shuffle+negative-positive/M=4``, which
+            the file must name. By default any is accepted.
 
     Raises:
-        ImageFormatError: The file is no encrypted image.
-        WrongKeyError: It was encrypted with another key or cipher.
-        UnsupportedSpecError: It is of a newer version.
+        MissingFileError: There is no such file.
+        ImageFormatError: The file is not an encrypted image.
+        WrongKeyError: Another key or cipher encrypted the image.
+        UnsupportedSpecError: The file has a newer spec version.
+
+    Example:
+        In a configuration::
+
+            test_pipeline = [
+                dict(type='LoadEncryptedImage'),
+                dict(type='PackSegInputs', meta_keys=('ori_shape', 'img_shape', 'padding_size', 'key_id', 'cipher')),
+            ]
     """
 
     def __init__(self, channel_order: str = 'bgr', key_id: str | None = None, cipher: str | None = None) -> None:
         if channel_order not in ('bgr', 'rgb'):
-            raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}.")
+            raise ConfigError(f"Expected `channel_order` to be 'bgr' or 'rgb', but got {channel_order!r}. Set one.")
         self.channel_order, self.key_id, self.cipher = channel_order, key_id, cipher
 
     def transform(self, results: dict) -> dict:
-        """Load one image."""
+        """Load one image. Keys and errors are those of the class."""
         image, note = read_encrypted(results['img_path'])
         wanted = dict(key_id=self.key_id, cipher=self.cipher)
         for name, value in wanted.items():
             if value not in (None, note[name]):
                 raise WrongKeyError(
-                    f'Expected an image of the {name} {value}, but {results["img_path"]} has the {name} {note[name]}. '
+                    f'Expected an image with the {name} {value}, but {results["img_path"]} has {note[name]}. '
                     'Encrypt it with the key and the cipher of this model.'
                 )
         if image.dtype == np.uint16:

@@ -1,4 +1,4 @@
-"""The hook that keeps key, configuration and checkpoint together."""
+"""The hook that checks that key, configuration and checkpoint belong together."""
 
 from __future__ import annotations
 
@@ -24,40 +24,48 @@ from mmseg_keyprotect.keys.providers import seal_key
 
 @HOOKS.register_module()
 class KeyGuardHook(Hook):
-    """Check the configuration before anything runs, and the key of every checkpoint.
+    """Check the configuration before the run, and the key of every checkpoint.
 
-    - Before the run: reports every problem of the configuration at once.
-    - On saving: writes spec version, key id and cipher into the checkpoint's ``meta['keyprotect']``.
-    - On loading and resuming: compares them.
+    - Before the run, the hook reports every problem of the configuration at once.
+    - As a checkpoint is saved, it writes spec version, key id and cipher into ``meta['keyprotect']``.
+    - As a checkpoint is loaded or resumed, it compares them with those of the run.
 
     Args:
-        on_mismatch: ``'error'``, or ``'warn'`` to load a checkpoint of another key, or of none, on purpose: to
-            evaluate it, or to fine-tune from an unprotected model.
-        seal: Whether checkpoints are sealed as they are saved, the state of the optimizer with them; they are then
+        on_mismatch: ``'error'``, or ``'warn'`` to load a checkpoint of another key, or an unprotected one, on
+            purpose: to evaluate it, or to fine-tune from it.
+        seal: Whether to seal every checkpoint as it is saved, with the state of its optimizer. It then loads as
             ``sealed://WORK_DIR/iter_N.pth``.
 
     Raises:
-        ConfigError: Several problems, or one of its own; else the error of the one problem.
-        WrongKeyError: A checkpoint is of another key or cipher, or of none, or the processes have different keys.
-        UnsupportedSpecError: A checkpoint is of a newer spec version.
+        ConfigError: The configuration has several problems, or one that has no error of its own.
+        WrongKeyError: A checkpoint belongs to another key or cipher, or to none, or the processes have different keys.
+        DamagedFileError: What a checkpoint says of its key is damaged.
+        UnsupportedSpecError: A checkpoint has a newer spec version.
+
+    Example:
+        In a configuration::
+
+            custom_hooks = [dict(type='KeyGuardHook')]
     """
 
     priority = 'VERY_HIGH'
 
+    identity: Identity
+    """The public identity of the key and the cipher; set before the run."""
+
     def __init__(self, on_mismatch: str = 'error', seal: bool = False) -> None:
         if on_mismatch not in ('error', 'warn'):
-            raise ConfigError(f"Expected `on_mismatch` to be 'error' or 'warn', but got {on_mismatch!r}.")
+            raise ConfigError(f"Expected `on_mismatch` to be 'error' or 'warn', but got {on_mismatch!r}. Set one.")
         self.on_mismatch, self.seal = on_mismatch, seal
-        self.identity: Identity | None = None
         self._parts: dict[str, Identity] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Check the configuration, learn the identity of the key, and let checkpoints be saved sealed if asked to."""
+        """Check the configuration, find the identity of the key, and redirect checkpoints to be sealed if asked to."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model = getattr(model, 'module', model)  # without the wrapper of test-time augmentation
+        model = getattr(model, 'module', model)  # test-time augmentation wraps the segmentor
         self._parts = identities_of(model)
         parts = list(self._parts.values())
-        if runner.cfg or not parts:  # a runner may be built by hand, without a configuration
+        if runner.cfg or not parts:  # a Runner can be built without a configuration
             raise_problems(check_config(runner.cfg))
             protections = find_protections(runner.cfg.to_dict())
             if protections and PARTS[0] not in self._parts:  # the pipelines encrypt
@@ -65,30 +73,31 @@ class KeyGuardHook(Hook):
                 parts.insert(0, Identity(cipher.key_id, cipher.name))
         self.identity = joined(parts)
         if len(set(all_gather_object(self.identity))) > 1:
-            raise WrongKeyError('Expected the same key in every process, but they differ. Give all the same key file.')
+            raise WrongKeyError('Expected the same key in every process, but got several. Give all the same key file.')
         if self.seal:
             self._seal_checkpoints(runner)
         print_log(f'Protected with the key {self.identity.key_id} by {self.identity.cipher}.', logger='current')
 
     def _seal_checkpoints(self, runner: Runner) -> None:
-        seal_key()  # a missing key is found before the training, not after it
+        """Make every CheckpointHook of the run save to ``sealed://``."""
+        seal_key()  # reports a missing key before the training, not after it
         for hook in runner.hooks:
             if not isinstance(hook, CheckpointHook) or str(hook.out_dir or '').startswith(SCHEME):
                 continue
             if hook.file_client_args or (hook.backend_args or {}).get('backend') or '://' in str(hook.out_dir or ''):
                 raise ConfigError(
-                    'Expected checkpoints on the local disk, to seal them, but default_hooks.checkpoint sends them '
-                    'elsewhere by out_dir, backend_args or file_client_args. Take those out, or set seal=False.'
+                    'Expected checkpoints on the local disk, to seal them, but default_hooks.checkpoint saves them '
+                    'elsewhere by out_dir, backend_args or file_client_args. Remove those, or set seal=False.'
                 )
-            folder = hook.out_dir or Path(runner.work_dir).parent  # to which the hook adds the work_dir's name
+            folder = hook.out_dir or Path(runner.work_dir).parent  # the hook appends the name of the work_dir
             hook.out_dir = f'{SCHEME}{folder}'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Write the identity into the checkpoint's meta."""
+        """Write the identity of the key into the checkpoint's meta."""
         checkpoint['meta'][META_KEY] = self.identity.to_meta()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare the checkpoint's identity with that of the key."""
+        """Compare the identity in the checkpoint with that of the run."""
         try:
             self.identity.check(Identity.from_meta(checkpoint.get('meta', {}).get(META_KEY)))
         except (WrongKeyError, DamagedFileError) as error:

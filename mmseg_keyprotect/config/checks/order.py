@@ -1,0 +1,70 @@
+"""Encryption must come once, and after every step that changes the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmseg_keyprotect.config.checks.problems import Problems
+from mmseg_keyprotect.config.view import META_KEYS, find_model, find_pipelines, find_preprocessor, steps
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
+from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
+
+
+def check_order(cfg: Mapping[str, Any]) -> Problems:
+    """In every pipeline that encrypts, all steps must be in their order and the records must be packed."""
+    preprocessor = find_preprocessor(cfg)
+    for path, pipeline in find_pipelines(cfg).items():
+        kinds = [step.get('type') for step in steps(pipeline)]
+        if TRANSFORM not in kinds:
+            continue
+        yield from _check_steps(path, kinds)
+        for step in steps(pipeline):
+            missing = [name for name in META_KEYS if name not in step.get('meta_keys', ())]
+            if step.get('type') == 'PackSegInputs' and missing:
+                error = AlreadyEncryptedError if preprocessor.get('type') == PREPROCESSOR else ConfigError
+                yield error(
+                    f'Expected PackSegInputs in {path} to pack {missing}, since without them predictions are not cut '
+                    'back and images may be encrypted twice, but it does not. Add them to its meta_keys.'
+                )
+        if not path.startswith('train_') and preprocessor.get('test_cfg') and preprocessor.get('type') != PREPROCESSOR:
+            yield ConfigError(
+                f'Expected {PREPROCESSOR}, which adds up the padding of {path} and of data_preprocessor.test_cfg, but '
+                f'got {preprocessor.get("type")}. Use {PREPROCESSOR} with the same cipher.'
+            )
+
+
+def _check_steps(path: str, kinds: list[Any]) -> Problems:
+    """Check the types of a pipeline's steps: encryption once, after geometry and colour, on one side of the labels."""
+    if kinds.count(TRANSFORM) > 1:
+        yield AlreadyEncryptedError(
+            f'Expected {TRANSFORM} once in {path}, but found it {kinds.count(TRANSFORM)} times. Keep one.'
+        )
+    after = kinds[kinds.index(TRANSFORM) + 1 :]
+    training = path.startswith('train_')
+    late = [kind for kind in after if kind not in (TRANSFORM, 'PackSegInputs', 'LoadAnnotations')]
+    if late:
+        yield ConfigError(
+            f'Expected {TRANSFORM} as the last step before PackSegInputs in {path}, but {late} come after it and '
+            'would change an encrypted image. Move them before it.'
+        )
+    if training and 'LoadAnnotations' in after:
+        yield ConfigError(
+            f'Expected {TRANSFORM} after LoadAnnotations in {path}, so that labels are padded with the image, but it '
+            'comes before. Move it.'
+        )
+    if not training and 'LoadAnnotations' in kinds and 'LoadAnnotations' not in after:
+        yield ConfigError(
+            f'Expected {TRANSFORM} before LoadAnnotations in {path}, so that labels keep their original size, but it '
+            'comes after. Move it.'
+        )
+
+
+def check_flips(cfg: Mapping[str, Any]) -> Problems:
+    """No window may be flipped after its encryption, as MMSegmentation's depth estimators can do."""
+    mode = (find_model(cfg).get('test_cfg') or {}).get('mode')
+    if mode == 'slide_flip':
+        yield ConfigError(
+            "Expected model.test_cfg.mode to be 'whole' or 'slide', but got 'slide_flip', which flips windows after "
+            "their encryption. Set it to 'whole' or 'slide'; flips in the tta_pipeline come before the encryption."
+        )

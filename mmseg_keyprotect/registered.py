@@ -1,0 +1,26 @@
+"""The names under which MMSegmentation's registries hold the types of this package.
+
+A configuration names a type by one of these words. This module imports nothing, so that
+:mod:`mmseg_keyprotect.compat` can name the types where they cannot be imported.
+"""
+
+from __future__ import annotations
+
+PREPROCESSOR = 'KeyedSegDataPreProcessor'
+TRANSFORM = 'KeyedBlockEncrypt'
+LOADER = 'LoadEncryptedImage'
+HOOK = 'KeyGuardHook'
+PRETRAINED = 'KeyedPretrained'
+
+SEGMENTORS = {
+    'CascadeEncoderDecoder': 'KeyedCascadeEncoderDecoder',
+    'EncoderDecoder': 'KeyedEncoderDecoder',
+}
+"""MMSegmentation's segmentors, and those with a block stem or encrypted feature maps that extend them."""
+
+REGISTERED = {
+    'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', *SEGMENTORS.values()),
+    'TRANSFORMS': (TRANSFORM, LOADER),
+    'HOOKS': (HOOK,),
+}
+"""The names that the package registers, by the registry of ``mmseg.registry``."""
