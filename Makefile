@@ -1,12 +1,13 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style and docstrings
+# make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 
-.PHONY: demo test test-slow bench lint install
+.PHONY: demo test test-slow bench lint docs install
 
 install: $(VENV)/installed
 
@@ -32,3 +33,12 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/interrogate -q .
+
+docs: $(VENV)/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# the API reference reads the source, so the site needs no torch and no MMSegmentation
+$(VENV)/docs-installed: setup.cfg pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@
