@@ -1,5 +1,6 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
+# make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 DATA ?=
 KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
-.PHONY: demo test test-slow bench lint install
+.PHONY: demo test test-slow bench lint docs install
 
 install: $(VENV)/installed
 
@@ -38,3 +39,12 @@ lint: install
 	$(BIN)/typos
 	git ls-files -z -- ':!mmseg_keyprotect/.mim' | xargs -0 $(BIN)/detect-private-key
 	! git grep -nE '$(KEY_LINE)' -- ':!tests/data/vectors'
+
+docs: $(VENV)/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# the API reference reads the source, so the site needs no torch and no MMSegmentation
+$(VENV)/docs-installed: setup.cfg pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@

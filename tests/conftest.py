@@ -1,21 +1,26 @@
-"""Fixtures that several test files need."""
+"""Fixtures that several test files need. Those of keys need the client alone, as does this module."""
+
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
-import torch
 
 from helpers import DATA, ROOT
 from mmseg_keyprotect.keys import SecretKey
 
-torch.set_num_threads(1)  # small models are fastest so, by far where other processes want the cores too
+if find_spec('torch'):
+    import torch
+
+    torch.set_num_threads(1)  # small models are fastest so, by far where other processes want the cores too
 
 
 @pytest.fixture(autouse=True)
 def mmseg_scope():
     """Registries find mmseg's modules, and ours, by their bare names."""
-    from mmengine.registry import init_default_scope
+    if find_spec('mmengine'):
+        from mmengine.registry import init_default_scope
 
-    init_default_scope('mmseg')
+        init_default_scope('mmseg')
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 
 from mmseg_keyprotect.models.dilated_mobilenet_v2 import DilatedMobileNetV2
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
 from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
@@ -12,6 +13,7 @@ from mmseg_keyprotect.models.stem.tied_stem import TiedBlockStem
 __all__ = [
     'BlockStem',
     'DilatedMobileNetV2',
+    'FeatureEncryption',
     'KeyedCascadeEncoderDecoder',
     'KeyedEncoderDecoder',
     'KeyedPretrained',
