@@ -27,8 +27,8 @@ from mmseg_keyprotect.errors import (
     ConfigError,
     KeyProtectError,
     LeakedKeyError,
-    OutputError,
     MissingFileError,
+    OutputError,
     WeakCipherError,
 )
 
