@@ -87,8 +87,8 @@ def rekey_checkpoint(
 def _move(stem: BlockStem, cipher: KeyedCipher) -> None:
     """Undo the signed permutation of the stem's key and apply that of ``cipher``."""
     channels, block_size = stem.plain_shape[1], stem.grid.block_size
-    old_source, old_sign = stem.plain_input.transform(channels, block_size)
-    new_source, new_sign = replace(stem.plain_input, keyed_cipher=cipher).transform(channels, block_size)
+    old_source, old_sign = stem.absorber.transform(channels, block_size)
+    new_source, new_sign = replace(stem.absorber, keyed_cipher=cipher).transform(channels, block_size)
     plain_place = torch.argsort(old_source)[new_source]  # where the old stem has what the new one shall have
     sign = (old_sign[plain_place] * new_sign).to(stem.weight)
     stem.weight.copy_(sign[:, None, None] * stem.weight[:, plain_place])

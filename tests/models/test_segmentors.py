@@ -365,7 +365,7 @@ class TestErrors:
 
     def test_a_backbone_of_another_kind(self, key_file):
         cfg = keyed_config(dict(plain_config(), backbone=dict(type='UNet', base_channels=4)))
-        with pytest.raises(ConfigError, match='but got UNet .*its own stem, or add'):
+        with pytest.raises(ConfigError, match='but got UNet .*its own stem, or describe it with'):
             build(cfg)
 
     @pytest.mark.parametrize(

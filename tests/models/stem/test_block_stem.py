@@ -16,8 +16,8 @@ from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import KeyedCipher, pad_image, padding_to_blocks
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.models import BlockStem
-from mmseg_keyprotect.models.stem.lifting import CENTRE, PlainInput
-from mmseg_keyprotect.models.stem.places import find_stem, put_block_stem
+from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
+from mmseg_keyprotect.models.stem.replacement import put_block_stem
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 
@@ -67,8 +67,8 @@ class Pair:
     def __init__(self, conv, cipher, swap=True, norm=IMAGENET, border='exact'):
         self.conv, self.cipher, self.swap = conv, cipher, swap
         self.mean, self.std = (torch.tensor(part) for part in norm)
-        plain_input = PlainInput(self.mean, self.std, (cipher.channel_order == 'rgb') != swap, cipher)
-        self.stem = BlockStem.replacing(conv, cipher.block_size, border, plain_input).double()
+        absorber = StemKeyAbsorber(self.mean, self.std, (cipher.channel_order == 'rgb') != swap, cipher)
+        self.stem = BlockStem.replacing(conv, cipher.block_size, border, absorber).double()
         self.stem.load_state_dict(conv.state_dict())
 
     def swapped(self, image):
@@ -268,8 +268,8 @@ class TestLoading:
     """Plain weights are lifted as they are loaded, its own ones are loaded as they are."""
 
     def stem(self, key, border='grey'):
-        plain_input = PlainInput(*map(torch.tensor, IMAGENET), True, cipher_of(key))
-        return BlockStem.replacing(conv_of((3, 2, 1)), 4, border, plain_input)
+        absorber = StemKeyAbsorber(*map(torch.tensor, IMAGENET), True, cipher_of(key))
+        return BlockStem.replacing(conv_of((3, 2, 1)), 4, border, absorber)
 
     @pytest.mark.parametrize('border', ['grey', 'exact'])
     @pytest.mark.parametrize('load', [nn.Module.load_state_dict, mmengine_load])
@@ -281,7 +281,7 @@ class TestLoading:
         assert stem.lifted
         assert list(plain) == list(before)  # the caller's weights stay what they were
         assert all(torch.equal(plain[name], before[name]) for name in before)
-        weight, bias = stem.plain_input.absorb(plain['weight'].float(), plain['bias'], stem.grid)
+        weight, bias = stem.absorber.absorb(plain['weight'].float(), plain['bias'], stem.grid)
         assert torch.equal(stem.weight, weight)
         torch.testing.assert_close(stem.bias, bias)
 
@@ -305,7 +305,7 @@ class TestLoading:
     @pytest.mark.parametrize('border', ['grey', 'exact'])
     def test_plain_weights_where_nothing_is_known_of_them(self, border):
         stem = BlockStem(3, 4, 3, 2, 1, 4, border)
-        with pytest.raises(ConfigError, match='no mean, std and key.*KeyedEncoderDecoder.*protect_checkpoint'):
+        with pytest.raises(ConfigError, match='no mean, std and key.*KeyedEncoderDecoder.*`keyprotect protect CONFIG'):
             stem.load_state_dict(conv_of((3, 2, 1)).state_dict())
 
     def test_weights_of_another_shape(self, key):
@@ -437,29 +437,15 @@ class TestErrors:
 
     @pytest.mark.parametrize('name', ['ffx', 'shuffle+ffx'])
     def test_ffx(self, name, key):
-        plain_input = PlainInput(*map(torch.tensor, IMAGENET), True, cipher_of(key, 4, name))
+        absorber = StemKeyAbsorber(*map(torch.tensor, IMAGENET), True, cipher_of(key, 4, name))
         with pytest.raises(ConfigError, match='but got ffx: it looks values up in a keyed table'):
-            BlockStem.replacing(conv_of((7, 2, 3)), 4, 'grey', plain_input)
+            BlockStem.replacing(conv_of((7, 2, 3)), 4, 'grey', absorber)
 
 
-class TestPlaces:
-    """Where the first convolution of a backbone is."""
-
-    @pytest.mark.parametrize(
-        ('name', 'options'), [('UNet', dict(base_channels=4)), ('BiSeNetV2', {}), ('FastSCNN', {})]
-    )
-    def test_backbones_of_another_kind(self, name, options):
-        with pytest.raises(ConfigError, match=f"'MobileNetV2'.*but got {name} \\(its first convolution seems to be '"):
-            find_stem(MODELS.build(dict(type=name, **options)))
-
-    def test_no_convolution_at_all(self):
-        with pytest.raises(ConfigError, match="got Linear .*'none'"):
-            find_stem(nn.Linear(2, 2))
-
-    @pytest.mark.parametrize('training', [True, False])
-    def test_mode_is_kept(self, training):
-        backbone = MODELS.build(dict(type='MobileNetV2', widen_factor=0.25))
-        backbone.train(training)
-        stem = put_block_stem(backbone, 4)
-        assert backbone.conv1.conv is stem
-        assert stem.training == training
+@pytest.mark.parametrize('training', [True, False])
+def test_put_block_stem_keeps_the_training_mode(training):
+    backbone = MODELS.build(dict(type='MobileNetV2', widen_factor=0.25))
+    backbone.train(training)
+    stem = put_block_stem(backbone, 4)
+    assert backbone.conv1.conv is stem
+    assert stem.training == training
