@@ -117,7 +117,7 @@ class TestEachForm:
         assert getattr(model.data_preprocessor, 'keyed_cipher', None) is cipher
         if functions:
             assert model.feature_encryption.functions == functions
-        assert not any(parameter.requires_grad for parameter in model.denial.thief.parameters())
+        assert not any(parameter.requires_grad for parameter in model.denial.attacker_layers.parameters())
         loss, _ = model.parse_losses(losses)
         loss.backward()
         assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
@@ -149,8 +149,8 @@ class TestEachForm:
         own = [losses_of(model)['un_key_own'].item() for _ in range(7)]
         assert own[5] < own[2] < own[0]
         assert own[6] == pytest.approx(own[0], rel=0.05)
-        assert model.denial.thief.blocks is None or 'images' not in form
-        assert len(model.denial.thief.maps) == (0 if 'features' in form else 4)
+        assert model.denial.attacker_layers.blocks is None or 'images' not in form
+        assert len(model.denial.attacker_layers.maps) == (0 if 'features' in form else 4)
 
 
 def test_turns(key):
@@ -198,7 +198,7 @@ def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
             model.data_preprocessor(batch(), True)
     assert model.data_preprocessor.keyed_cipher is cipher
     prepared = model.data_preprocessor(batch(), True)
-    for name in ('_loss', '_learn'):
+    for name in ('_loss', '_attacker_step'):
         with monkeypatch.context() as patch:
             patch.setattr(Denial, name, lambda *args: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -225,7 +225,7 @@ def test_seeded_and_copied(key):
         torch.manual_seed(1)
         results.append([losses_of(one)['loss_denial'].item() for _ in range(2)])
     assert results[0] == results[1]
-    assert model.denial.thief is not twin.denial.thief
+    assert model.denial.attacker_layers is not twin.denial.attacker_layers
 
 
 def test_what_the_pipeline_has_encrypted_is_refused(key):
