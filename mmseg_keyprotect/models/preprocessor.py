@@ -65,7 +65,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         super().__init__(**kwargs)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
-        """How :meth:`forward` encrypts images; see :meth:`without_key`."""
+        """How ``forward`` encrypts images."""
         self.identity = Identity(cipher_of_the_key.key_id, cipher_of_the_key.name)
         self.register_buffer('protection', self.identity.to_tensor())
         self.denial: Denial | None = None
@@ -95,16 +95,16 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         return dict(self.prepare(data, True, self.encryption), denied=denied)
 
     def prepare(self, data: dict, training: bool, encryption: KeyedCipher | PlainImages) -> dict[str, Any]:
-        """Prepare a batch as :meth:`forward` does, with the encryption of any user.
+        """Prepare a batch as ``forward`` does, with the encryption of any user.
 
         Args:
-            data: As of :meth:`forward`, on the device. The dict and its samples are changed in place.
-            training: As of :meth:`forward`.
+            data: As of ``forward``, on the device. The dict and its samples are changed in place.
+            training: As of ``forward``.
             encryption: How the user encrypts images: a cipher with their key, or
                 :class:`~mmseg_keyprotect.ciphers.plain.PlainImages` without one.
 
         Returns:
-            ``inputs`` and ``data_samples``, as of :meth:`forward`.
+            ``inputs`` and ``data_samples``, as of ``forward``.
         """
         samples = data.get('data_samples')
         self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
@@ -119,7 +119,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
 
     @property
     def keyed_cipher(self) -> KeyedCipher | None:
-        """The cipher with its key; None for a preprocessor :meth:`without_key`."""
+        """The cipher with its key; None for a preprocessor without a key."""
         return self.encryption if isinstance(self.encryption, KeyedCipher) else None
 
     def without_key(self) -> KeyedSegDataPreProcessor:
@@ -133,17 +133,17 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     ) -> tuple[Tensor, PaddingSize]:
         """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
-        keyed = isinstance(encryption, KeyedCipher)
-        if keyed and sample is not None and 'key_id' in sample:
-            self._check_same(sample, encryption)
+        cipher = encryption if isinstance(encryption, KeyedCipher) else None
+        if cipher is not None and sample is not None and 'key_id' in sample:
+            self._check_same(sample, cipher)
             return image, padding
         size = image.shape[-2:]
         image, added = encryption.encrypt(image)
         if sample is not None:
             if training:
                 self._pad_labels(sample, size, added)
-            if keyed:
-                sample.set_metainfo(dict(key_id=encryption.key_id, cipher=encryption.name))
+            if cipher is not None:
+                sample.set_metainfo(dict(key_id=cipher.key_id, cipher=cipher.name))
         return image, tuple(a + b for a, b in zip(padding, added, strict=True))
 
     def _check_same(self, sample: SegDataSample, cipher: KeyedCipher) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmseg.models.data_preprocessor import SegDataPreProcessor
-from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
+from mmseg.models.segmentors import BaseSegmentor, CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -26,7 +26,7 @@ from mmseg_keyprotect.models.stem.pretrained import check_lifted, is_pretrained,
 from mmseg_keyprotect.models.stem.replacement import put_block_stem
 
 
-class KeyedMixin:
+class KeyedMixin(BaseSegmentor):
     """Gives a segmentor a block stem, encrypted feature maps, or both.
 
     The configuration is that of the plain segmentor, with mean and std of ``data_preprocessor``. The stem absorbs them
@@ -100,7 +100,7 @@ class KeyedMixin:
             What the wrapped segmentor returns in this mode.
         """
         result = super().forward(inputs, data_samples, mode)
-        if mode == 'loss' and self.training and self.denial is not None:
+        if mode == 'loss' and self.training and self.denial is not None and data_samples is not None:
             result = {**result, **self.denial.losses(self, inputs, denied, data_samples)}
         return result
 
@@ -117,8 +117,8 @@ class KeyedMixin:
         """
         again = self.is_init
         super().init_weights()
-        if self.keyed_pretrained and self.stem is not None:
-            check_lifted(self.stem, self.block_stem, self.keyed_pretrained)
+        if self.keyed_pretrained and self.block_stem is not None:
+            check_lifted(self.backbone, self.block_stem, self.keyed_pretrained)
         if self._bind and not again:
             bind_features(self.backbone, self.feature_encryption)
 

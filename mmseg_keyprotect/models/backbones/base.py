@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -16,8 +16,8 @@ _REGISTER = 'mmseg_keyprotect.models.backbones.register_backbone'
 class BackboneAdapter:
     """Describes one kind of backbone. The base class knows nothing: every method raises, and says what is missing.
 
-    A subclass sets ``first_convolutions``, which is enough for a block stem. It defines :meth:`stages` where feature
-    maps can be encrypted, and :meth:`chains` where trained weights can be bound to such an encryption.
+    A subclass sets ``first_convolutions``, which is enough for a block stem. It defines ``stages`` where feature maps
+    can be encrypted, and ``chains`` where trained weights can be bound to such an encryption.
 
     Args:
         backbone: The backbone, plain or with a block stem.
@@ -27,7 +27,7 @@ class BackboneAdapter:
     """Dotted names of the first convolution; where variants of a backbone differ, each backbone has one of them."""
 
     def __init__(self, backbone: nn.Module) -> None:
-        self.backbone = backbone
+        self.backbone: Any = backbone  # its attributes have no types
 
     def first_convolution(self) -> str:
         """Return the dotted name of the first convolution.

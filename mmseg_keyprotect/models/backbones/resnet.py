@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from mmseg_keyprotect.models.backbones.base import BackboneAdapter, binding_error, register_backbone
@@ -48,6 +50,6 @@ class ResNetAdapter(BackboneAdapter):
         return (backbone.stem[-3], backbone.stem[-2]) if backbone.deep_stem else (backbone.conv1, backbone.norm1)
 
 
-def _last_pair(block: nn.Module) -> tuple[nn.Module, nn.Module]:
+def _last_pair(block: Any) -> tuple[Any, Any]:
     """Return the last convolution of a basic block or bottleneck, and its normalisation."""
     return (block.conv3, block.norm3) if hasattr(block, 'norm3_name') else (block.conv2, block.norm2)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 
@@ -52,7 +52,7 @@ def check_positive(name: str, value: Any) -> None:
         raise ConfigError(f'Expected denial.{name} as a number above 0, but got {value!r}. Set a positive number.')
 
 
-def check_model(model: nn.Module) -> None:
+def check_model(model: BaseSegmentor) -> None:
     """Raise ConfigError unless a segmentor can be trained with denial."""
     if getattr(model.data_preprocessor, 'keyed_cipher', None) is None and not hasattr(model, 'feature_encryption'):
         raise ConfigError(

@@ -7,12 +7,14 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.models.denial.attacker import UnKeyAttacker
 from mmseg_keyprotect.models.denial.checks import (
     check_model,
     check_plain,
@@ -20,22 +22,21 @@ from mmseg_keyprotect.models.denial.checks import (
     checked_options,
     checked_un_key,
 )
-from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 from mmseg_keyprotect.models.features.encryption import FeatureFunction
 
 
 class Denial:
     """Trains the model to predict the majority class when the key is wrong or missing.
 
-    Each iteration denies one user: in turns one without a key and one with a random wrong key, the same for images and
-    feature maps. The loss is the cross-entropy, at every pixel, against the shares of the classes in the batch. It is
-    least where the model predicts these shares everywhere, so the predicted class is the most frequent one. For the
-    denied user the model acts as in testing: it uses running statistics and leaves them as they are. Auxiliary heads
-    are not denied.
+    Each iteration denies one user: in turns one without a key, and one with random wrong keys for images and feature
+    maps. The loss is the cross-entropy, at every pixel, against the shares of the classes in the batch. It is least
+    where the model predicts these shares everywhere, so the predicted class is the most frequent one. For the denied
+    user the model acts as in testing: it uses running statistics and leaves them as they are. Auxiliary heads are not
+    denied.
 
-    With ``un_key``, an attacker is denied as well, who learns layers that replace the key. The attacker has the plain
-    images of the batch and their labels. These layers take one step of Adam on the model's own loss in each iteration.
-    They are in no state dict, and resumed training starts with new ones.
+    With ``un_key``, an attacker is denied as well, who learns layers that replace the key: see
+    :class:`~mmseg_keyprotect.models.denial.attacker.UnKeyAttacker`. The attacker has the plain images of every batch
+    and their labels, and trains for one step in each iteration.
 
     Args:
         model: The segmentor, which is checked and not kept.
@@ -48,18 +49,17 @@ class Denial:
             (``with_cp``), or the model has fewer outputs than classes.
     """
 
-    def __init__(self, model: nn.Module, weight: float = 1.0, un_key: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: BaseSegmentor, weight: float = 1.0, un_key: Mapping[str, Any] | None = None) -> None:
         check_positive('weight', weight)
         self.weight = float(weight)
         self.un_key = None if un_key is None else checked_un_key(un_key)
         check_model(model)
         self.iteration = 0
-        self.attacker_layers: FreeLayers | None = None
-        """The attacker's layers, from the first iteration with ``un_key`` on."""
-        self._optimizer: torch.optim.Optimizer | None = None
+        self.attacker: UnKeyAttacker | None = None
+        """The attacker, from the first iteration with ``un_key`` on."""
 
     @classmethod
-    def from_config(cls, options: Mapping[str, Any], model: nn.Module) -> Denial:
+    def from_config(cls, options: Mapping[str, Any], model: BaseSegmentor) -> Denial:
         """Return the denial that ``model.denial`` of a configuration describes.
 
         Args:
@@ -95,14 +95,14 @@ class Denial:
         return [user] if self.un_key is None else [user, plain]
 
     def losses(
-        self, model: nn.Module, inputs: Tensor, denied: Sequence[Tensor] | None, samples: Sequence[SegDataSample]
+        self, model: BaseSegmentor, inputs: Tensor, denied: Sequence[Tensor] | None, samples: Sequence[SegDataSample]
     ) -> dict[str, Tensor]:
         """Return the losses of one iteration, to be added to the model's own.
 
         Args:
             model: The segmentor in training. Its gradients, running statistics and feature functions stay as they are.
             inputs: Float (N, C, H, W), encrypted with the correct key.
-            denied: The same images for each of :meth:`encryptions`. None where images are not encrypted, so that every
+            denied: The same images for each of ``encryptions``. None where images are not encrypted, so that every
                 user sends ``inputs``.
             samples: One for each image, with labels, int64 (1, H, W).
 
@@ -129,15 +129,17 @@ class Denial:
         with _as_in_testing(model, functions):
             losses = dict(loss_denial=self._loss(model, denied[0], samples))
         if self.un_key is not None:
-            layers = self._current_attacker_layers(model, denied[1])
+            if self.attacker is None or self.iteration % self.un_key['restart'] == 0:
+                self.attacker = UnKeyAttacker(model, denied[1], self.un_key['lr'])
+            layers = self.attacker.layers
             with _as_in_testing(model, layers.functions), layers.before(model.backbone):
                 # mmengine sums the entries whose names contain "loss", and only logs the others
-                losses['un_key_own'] = self._attacker_step(model, denied[1], samples)
+                losses['un_key_own'] = self.attacker.step(model, denied[1], samples)
                 losses['loss_denial_un_key'] = self._loss(model, denied[1], samples)
         self.iteration += 1
         return losses
 
-    def _loss(self, model: nn.Module, images: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+    def _loss(self, model: BaseSegmentor, images: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
         """Return the cross-entropy against the shares of the classes, times the weight; 0 without a labelled pixel."""
         logits = model.encode_decode(images, [dict(img_shape=images.shape[-2:])] * len(images))
         labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
@@ -146,30 +148,9 @@ class Denial:
         shares = torch.bincount(labels, minlength=logits.shape[1]) / max(len(labels), 1)
         return -self.weight * (logits.float().log_softmax(1).mean((0, 2, 3)) * shares).sum()
 
-    def _current_attacker_layers(self, model: nn.Module, images: Tensor) -> FreeLayers:
-        """Return the attacker's layers: those of the last iteration, or new ones, which are the identity."""
-        if self.attacker_layers is None or self.iteration % self.un_key['restart'] == 0:
-            cipher, features = _cipher_of(model), getattr(model, 'feature_encryption', None)
-            layers = FreeLayers(cipher and cipher.block_size, features, images.shape[1]).to(images.device)
-            self._optimizer = torch.optim.Adam(layers.requires_grad_(False).parameters(), self.un_key['lr'])
-            self.attacker_layers = layers
-        return self.attacker_layers
-
-    def _attacker_step(self, model: nn.Module, images: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
-        """Train the attacker's layers for one step, and return their loss before it."""
-        parameters = list(self.attacker_layers.requires_grad_(True).parameters())
-        loss, _ = model.parse_losses(model.loss(images, samples))
-        # not loss.backward(), which would add to the gradients of the model
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self._optimizer.step()
-        self.attacker_layers.requires_grad_(False)
-        return loss.detach()
-
 
 @contextmanager
-def _as_in_testing(model: nn.Module, functions: Mapping[str, FeatureFunction]) -> Iterator[None]:
+def _as_in_testing(model: BaseSegmentor, functions: Mapping[str, FeatureFunction]) -> Iterator[None]:
     """Within the ``with`` block, set a model to eval mode and apply other functions to its feature maps."""
     features = getattr(model, 'feature_encryption', None)
     training = [module for module in model.modules() if module.training]
@@ -183,7 +164,7 @@ def _as_in_testing(model: nn.Module, functions: Mapping[str, FeatureFunction]) -
             module.training = True
 
 
-def _cipher_of(model: nn.Module) -> KeyedCipher | None:
+def _cipher_of(model: BaseSegmentor) -> KeyedCipher | None:
     """Return the cipher of the images, if the model encrypts them."""
     return getattr(model.data_preprocessor, 'keyed_cipher', None)
 

@@ -27,6 +27,8 @@ class BlockLinear(nn.Conv2d):
         True
     """
 
+    bias: nn.Parameter
+
     def __init__(self, channels: int, block_size: int) -> None:
         samples = channels * block_size**2
         super().__init__(samples, samples, 1)
@@ -61,7 +63,7 @@ class ChannelLinear(nn.Linear):
         nn.init.eye_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, dim: int) -> Tensor:
+    def forward(self, x: Tensor, dim: int = -1) -> Tensor:
         """Map a feature map, floating point of any shape, whose channels are the dimension ``dim``."""
         return super().forward(x.movedim(dim, -1)).movedim(-1, dim)
 
@@ -90,7 +92,9 @@ class FreeLayers(nn.Module):
         Returns:
             The handle that removes the layer; None where images are not encrypted.
         """
-        return self.blocks and backbone.register_forward_pre_hook(lambda module, args: self.blocks(args[0]))
+        if (blocks := self.blocks) is None:
+            return None
+        return backbone.register_forward_pre_hook(lambda module, args: blocks(args[0]))
 
     @contextmanager
     def before(self, backbone: nn.Module) -> Iterator[None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.backbones import Chain, Part, adapter_of, binding_error
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption, FeatureFunction, KeyedFeatures
 
 
 @torch.no_grad()
@@ -59,9 +60,9 @@ def bind_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
         rewrite(part, *map(torch.from_numpy, order.signed_permutation()))
 
 
-def _only(function: KeyedFeatures) -> BlockTransform:
+def _only(function: FeatureFunction) -> BlockTransform:
     """Return the transform of channels, which is one step: ciphers without blocks are folded into one."""
-    (step,) = function.steps
+    (step,) = cast(KeyedFeatures, function).steps
     return step.transform
 
 
@@ -92,8 +93,8 @@ def _solve(chain: Chain, transforms: dict[str, BlockTransform]) -> Iterator[Rewr
                 'signs cannot be changed before a ReLU or inside a LayerNorm',
                 "Use feature_encryption.cipher=dict(type='FeatureShuffle') alone (`--feature-cipher shuffle`)",
             )
-        for part, norm in link.writes:
-            yield (_write if norm is None else _permute), part, order
+        for layer, norm in link.writes:
+            yield (_write if norm is None else _permute), layer, order
             if norm is not None:
                 yield _write, norm, order
         for part in link.reads:
@@ -115,7 +116,7 @@ def _same(one: BlockTransform, other: BlockTransform) -> bool:
     return np.array_equal(one.source, other.source) and np.array_equal(one.mask, other.mask)
 
 
-def _write(part: Part, source: Tensor, sign: Tensor) -> None:
+def _write(part: Any, source: Tensor, sign: Tensor) -> None:
     """Rewrite a module, or a parameter that is added to the stream, to write its channels in another order."""
     if isinstance(part, nn.Parameter):  # a class token or a position embedding, (..., C)
         part.copy_(part[..., source] * sign)
@@ -130,12 +131,12 @@ def _write(part: Part, source: Tensor, sign: Tensor) -> None:
             getattr(part, name).copy_(getattr(part, name)[source])
 
 
-def _permute(part: Part, source: Tensor, sign: Tensor) -> None:
+def _permute(part: Any, source: Tensor, sign: Tensor) -> None:
     """Rewrite a convolution to write its channels in another order; the normalisation after it changes the signs."""
     _write(part, source, torch.ones_like(sign))
 
 
-def _read(part: Part, source: Tensor, sign: Tensor) -> None:
+def _read(part: Any, source: Tensor, sign: Tensor) -> None:
     """Rewrite a module to read its channels in another order."""
     weight = part.in_proj_weight if isinstance(part, nn.MultiheadAttention) else part.weight
     shape = [-1 if dim == 1 else 1 for dim in range(weight.ndim)]

@@ -41,7 +41,8 @@ class KeyedFeatures:
 
     def __init__(self, steps: Sequence[FeatureStep]) -> None:
         self.steps = list(steps)
-        here = [tuple(map(torch.from_numpy, step.transform.signed_permutation())) for step in self.steps]
+        pairs = (step.transform.signed_permutation() for step in self.steps)
+        here = [(torch.from_numpy(source), torch.from_numpy(sign)) for source, sign in pairs]
         self._constants = {torch.device('cpu'): here}
 
     def __call__(self, x: Tensor, dim: int) -> Tensor:
@@ -113,7 +114,7 @@ class _Hook:
 
     def __init__(self, place: Place, function: FeatureFunction, as_map: bool) -> None:
         self.tokens, self.function, self.as_map = place.embedding is not None, function, as_map
-        self.grid: tuple[int, int] | None = None
+        self.grid = (0, 0)
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
         if not self.tokens:
@@ -162,7 +163,7 @@ class FeatureEncryption(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        cipher: Mapping[str, Any] | Sequence[Mapping[str, Any]] = DEFAULT_FEATURE_CIPHER,
+        cipher: Mapping[str, Any] | list | tuple = DEFAULT_FEATURE_CIPHER,
         stages: Sequence[int] | str | None = None,
         blocks: str | None = None,
         key: Any = None,
@@ -179,8 +180,11 @@ class FeatureEncryption(nn.Module):
                 f'Expected the key {key_id}, which feature_encryption names, but got the key {key.key_id}. Give the '
                 'key file of that id, or take `key_id` out of the configuration.'
             )
-        numbers = stages if stages in (None, 'all') else '-'.join(map(str, stages))
-        where = [f'stages={numbers}'] * (stages is not None) + ['blocks=all'] * (blocks is not None)
+        where = []
+        if stages is not None:
+            where.append(f'stages={stages if isinstance(stages, str) else "-".join(map(str, stages))}')
+        if blocks is not None:
+            where.append('blocks=all')
         widths = '-'.join(map(str, dict.fromkeys(channels)))
         self.identity = Identity(key.key_id, '/'.join([self.cipher.name, *where, f'C={widths}']))
         self.register_buffer('protection', self.identity.to_tensor())
@@ -197,7 +201,7 @@ class FeatureEncryption(nn.Module):
 
     @property
     def functions(self) -> dict[str, FeatureFunction]:
-        """The functions in use, by the name of the place. They are the correct key's until :meth:`use` is called."""
+        """The functions in use, by the name of the place: those of the correct key until ``use`` is called."""
         return {name: hook.function for name, hook in self._hook_at.items()}
 
     @property
@@ -220,7 +224,14 @@ class FeatureEncryption(nn.Module):
 
     @contextmanager
     def using(self, functions: Mapping[str, FeatureFunction]) -> Iterator[None]:
-        """Apply other functions within the ``with`` block; see :meth:`use`."""
+        """Apply other functions within the ``with`` block.
+
+        Args:
+            functions: A function for every place, by its name.
+
+        Raises:
+            KeyError: A place has no function; the functions in use stay as they are.
+        """
         before = self.functions
         try:
             self.use(functions)

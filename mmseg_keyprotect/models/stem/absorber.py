@@ -65,7 +65,7 @@ class StemKeyAbsorber:
         return (sign[:, None, None] * lifted[:, source]).to(dtype), bias.repeat_interleave(grid.ratio**2).to(dtype)
 
     def release(self, weight: Tensor, bias: Tensor, plain_shape: tuple[int, ...], grid: Grid) -> tuple[Tensor, Tensor]:
-        """Invert :meth:`absorb`.
+        """Invert :meth:`~mmseg_keyprotect.models.stem.absorber.StemKeyAbsorber.absorb`.
 
         Args:
             weight: (O * (M/s)**2, n, K, K), floating point.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ class BlockStem(nn.Conv2d):
     The output is ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``. With weights that are lifted from the plain
     convolution it equals the output of the plain convolution. Any shuffle and negative-positive can be absorbed into
     the weights. Plain weights are lifted, and absorb the key, as they are loaded: the stem must come from
-    :meth:`replacing` with an ``absorber``.
+    :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.replacing` with an ``absorber``.
 
     Args:
         in_channels: C, of the image.
@@ -48,6 +48,8 @@ class BlockStem(nn.Conv2d):
         >>> stem(torch.rand(1, 3, 32, 48)).shape
         torch.Size([1, 8, 16, 24])
     """
+
+    border: Tensor | None
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class BlockStem(nn.Conv2d):
                 'Expected a first convolution that is square, ungrouped, undilated and padded by zeros, but got '
                 f'{conv}. Train this backbone with its own stem.'
             )
-        sizes = (conv.kernel_size[0], conv.stride[0], conv.padding[0])
+        sizes = (conv.kernel_size[0], conv.stride[0], cast(int, conv.padding[0]))
         stem = cls(conv.in_channels, conv.out_channels, *sizes, block_size, border, conv.bias is not None)
         stem.absorber = absorber
         if absorber is not None:
@@ -155,7 +157,7 @@ class BlockStem(nn.Conv2d):
 
     def absorbed(self) -> tuple[Tensor, Tensor]:
         """Return the weight and the bias of the convolution on the grid of blocks."""
-        return self.weight, self.bias
+        return self.weight, cast(Tensor, self.bias)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}

@@ -40,15 +40,15 @@ class KeyedPretrained(PretrainedInit):
         Raises:
             ConfigError: The module has no block stem, or the checkpoint has no first convolution of its shape.
         """
-        stems = [(name, part) for name, part in module.named_modules() if isinstance(part, BlockStem)]
+        stems = [name for name, part in module.named_modules() if isinstance(part, BlockStem)]
         if not stems:
             raise ConfigError(
                 f'Expected a backbone with a block stem for KeyedPretrained, but got a plain {type(module).__name__}. '
                 "Set model.type to KeyedEncoderDecoder, or use init_cfg=dict(type='Pretrained', ...)."
             )
         super().__call__(module)
-        for name, stem in stems:
-            check_lifted(stem, name, self.checkpoint)
+        for name in stems:
+            check_lifted(module, name, self.checkpoint)
 
 
 def keyed_to_pretrained(backbone: Mapping[str, Any]) -> tuple[str | None, ConfigDict]:
@@ -86,14 +86,15 @@ def is_pretrained(backbone: Mapping[str, Any], pretrained: str | None = None) ->
     return bool(named or pretrained or backbone.get('pretrained'))
 
 
-def check_lifted(stem: BlockStem, name: str, checkpoint: str) -> None:
+def check_lifted(backbone: nn.Module, name: str, checkpoint: str) -> None:
     """Raise ConfigError unless plain weights were loaded into a block stem.
 
     Args:
-        stem: The block stem.
-        name: Its dotted name, for the message.
+        backbone: The backbone.
+        name: The dotted name of its block stem.
         checkpoint: The checkpoint that was loaded, for the message.
     """
+    stem = backbone.get_submodule(name)
     if not stem.lifted:
         raise ConfigError(
             f'Expected {checkpoint} to hold {name}.weight of shape {stem.plain_shape}, but it does not. Give a '

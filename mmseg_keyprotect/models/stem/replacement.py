@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from mmseg_keyprotect.models.backbones import adapter_of
@@ -43,7 +45,7 @@ def put_block_stem(
     """
     name = adapter_of(backbone).first_convolution()
     parent, _, attribute = name.rpartition('.')
-    convolution = backbone.get_submodule(name)
+    convolution = cast(nn.Conv2d, backbone.get_submodule(name))
     kind = TiedBlockStem if tied else BlockStem
     stem = kind.replacing(convolution, block_size, border, absorber)
     stem.train(backbone.training)

@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 
 
@@ -32,6 +33,8 @@ class TiedBlockStem(BlockStem):
         >>> stem.weight.shape, stem.absorbed()[0].shape
         (torch.Size([8, 3, 7, 7]), torch.Size([32, 48, 3, 3]))
     """
+
+    absorber: StemKeyAbsorber
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
