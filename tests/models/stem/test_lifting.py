@@ -1,4 +1,4 @@
-"""Convolutions written for the grid of blocks, and what they absorb."""
+"""Convolutions on the grid of blocks, and the absorption of normalisation and key."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _seed():
 
 
 def on_blocks(x, weight, grid, bias=None):
-    """The lifted convolution, zeros around the image."""
+    """Apply the lifted convolution, with zeros around the image."""
     x = F.pad(F.pixel_unshuffle(x, grid.block_size), (grid.before, grid.after) * 2)
     return F.pixel_shuffle(F.conv2d(x, lift(weight, grid), bias), grid.ratio)
 
@@ -74,7 +74,7 @@ def test_every_weight_stands_once_for_each_output_pixel_and_zeros_elsewhere(size
 @pytest.mark.parametrize(
     ('sizes', 'block_size', 'blocks', 'zeros'),
     [
-        ((16, 16, 0), 16, 1, 0.0),  # every weight is used: nothing shows where a channel belongs
+        ((16, 16, 0), 16, 1, 0.0),  # no zero shows where a channel belongs
         ((4, 4, 0), 8, 1, 0.75),
         ((7, 4, 3), 4, 2, 1 - 49 / 64),
         ((3, 2, 1), 4, 2, 1 - 9 / 64),
@@ -89,7 +89,7 @@ def test_how_much_is_structurally_zero(sizes, block_size, blocks, zeros):
 
 
 def test_patches_reach_their_own_pixels_only():
-    """A patch of 4 in a block of 8: output pixel (a, b) reads the quarter (a, b) of the block."""
+    """With patches of 4 in blocks of 8, output pixel (a, b) reads the quarter (a, b) of the block."""
     lifted = lift(torch.ones(1, 1, 4, 4), Grid(4, 4, 0, 8)).reshape(2, 2, 8, 8)
     for a in range(2):
         for b in range(2):
@@ -115,7 +115,7 @@ def cipher_of(name, key, block_size=4, order='rgb'):
 
 
 class TestStemKeyAbsorber:
-    """Normalisation and key, absorbed."""
+    """The first convolution absorbs normalisation and key."""
 
     pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 
