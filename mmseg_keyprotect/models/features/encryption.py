@@ -2,10 +2,10 @@
 
 Encrypted feature maps are an obstacle for an attacker who reads the weights, not a wall, however many key bits they
 have. In a bound model, the signs of ``FeatureSign`` are the signs of the weights of a normalisation layer: all 512 of a
-SegFormer-B0 were read off. The order of ``FeatureShuffle`` shows in statistics that the layers after a place keep. With
-8 unlabelled plain images, 8 encrypted ones and no training, an attacker got 35.2 of 36.9 mIoU from that model, bound at
-every stage and in the images. An attacker who also has the public model that a model was bound from reads the whole key
-off the weights. Seal the checkpoint as well.
+SegFormer-B0 were read off. The order of ``FeatureShuffle`` shows in statistics that the layers after a place keep. That
+model was bound at every stage and in the images. With 8 unlabelled plain images and 8 encrypted ones, an attacker got
+35.2 of its 36.9 mIoU without training. Beside the public model that a protected model was bound from, the whole key is
+read off the weights. Seal the checkpoint as well.
 """
 
 from __future__ import annotations

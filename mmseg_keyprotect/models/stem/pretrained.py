@@ -19,7 +19,7 @@ class KeyedPretrained(PretrainedInit):
     """Initialises a backbone with a block stem from a checkpoint of the plain backbone.
 
     The checkpoint is one of MMSegmentation or torchvision. Its first convolution is lifted and absorbs key, mean and
-    std, so training on encrypted images starts from the same function as training on plain ones. Unlike mmengine's
+    std. So training on encrypted images starts from the same function as training on plain ones. Unlike mmengine's
     ``Pretrained``, this initialiser raises where the first convolution was not loaded.
 
     Args:
