@@ -19,7 +19,7 @@ import mmseg_keyprotect  # noqa: F401  registers
 from mmseg_keyprotect.config.view import find_model, load_config
 from mmseg_keyprotect.errors import BlockAlignmentError
 from mmseg_keyprotect.files import write_new
-from mmseg_keyprotect.models.stem.places import find_stem
+from mmseg_keyprotect.models.backbones import adapter_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,7 +97,7 @@ def measure(config: str, args: argparse.Namespace) -> list[dict]:
 
 def stem_of(model: nn.Module) -> str:
     """Return the name of a model's first convolution."""
-    return getattr(model, 'block_stem', None) or find_stem(model.backbone)
+    return adapter_of(model.backbone).first_convolution()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What goes into ``model = dict(...)``."""
+"""The models, layers and preprocessors that a config names in ``model = dict(...)``."""
 
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 as TensorFlow's DeepLab dilates it."""
+"""MobileNetV2 with the dilation of TensorFlow's DeepLab."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from mmseg.registry import MODELS
 
 @MODELS.register_module()
 class DilatedMobileNetV2(MobileNetV2):
-    """MobileNetV2 whose dilation begins behind the block that gave up its stride, as TensorFlow's DeepLab has it.
+    """MobileNetV2 whose dilation starts after the block that gave up its stride, as in TensorFlow's DeepLab.
 
-    The first block of a stage has the dilation that ``dilations`` says, the others that of the next stage;
-    MMSegmentation's own dilates first blocks only, so that weights from TensorFlow lose accuracy.
+    The first block of a stage has the dilation that ``dilations`` gives it, the other blocks that of the next stage.
+    MMSegmentation's MobileNetV2 dilates first blocks only, so weights from TensorFlow lose accuracy in it. Both have
+    the same arguments.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The keyed block encryption on the device, between the pipeline and the network."""
+"""The data preprocessor that encrypts images on the device, between the pipeline and the network."""
 
 from __future__ import annotations
 
@@ -24,25 +24,33 @@ _LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
 
 @MODELS.register_module()
 class KeyedSegDataPreProcessor(SegDataPreProcessor):
-    """mmseg's preprocessor with the keyed block encryption before the normalisation.
+    """Encrypts images with a key before it normalises, pads and stacks them as MMSegmentation's preprocessor does.
 
-    The network gets bit for bit what it gets from the transform ``KeyedBlockEncrypt`` and mmseg's own preprocessor.
-    Images that the transform has encrypted with the same key and cipher pass through. The only addition to the state
-    dict is ``protection``, public text (spec version, key id, cipher) as uint8: a checkpoint of another key does not
-    load, whichever tool loads it.
+    The network gets bit for bit the input that the transform ``KeyedBlockEncrypt`` and the plain preprocessor give.
+    Images that the transform has encrypted with the same key and cipher pass through. The state dict gets one entry,
+    ``protection``: public text (spec version, key id, cipher) as uint8. So every tool refuses to load a checkpoint that
+    was made with another key.
 
     Args:
         cipher: A cipher's configuration or a list of them. Defaults to Shuffle, then NegativePositive, M = 4.
         key: A key's configuration. Defaults to the file that the variable KEYPROTECT_KEY_FILE names.
         key_id: If set, the id that the key must have.
-        channel_order: ``'bgr'`` or ``'rgb'``: how the pipeline loads colour images; OpenMMLab loads BGR.
+        channel_order: ``'bgr'`` or ``'rgb'``, the order in which the pipeline loads colour images. OpenMMLab loads BGR.
         pad_mode: How images are extended to whole blocks: ``'replicate'``.
-        **kwargs: Of mmseg's SegDataPreProcessor. ``size`` must be a multiple of the block size.
+        **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size.
 
     Raises:
         BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
-        WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint belongs to another.
+        WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint was made with another.
         ImageFormatError: An image cannot be encrypted, or a label map has another size than its image in training.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_keyprotect.keys import SecretKey
+        >>> preprocessor = KeyedSegDataPreProcessor(key=SecretKey.generate(), mean=[127.5] * 3, std=[127.5] * 3)
+        >>> image = torch.randint(256, (3, 30, 41), dtype=torch.uint8)
+        >>> preprocessor(dict(inputs=[image]))['inputs'].shape
+        torch.Size([1, 3, 32, 44])
     """
 
     def __init__(
@@ -57,35 +65,46 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         super().__init__(**kwargs)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
+        """How ``forward`` encrypts images."""
         self.identity = Identity(cipher_of_the_key.key_id, cipher_of_the_key.name)
         self.register_buffer('protection', self.identity.to_tensor())
         self.denial: Denial | None = None
-        """Of the model, if it is trained against thieves; used in training mode alone."""
+        """The denial that the model is trained with, if any. Only training mode uses it."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Encrypt, normalise, pad and stack a batch.
 
         Args:
-            data: ``inputs``, a list of tensors (C, H, W), and ``data_samples``, as from PackSegInputs.
+            data: ``inputs``, a list of tensors (C, H, W), uint8 or floating point from 0 to 255; and ``data_samples``,
+                as from PackSegInputs.
             training: Whether label maps are extended with the images.
 
         Returns:
-            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``; in the training of a model with ``denial``
-            also ``denied``, see :meth:`Denial.images`.
+            ``inputs``, a float tensor (N, C, H, W), and ``data_samples``. In the training of a model with ``denial``
+            also ``denied``: the same batch as users without the correct key send it, a tensor like ``inputs`` for each
+            of :meth:`~mmseg_keyprotect.models.denial.denial.Denial.encryptions`.
         """
         data = self.cast_data(data)
-        if training and self.training and self.denial is not None and self.keyed_cipher is not None:
-            denied = self.denial.images(self, data)
-            return dict(self.prepare(data, True, self.encryption), denied=denied)
-        return self.prepare(data, training, self.encryption)
+        denial, cipher = self.denial, self.keyed_cipher
+        if not (training and self.training) or denial is None or cipher is None:
+            return self.prepare(data, training, self.encryption)
+        denied = []
+        for encryption in denial.encryptions(cipher, data['data_samples']):
+            samples = [sample.clone() for sample in data['data_samples']]
+            denied.append(self.prepare({**data, 'data_samples': samples}, True, encryption)['inputs'])
+        return dict(self.prepare(data, True, self.encryption), denied=denied)
 
     def prepare(self, data: dict, training: bool, encryption: KeyedCipher | PlainImages) -> dict[str, Any]:
-        """Do as :meth:`forward`, but encrypt as another user would.
+        """Prepare a batch as ``forward`` does, with the encryption of any user.
 
         Args:
-            data: As for :meth:`forward`, on the device.
-            training: As for :meth:`forward`.
-            encryption: What the user does to images: a cipher with their key, or PlainImages without one.
+            data: As of ``forward``, on the device. The dict and its samples are changed in place.
+            training: As of ``forward``.
+            encryption: How the user encrypts images: a cipher with their key, or
+                :class:`~mmseg_keyprotect.ciphers.plain.PlainImages` without one.
+
+        Returns:
+            ``inputs`` and ``data_samples``, as of ``forward``.
         """
         samples = data.get('data_samples')
         self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
@@ -100,11 +119,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
 
     @property
     def keyed_cipher(self) -> KeyedCipher | None:
-        """The encryption with its key; None for a preprocessor without one."""
+        """The cipher with its key; None for a preprocessor without a key."""
         return self.encryption if isinstance(self.encryption, KeyedCipher) else None
 
     def without_key(self) -> KeyedSegDataPreProcessor:
-        """Return a preprocessor like this one that leaves images plain."""
+        """Return a copy that leaves images plain, as for a user without a key; this preprocessor stays as it is."""
         other = copy.deepcopy(self)
         other.encryption = PlainImages(self.encryption.block_size)
         return other
@@ -112,31 +131,32 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     def _encrypt(
         self, image: Tensor, sample: SegDataSample | None, training: bool, encryption: KeyedCipher | PlainImages
     ) -> tuple[Tensor, PaddingSize]:
-        """Encrypt one image, and extend its label maps in training."""
+        """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
-        keyed = isinstance(encryption, KeyedCipher)
-        if keyed and sample is not None and 'key_id' in sample:
-            self._check_same(sample, encryption)
+        cipher = encryption if isinstance(encryption, KeyedCipher) else None
+        if cipher is not None and sample is not None and 'key_id' in sample:
+            self._check_same(sample, cipher)
             return image, padding
         size = image.shape[-2:]
         image, added = encryption.encrypt(image)
         if sample is not None:
             if training:
                 self._pad_labels(sample, size, added)
-            if keyed:
-                sample.set_metainfo(dict(key_id=encryption.key_id, cipher=encryption.name))
+            if cipher is not None:
+                sample.set_metainfo(dict(key_id=cipher.key_id, cipher=cipher.name))
         return image, tuple(a + b for a, b in zip(padding, added, strict=True))
 
     def _check_same(self, sample: SegDataSample, cipher: KeyedCipher) -> None:
+        """Raise WrongKeyError unless an image that is encrypted already was encrypted with this cipher and key."""
         got = (sample.key_id, sample.get('cipher'))
         if got != (cipher.key_id, cipher.name):
             raise WrongKeyError(
-                f'Expected images encrypted with the key {cipher.key_id} by {cipher.name}, or '
-                f'plain ones, but got the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and '
-                'cipher.'
+                f'Expected images encrypted with the key {cipher.key_id} by {cipher.name}, or plain ones, but got '
+                f'the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and cipher.'
             )
 
     def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
+        """Extend the label maps of an image by ``seg_pad_val``, as the image was extended to whole blocks."""
         for name in _LABEL_KEYS:
             if name not in sample:
                 continue
@@ -144,19 +164,20 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             if label.shape[-2:] != size:
                 raise ImageFormatError(
                     f'Expected `{name}` to be as large as its image, {tuple(size)}, but got '
-                    f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label alike in the pipeline.'
+                    f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label together in the pipeline.'
                 )
             padded = F.pad(label, padding, value=self.seg_pad_val)
             sample.set_data({name: type(sample.get(name))(data=padded)})
 
     def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
-        """Let mmseg cut predictions back to the true size: its own padding and that to whole blocks together."""
+        """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions."""
         stacked = sample.get('img_padding_size', (0, 0, 0, 0)) if self.test_cfg else (0, 0, 0, 0)
         total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
         shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
         sample.set_metainfo(dict(padding_size=total, img_padding_size=total, pad_shape=tuple(shape)))
 
     def _check_size(self, size: tuple[int, int] | None, block_size: int) -> None:
+        """Raise BlockAlignmentError unless the size that batches are padded to is a multiple of the block size."""
         if size is not None and any(side % block_size for side in size):
             nearest = tuple(round_to_blocks(side, block_size) for side in size)
             raise BlockAlignmentError(

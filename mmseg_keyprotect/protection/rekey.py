@@ -90,7 +90,7 @@ def rekey_checkpoint(
 @torch.no_grad()
 def _move(stem: BlockStem, cipher: KeyedCipher) -> None:
     """Undo the signed permutation of the stem's key and apply that of ``cipher``."""
-    absorber = stem.plain_input
+    absorber = stem.absorber
     if absorber is None:
         raise ConfigError('Expected a block stem that absorbs a key, but got one without. Set model.data_preprocessor.')
     channels, block_size = stem.plain_shape[1], stem.grid.block_size

@@ -13,8 +13,8 @@ from mmseg_keyprotect.audit.estimators.stem_columns import columns_of, energies
 from mmseg_keyprotect.audit.estimators.stem_structure import StemStructure, find_pixels
 from mmseg_keyprotect.audit.target import Loot, Target
 from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
-from mmseg_keyprotect.models.stem.lifting import PlainInput
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 BOTH = 'shuffle+negative-positive'
@@ -48,10 +48,10 @@ def smooth(out_channels, size, seed):
 
 def stolen(word=BOTH, size=3, stride=2, padding=1, border='grey', noise=0.0, mean=110.0, public=True):
     keyed = KeyedCipher(CIPHERS[word])
-    plain_input = PlainInput(torch.full((3,), mean), torch.full((3,), 60.0), rgb=False, keyed_cipher=keyed)
+    absorber = StemKeyAbsorber(torch.full((3,), mean), torch.full((3,), 60.0), rgb=False, keyed_cipher=keyed)
     conv = nn.Conv2d(3, 32, size, stride, padding)
     conv.weight.data = smooth(32, size, 1)
-    stem = BlockStem.replacing(conv, 4, border, plain_input)
+    stem = BlockStem.replacing(conv, 4, border, absorber)
     stem.load_state_dict({'weight': conv.weight.data, 'bias': conv.bias.data, **_border(stem)}, strict=False)
     if noise:
         stem.weight.data += noise * stem.weight.data.std() * torch.randn(stem.weight.shape)
@@ -88,7 +88,7 @@ def test_zeros_and_copies_leave_a_few_classes(key_file):
     stem = target.model.backbone.conv
     columns = columns_of(stem)
     structure = StemStructure(columns, find_pixels(energies(columns, stem.grid), stem.grid), stem.grid)
-    true, signs = (value.numpy() for value in stem.plain_input.transform(3, 4))
+    true, signs = (value.numpy() for value in stem.absorber.transform(3, 4))
     assert (structure.pixels == true % 16).all()
     assert structure.classes.max() + 1 == 4
     for c in range(4):

@@ -1,4 +1,4 @@
-"""Small segmentors of every backbone, plain and keyed."""
+"""Small segmentors of every backbone, plain ones and ones with a block stem."""
 
 import copy
 import functools
@@ -24,17 +24,9 @@ from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import pad_image, padding_to_blocks
 
 BN = dict(type='BN')
-
-
 RESNET = dict(base_channels=8, stem_channels=8, norm_cfg=BN)
-
-
 VIT = dict(img_size=64, embed_dims=16, num_layers=1, num_heads=2, out_indices=-1)
-
-
 ATTO = dict(depths=[1] * 4, channels=[8, 12, 16, 20])
-
-
 BACKBONES = {
     'ResNet': dict(type='ResNet', depth=18, **RESNET),
     'ResNetV1c-18': dict(type='ResNetV1c', depth=18, **RESNET),
@@ -50,17 +42,13 @@ BACKBONES = {
 
 
 FEATURES = {'MiT': 16, 'ViT': 16, 'Swin': 96, 'ConvNeXt': 16, 'MobileNetV2': 80, 'ResNetV1c-50': 256, 'ResNeXt': 256}
-
+"""Channels of the last feature map; 64 for the backbones that are not listed."""
 
 STRIDES = {'MiT': 4, 'ViT': 16, 'Swin': 4, 'ConvNeXt': 4}
-
+"""Strides of the first convolution; 2 for the backbones that are not listed."""
 
 EVERY_CIPHER = ['shuffle', 'negative-positive', 'shuffle+negative-positive', 'negative-positive+shuffle']
-
-
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-
-
 NORMS = {
     'imagenet': IMAGENET,
     'tensorflow': dict(mean=[128] * 3, std=[128] * 3, bgr_to_rgb=True),
@@ -74,15 +62,15 @@ NORMS = {
 
 
 def need(name):
-    """Skip where the backbone's package is missing."""
+    """Skip the test where the package of a backbone is not installed."""
     if name != 'ConvNeXt':
         return
     parts = ('torchvision', 'torchvision.ops', 'torchvision.ops.boxes')
     stand_in = 'mmpretrain.models' not in sys.modules and importlib.util.find_spec('torchvision') is None
-    if stand_in:  # mmpretrain imports it without declaring it, for the boxes of visual grounding
+    if stand_in:  # mmpretrain imports torchvision without declaring it
         sys.modules.update({part: ModuleType(part) for part in parts})
     try:
-        pytest.importorskip('mmpretrain.models', reason='ConvNeXt is of mmpretrain, which is not installed')
+        pytest.importorskip('mmpretrain.models', reason='ConvNeXt needs mmpretrain, which is not installed')
     finally:
         if stand_in:
             for part in parts:
@@ -115,7 +103,7 @@ def plain_config(name='ResNet', norm=IMAGENET, test_cfg=None, padding=None, **ba
 
 
 def keyed_config(plain, cipher=None, border='exact', **options):
-    """The plain configuration, with another type and another preprocessor."""
+    """Return the configuration of a plain model with the types of a segmentor and a preprocessor that have a key."""
     cfg = copy.deepcopy(plain)
     cfg['type'] = f'Keyed{cfg["type"]}'
     cfg['data_preprocessor'].update(type='KeyedSegDataPreProcessor', cipher=cipher or cipher_config(), **options)
@@ -128,7 +116,7 @@ def build(cfg):
 
 
 def stir(model, channels=3):
-    """Give a model offsets and scales of its own, and statistics of images, so that its logits depend on its input."""
+    """Change the offsets, scales and running statistics of a new model, so that its logits depend on its input."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1 or 'embed' in name or 'token' in name:
@@ -142,23 +130,24 @@ def stir(model, channels=3):
 
 
 def as_double(module, inputs):
-    """mmseg's preprocessor gives float32 where it does not normalise by float64."""
+    """Convert the input of a backbone, since mmseg's preprocessor gives float32 where it does not normalise."""
     return tuple(x.double() for x in inputs)
 
 
 def bind(keyed, state):
-    """Load plain weights into a keyed model, strictly."""
+    """Load plain weights, and all of them, into a model with a block stem."""
     keyed.load_state_dict({**state, 'data_preprocessor.protection': keyed.data_preprocessor.protection})
     return keyed
 
 
 @functools.cache
 def plain_of(name):
-    """A plain model in float64, shared by the tests, which only ask it."""
+    """Return a plain model in float64. Tests share it, so they must not change it."""
     return stirred(plain_config(name))
 
 
 def stirred(cfg):
+    """Build a plain model in float64 whose logits depend on its input."""
     model = build(cfg)
     model.backbone.register_forward_pre_hook(as_double)
     stir(model, cfg['backbone'].get('in_channels', 3))
@@ -166,7 +155,7 @@ def stirred(cfg):
 
 
 def pair(name='ResNet', cipher=None, border='exact', norm=IMAGENET, **options):
-    """A plain model and its keyed one, in float64."""
+    """Return a plain model and one with a block stem that is bound to the key, in float64, with the same weights."""
     need(name)
     cfg = plain_config(name, norm, **options)
     plain = stirred(cfg) if options or norm is not IMAGENET else plain_of(name)
@@ -174,23 +163,32 @@ def pair(name='ResNet', cipher=None, border='exact', norm=IMAGENET, **options):
     return plain, bind(build(keyed_config(cfg, cipher, border, **order)), plain.state_dict())
 
 
-def logits(model, images):
-    """Predict as mmseg's test loop does; (N, classes, H, W)."""
-    shapes = [tuple(image.shape[-2:]) for image in images]  # mmseg takes a torch.Size for a slide window's
+def logits(model, images, encryption=None):
+    """Predict as mmseg's test loop does, with the correct key or as a user with another encryption.
+
+    Returns:
+        Tensor (N, classes, H, W).
+    """
+    shapes = [tuple(image.shape[-2:]) for image in images]  # mmseg takes a torch.Size for that of a slide window
     samples = [SegDataSample(metainfo=dict(ori_shape=shape, img_shape=shape)) for shape in shapes]
+    batch = dict(inputs=list(images), data_samples=samples)
     with torch.no_grad():
-        results = model.test_step(dict(inputs=list(images), data_samples=samples))
+        if encryption is None:
+            results = model.test_step(batch)
+        else:
+            results = model(**model.data_preprocessor.prepare(batch, False, encryption), mode='predict')
     for image, result in zip(images, results, strict=True):
         assert result.pred_sem_seg.data.shape == (1, *image.shape[-2:])
     return torch.stack([result.seg_logits.data for result in results])
 
 
 def whole(keyed, image):
+    """Extend an image to whole blocks, as the preprocessor of a model with a block stem does."""
     return pad_image(image, padding_to_blocks(*image.shape[-2:], keyed.stem.grid.block_size))
 
 
 def assert_same(plain, keyed, *images):
-    """The keyed model's logits are the plain one's, and those are not all nearly equal; give their spread."""
+    """Check that two models give the same logits, and that these differ between pixels; return their spread."""
     height, width = images[0].shape[-2:]
     expected = logits(plain, [whole(keyed, image) for image in images])[..., :height, :width]
     got = logits(keyed, images)
@@ -206,13 +204,13 @@ def photo(size=(37, 53), channels=3, seed=0):
 
 
 def photographs(folder, size=(37, 53)):
-    """Parts of two real photographs, BGR."""
+    """Return parts of two real photographs, BGR."""
     images = [cv2.imread(str(path))[60:, 80:][: size[0], : size[1]] for path in sorted(folder.glob('*.jpg'))[:2]]
     return [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
 
 
 def spellings(key):
-    """How the secret might be written."""
+    """Return the ways in which the secret of a key could be written."""
     secret = key._secret
     base64 = urlsafe_b64encode(secret[:30])  # as in a key file, before the bytes that share a digit with its checksum
     return [secret, secret.hex().encode(), secret.hex().upper().encode(), base64, str(list(secret)).encode()]
@@ -224,7 +222,7 @@ def unzip(file):
 
 
 def tables(parts, samples):
-    """Where the parts of a torch file hold a permutation of 0 ... samples - 1."""
+    """Return the names of the parts of a torch file that hold a permutation of 0 ... samples - 1."""
     found, wanted = [], np.arange(samples)
 
     def holds(numbers):
@@ -246,7 +244,7 @@ def tables(parts, samples):
 
 
 def loss_of(model):
-    """One backward pass on two images of different sizes."""
+    """Do one backward pass on two images of different sizes, and return the loss."""
     images = [photo(), photo((48, 61), seed=1)]
     labels = [torch.from_numpy(np.random.default_rng(3).integers(0, 5, (1, *image.shape[-2:]))) for image in images]
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]

@@ -1,4 +1,4 @@
-"""The preprocessor, and that it gives the network what the transform gives, bit for bit."""
+"""The preprocessor gives the network the same bits as the transform, and encrypts as any user."""
 
 import copy
 import pickle
@@ -14,6 +14,7 @@ from mmseg.structures import SegDataSample
 
 import mmseg_keyprotect  # noqa: F401
 from helpers import CIPHERS
+from mmseg_keyprotect.ciphers import PlainImages
 from mmseg_keyprotect.datasets.transforms import META_KEYS
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,
@@ -50,7 +51,7 @@ def pack(images, steps=(), label=True):
 
 
 def both(cipher, images, training, steps=(), **kwargs):
-    """Return what the network gets through the transform, and through the preprocessor."""
+    """Return the input of the network from the transform, and from the preprocessor."""
     transform = dict(type='KeyedBlockEncrypt', cipher=cipher)
     np.random.seed(0)
     encrypted = pack(images, [*steps, transform], label=training)
@@ -76,7 +77,7 @@ def assert_same(stock, keyed):
 @pytest.mark.parametrize('name', CIPHERS)
 @pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 class TestBitIdentity:
-    """The same bits whichever way the image was encrypted."""
+    """Transform and preprocessor give the same bits."""
 
     @pytest.fixture(autouse=True)
     def _needs(self, name, key_file):
@@ -98,7 +99,7 @@ class TestBitIdentity:
         assert_same(*both(CIPHERS[name], [photo(1, size).astype(np.float32) * 0.9], False))
 
     def test_slide_windows(self, name, size):
-        """Windows of whole blocks of an encrypted image are the encrypted windows."""
+        """Windows of whole blocks of an encrypted image equal the encrypted windows of the image."""
         stock, keyed = both(CIPHERS[name], [photo(1, size)], False)
         windows = [batch['inputs'][..., 8:32, 12:36] for batch in (stock, keyed)]
         assert torch.equal(*windows)
@@ -122,7 +123,7 @@ def test_rgb_images(key_file):
 
 
 def test_true_size_comes_back(key_file):
-    """The network's padding and that to whole blocks are recorded together."""
+    """The padding for the network and that to whole blocks are recorded together."""
     preprocessor = KeyedSegDataPreProcessor(**NORMALISE, test_cfg=dict(size_divisor=32))
     batch = preprocessor(pack([photo()], label=False))
     assert batch['inputs'].shape == (1, 3, 64, 64)
@@ -157,6 +158,32 @@ def test_callers_samples_stay_plain(key_file):
     assert 'key_id' not in batch['data_samples'][0]
     assert torch.equal(batch['inputs'][0], before['inputs'][0])
     assert torch.equal(KeyedSegDataPreProcessor()(batch)['inputs'], first['inputs'])
+
+
+def test_prepare_encrypts_as_any_user(key_file, other_key):
+    """Another key gives the input of that key's preprocessor, and no key that of a plain one on whole blocks."""
+    preprocessor = KeyedSegDataPreProcessor(**NORMALISE)
+    correct, cipher = preprocessor(pack([photo()]))['inputs'], preprocessor.encryption
+    wrong = preprocessor.prepare(pack([photo()]), False, cipher.with_key(other_key))
+    assert torch.equal(wrong['inputs'], KeyedSegDataPreProcessor(key=other_key, **NORMALISE)(pack([photo()]))['inputs'])
+    assert wrong['data_samples'][0].key_id == other_key.key_id
+    plain = preprocessor.prepare(pack([photo()]), False, PlainImages(4))
+    assert plain['inputs'].shape == (1, 3, 40, 48)
+    assert torch.equal(plain['inputs'][..., :37, :45], SegDataPreProcessor(**NORMALISE)(pack([photo()]))['inputs'])
+    assert 'key_id' not in plain['data_samples'][0]
+    assert preprocessor.encryption is cipher
+    assert torch.equal(preprocessor(pack([photo()]))['inputs'], correct)
+
+
+def test_without_key_is_a_copy(key_file):
+    preprocessor = KeyedSegDataPreProcessor(**NORMALISE)
+    correct, without = preprocessor(pack([photo()]))['inputs'], preprocessor.without_key()
+    assert without.keyed_cipher is None
+    expected = preprocessor.prepare(pack([photo()]), False, PlainImages(4))['inputs']
+    assert torch.equal(without(pack([photo()]))['inputs'], expected)
+    assert not torch.equal(expected, correct)
+    assert preprocessor.keyed_cipher is not None
+    assert torch.equal(preprocessor(pack([photo()]))['inputs'], correct)
 
 
 def test_label_of_another_size_in_training(key_file):
@@ -205,7 +232,7 @@ def test_nothing_of_the_key_in_state_pickle_or_repr(key_file, key):
 
 
 class TestLoading:
-    """A checkpoint's state dict names its key."""
+    """The state dict of a checkpoint names its key."""
 
     def test_same_key(self, key_file):
         KeyedSegDataPreProcessor().load_state_dict(KeyedSegDataPreProcessor().state_dict())

@@ -12,7 +12,7 @@ from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
 from mmseg_keyprotect.audit.estimators.objectives import norms_that_know
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.audit.training import train
-from mmseg_keyprotect.models.stem.places import find_stem
+from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 WARM_UP = 0.1
@@ -58,7 +58,7 @@ class FineTuningStem(FineTuning):
     def model(self, target: Target) -> nn.Module:
         """Return the model with all but its first convolution frozen."""
         model = target.stolen().requires_grad_(False).eval()
-        stem = model.backbone.get_submodule(getattr(model, 'block_stem', None) or find_stem(model.backbone))
+        stem = model.backbone.get_submodule(adapter_of(model.backbone).first_convolution())
         stem.requires_grad_(True)
         return model
 

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.models.features.chains import Chain, Part, find_chains
+from mmseg_keyprotect.models.backbones import Chain, Part, adapter_of
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
 Pair = tuple[Tensor, Tensor]
@@ -64,7 +64,7 @@ class PublicChannels:
         self._has_order, self._has_signs = encryption.cipher.has_order, encryption.cipher.has_signs
         named = itertools.chain(backbone.named_modules(), backbone.named_parameters())
         self._names = {id(part): name for name, part in named}
-        self.streams = [(chain.signed, self._stretches(chain)) for chain in find_chains(backbone)]
+        self.streams = [(chain.signed, self._stretches(chain)) for chain in adapter_of(backbone).chains()]
 
     @property
     def compared(self) -> int:

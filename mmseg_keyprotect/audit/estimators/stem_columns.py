@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.models.backbones import adapter_of
+from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
-from mmseg_keyprotect.models.stem.lifting import CENTRE, Grid, PlainInput, lift
-from mmseg_keyprotect.models.stem.places import find_stem
+from mmseg_keyprotect.models.stem.lifting import Grid, lift
 
 TYPICAL = 400
 """How many typical filters are drawn."""
@@ -41,10 +42,11 @@ def public_columns(stem: BlockStem, model: nn.Module, weights: Mapping[str, Tens
         model: The protected model.
         weights: The public model's state dict, of the segmentor or of the backbone alone.
     """
-    name = model.block_stem + '.weight' if hasattr(model, 'block_stem') else find_stem(model.backbone) + '.weight'
+    stem_name = model.block_stem if hasattr(model, 'block_stem') else adapter_of(model.backbone).first_convolution()
+    name = stem_name + '.weight'
     for key, value in weights.items():
         if (key == name or key.endswith(f'.{name}')) and tuple(value.shape) == stem.plain_shape:
-            plain = PlainInput(stem.plain_input.mean.cpu(), stem.plain_input.std.cpu(), stem.plain_input.rgb)
+            plain = StemKeyAbsorber(stem.absorber.mean.cpu(), stem.absorber.std.cpu(), stem.absorber.rgb)
             return plain.absorb(value.double().cpu(), None, stem.grid)[0]
     return None
 
@@ -86,7 +88,7 @@ def to_key(stem: BlockStem, source: np.ndarray, signs: np.ndarray) -> BlockTrans
     """Turn an order and signs of the grid (channel, row, column) into a key (row, column, channel)."""
     channels, m = stem.plain_shape[1], stem.grid.block_size
     place = np.arange(channels * m * m).reshape(channels, m, m)
-    place = (place if stem.plain_input.rgb or channels != 3 else place[::-1]).transpose(1, 2, 0).reshape(-1)
+    place = (place if stem.absorber.rgb or channels != 3 else place[::-1]).transpose(1, 2, 0).reshape(-1)
     return BlockTransform(np.argsort(place)[source[place]], np.where(signs[place] < 0, 255, 0))
 
 
@@ -94,7 +96,7 @@ def border_signs(stem: BlockStem) -> np.ndarray | None:
     """Read the signs off the buffer of the border ``exact``: the mean colour, encrypted; None where there is none."""
     if stem.border is None:
         return None
-    border, mean = stem.border.cpu().numpy(), stem.plain_input.mean.cpu().numpy() - CENTRE
+    border, mean = stem.border.cpu().numpy(), stem.absorber.mean.cpu().numpy() - CENTRE
     if not (mean > 0).all() and not (mean < 0).all():
         return None
     return np.where(border * mean.flat[0] < 0, -1, 1)

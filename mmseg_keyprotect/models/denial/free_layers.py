@@ -1,4 +1,4 @@
-"""Layers that may become anything linear: what an attacker puts in the place of a key."""
+"""Linear layers that an attacker trains in the place of a key."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
 
 class BlockLinear(nn.Conv2d):
-    """A free linear map of the n samples of every M x M block of an image; it begins as the identity.
+    """Maps the n = C * M * M samples of every M x M block of an image linearly; it starts as the identity.
 
     Args:
         channels: C, of the image.
-        block_size: M.
+        block_size: M, in pixels.
+
+    Example:
+        >>> import torch
+        >>> image = torch.rand(1, 3, 8, 8)
+        >>> torch.equal(BlockLinear(3, 4)(image), image)
+        True
     """
+
+    bias: nn.Parameter
 
     def __init__(self, channels: int, block_size: int) -> None:
         samples = channels * block_size**2
@@ -29,30 +37,42 @@ class BlockLinear(nn.Conv2d):
         nn.init.zeros_(self.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, C, H, W), H and W multiples of M; the padding of a batch, NaN before a block stem, stays."""
+        """Map the blocks of images.
+
+        Args:
+            images: Floating point (N, C, H, W), H and W multiples of M. NaN, with which batches are padded before a
+                block stem, stays as it is.
+
+        Returns:
+            A tensor of the same shape.
+        """
         padding = images.isnan()
         blocks = super().forward(F.pixel_unshuffle(images.masked_fill(padding, 0), self.block_size))
         return F.pixel_shuffle(blocks, self.block_size).masked_fill(padding, math.nan)
 
 
 class ChannelLinear(nn.Linear):
-    """A free 1x1 convolution of a feature map, on whichever dimension its channels are; it begins as the identity."""
+    """Maps the channels of a feature map linearly, as a 1x1 convolution does; it starts as the identity.
+
+    Args:
+        channels: C, of the feature map.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
         nn.init.eye_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, dim: int) -> Tensor:
-        """Map a feature map with channels at ``dim``."""
+    def forward(self, x: Tensor, dim: int = -1) -> Tensor:
+        """Map a feature map, floating point of any shape, whose channels are the dimension ``dim``."""
         return super().forward(x.movedim(dim, -1)).movedim(-1, dim)
 
 
 class FreeLayers(nn.Module):
-    """An un-key: free layers in front of a backbone and at every encrypted place of it, in the place of the key.
+    """An un-key: linear layers before a backbone and at each of its encrypted places, which replace the key.
 
     Args:
-        block_size: M of the cipher of images; None where they are not encrypted.
+        block_size: M of the cipher of images, in pixels; None where images are not encrypted.
         features: The encryption of feature maps, if there is one.
         channels: C, of the image.
     """
@@ -63,15 +83,22 @@ class FreeLayers(nn.Module):
         places = [] if features is None else features.places
         self.maps = nn.ModuleList([ChannelLinear(place.channels) for place in places])
         self.functions = {place.name: one for place, one in zip(places, self.maps, strict=True)}
-        """What is done to feature maps, for ``FeatureEncryption.use``."""
+        """A layer for every encrypted place, by its name, as
+        :meth:`~mmseg_keyprotect.models.features.encryption.FeatureEncryption.use` takes it."""
 
     def put_before(self, backbone: nn.Module) -> RemovableHandle | None:
-        """Map the images that a backbone gets from now on; None where there is nothing to map."""
-        return self.blocks and backbone.register_forward_pre_hook(lambda module, args: self.blocks(args[0]))
+        """Map the images that a backbone gets from now on.
+
+        Returns:
+            The handle that removes the layer; None where images are not encrypted.
+        """
+        if (blocks := self.blocks) is None:
+            return None
+        return backbone.register_forward_pre_hook(lambda module, args: blocks(args[0]))
 
     @contextmanager
     def before(self, backbone: nn.Module) -> Iterator[None]:
-        """Map the images that a backbone gets, within this block."""
+        """Map the images that a backbone gets within the ``with`` block."""
         hook = self.put_before(backbone)
         try:
             yield

@@ -1,1 +1,1 @@
-"""Encrypted feature maps: keyed transforms inside the network."""
+"""Encrypted feature maps: keyed transforms inside the network, and the weights that expect them."""

@@ -1,1 +1,1 @@
-"""The block stem: the first convolution of a backbone on blocks of pixels, which absorbs the key."""
+"""The block stem: the first convolution of a backbone on blocks of pixels, into which a key is absorbed."""

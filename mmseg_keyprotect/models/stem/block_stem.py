@@ -1,8 +1,8 @@
-"""The first convolution of a backbone, on blocks of pixels instead of pixels."""
+"""The block stem: the first convolution of a backbone, on blocks of pixels."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,35 +11,45 @@ from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.blocks import check_block_size, round_to_blocks
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
-from mmseg_keyprotect.models.stem.lifting import Grid, PlainInput
+from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
+from mmseg_keyprotect.models.stem.lifting import Grid
 
 BORDERS = ('grey', 'exact')
 
 
 @MODELS.register_module()
 class BlockStem(nn.Conv2d):
-    """A convolution (O, C, k, k) with stride s and padding p as one on the grid of M x M blocks.
+    """Computes a convolution (O, C, k, k) with stride s and padding p on the grid of M x M blocks.
 
-    It computes ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``, which equals the plain convolution where its
-    weights are lifted from it, and which any shuffle and negative-positive can be absorbed by. Weights of the plain
-    shape are lifted, and the key absorbed, as they are loaded, if ``plain_input`` is set.
+    The output is ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``. With weights that are lifted from the plain
+    convolution it equals the output of the plain convolution. Any shuffle and negative-positive can be absorbed into
+    the weights. Plain weights are lifted, and absorb the key, as they are loaded: the stem must come from
+    :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.replacing` with an ``absorber``.
 
     Args:
         in_channels: C, of the image.
         out_channels: O, of the plain convolution.
-        kernel_size: k.
-        stride: s.
-        padding: p, zeros.
-        block_size: M, a multiple of s.
-        border: What lies around the image. ``'grey'``: 127.5 in every channel, which shows nothing of the key;
-            ``'exact'``: the mean colour as for the plain convolution, kept, encrypted, in the buffer ``border``, which
-            shows whoever reads the weights the key's bits of negative-positive.
-        bias: Whether the plain convolution has a bias; the block stem always has.
+        kernel_size: k, in pixels.
+        stride: s, in pixels.
+        padding: p, in pixels, of zeros.
+        block_size: M, in pixels, a multiple of s.
+        border: What lies around the image. ``'grey'``: 127.5 in every channel, which shows nothing of the key.
+            ``'exact'``: the mean colour, as around the image of the plain convolution. It is kept, encrypted, in the
+            buffer ``border``, so whoever reads the weights reads the key bits of negative-positive.
+        bias: Whether the plain convolution has a bias; the block stem always has one.
 
     Raises:
         BlockAlignmentError: The block size is no multiple of the stride.
-        ConfigError: A block size of 1, another border, or padding that does not keep H / s and W / s.
+        ConfigError: The block size is 1, the border is unknown, or the padding does not keep H / s and W / s.
+
+    Example:
+        >>> import torch
+        >>> stem = BlockStem(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, block_size=4)
+        >>> stem(torch.rand(1, 3, 32, 48)).shape
+        torch.Size([1, 8, 16, 24])
     """
+
+    border: Tensor | None
 
     def __init__(
         self,
@@ -61,7 +71,9 @@ class BlockStem(nn.Conv2d):
                 f'{block_size}. Use `block_size` {round_to_blocks(block_size, stride)} for every cipher.'
             )
         if border not in BORDERS:
-            raise ConfigError(f'Expected `border` of the block stem to be one of {BORDERS}, but got {border!r}.')
+            raise ConfigError(
+                f"Expected `border` of the block stem to be one of {BORDERS}, but got {border!r}. Use 'grey'."
+            )
         if not -stride <= 2 * padding - kernel_size < 0:
             raise ConfigError(
                 'Expected a first convolution whose output is its input divided by the stride, but got kernel size '
@@ -73,18 +85,27 @@ class BlockStem(nn.Conv2d):
         self.plain_shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.register_buffer('border', torch.zeros(samples) if border == 'exact' else None)
         self.plain_bias = bias
-        self.plain_input: PlainInput | None = None
+        self.absorber: StemKeyAbsorber | None = None
+        """The normalisation and the key that plain weights absorb; None where they are not known."""
         self.lifted = False
         """Whether plain weights have been loaded."""
 
     @classmethod
     def replacing(
-        cls, conv: nn.Conv2d, block_size: int, border: str = 'grey', plain_input: PlainInput | None = None
+        cls, conv: nn.Conv2d, block_size: int, border: str = 'grey', absorber: StemKeyAbsorber | None = None
     ) -> BlockStem:
-        """Return an untrained block stem in the place of a convolution.
+        """Return an untrained block stem of the sizes of a plain convolution.
+
+        Args:
+            conv: The plain convolution, which is left as it is.
+            block_size: M, in pixels.
+            border: ``'grey'`` or ``'exact'``, as of the class.
+            absorber: The normalisation and the key that plain weights absorb as they are loaded.
 
         Raises:
-            ConfigError: A convolution that is not square, is grouped, dilated or padded by another value than 0.
+            ConfigError: The convolution is not square, is grouped, dilated or not padded by zeros; or the cipher cannot
+                be absorbed; or mean and std are of another number of channels.
+            BlockAlignmentError: The block size is no multiple of the stride.
         """
         square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
         if not square or conv.groups != 1 or conv.dilation != (1, 1) or conv.padding_mode != 'zeros':
@@ -92,23 +113,30 @@ class BlockStem(nn.Conv2d):
                 'Expected a first convolution that is square, ungrouped, undilated and padded by zeros, but got '
                 f'{conv}. Train this backbone with its own stem.'
             )
-        sizes = (conv.kernel_size[0], conv.stride[0], conv.padding[0])
+        sizes = (conv.kernel_size[0], conv.stride[0], cast(int, conv.padding[0]))
         stem = cls(conv.in_channels, conv.out_channels, *sizes, block_size, border, conv.bias is not None)
-        stem.plain_input = plain_input
-        if plain_input is not None:
+        stem.absorber = absorber
+        if absorber is not None:
             channels = conv.in_channels
-            if len(plain_input.mean) not in (1, channels):
+            if len(absorber.mean) not in (1, channels):
                 raise ConfigError(
                     f'Expected mean and std of {channels} channels, as the first convolution has, but got '
-                    f'{len(plain_input.mean)}. Set them in model.data_preprocessor.'
+                    f'{len(absorber.mean)}. Set them in model.data_preprocessor.'
                 )
-            plain_input.transform(channels, block_size)  # so that a cipher which cannot be absorbed is refused here
+            absorber.transform(channels, block_size)  # raises for a cipher that cannot be absorbed, before any loading
             if stem.border is not None:
-                stem.border.copy_(plain_input.border(channels, block_size))
+                stem.border.copy_(absorber.border(channels, block_size))
         return stem
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve images (N, C, H, W), H and W multiples of M, to (N, O, H / s, W / s).
+        """Convolve a batch of images.
+
+        Args:
+            x: Floating point (N, C, H, W), normalised to -1 to 1; H and W are multiples of M. With the exact border,
+                NaN, the padding of a batch, means the border.
+
+        Returns:
+            (N, O, H / s, W / s).
 
         Raises:
             BlockAlignmentError: H or W is no multiple of M.
@@ -117,10 +145,10 @@ class BlockStem(nn.Conv2d):
         if x.shape[-2] % m or x.shape[-1] % m:
             raise BlockAlignmentError(
                 f'Expected images of whole blocks of {m} x {m} pixels, but got {x.shape[-2]} x {x.shape[-1]}. '
-                'Encrypt them with this block size, or extend them by the pipeline.'
+                'Encrypt them with this block size, or extend them to whole blocks in the pipeline.'
             )
         x, (weight, bias) = F.pixel_unshuffle(x, m), self.absorbed()
-        if self.border is not None:  # zeros around x - border are the border around x; padding of a batch is NaN
+        if self.border is not None:  # zeros around x - border mean the border around x
             x = (x - self.border[:, None, None]).nan_to_num(0)
             bias = bias + weight.sum((2, 3)) @ self.border
         before, after = self.grid.before, self.grid.after
@@ -128,8 +156,8 @@ class BlockStem(nn.Conv2d):
         return F.pixel_shuffle(x, self.grid.ratio)
 
     def absorbed(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias on the grid of blocks."""
-        return self.weight, self.bias
+        """Return the weight and the bias of the convolution on the grid of blocks."""
+        return self.weight, cast(Tensor, self.bias)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}
@@ -141,21 +169,24 @@ class BlockStem(nn.Conv2d):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _lift(self, weight: Tensor, bias: Tensor | None, names: dict[str, str]) -> dict[str, Tensor]:
-        if self.plain_input is None:
+        """Return plain weights, lifted and with the key absorbed, under the names of the state dict."""
+        if self.absorber is None:
             raise ConfigError(
                 'Expected the weights of a block stem, but got those of a plain first convolution, and no mean, std '
-                'and key to lift them with. Use model.type KeyedEncoderDecoder, or tools/protect_checkpoint.py.'
+                'and key to lift them with. Set model.type to KeyedEncoderDecoder, or bind the checkpoint with '
+                '`keyprotect protect CONFIG CHECKPOINT`.'
             )
         self.lifted = True
-        lifted_weight, lifted_bias = self.plain_input.absorb(weight.to(self.weight), bias, self.grid)
+        lifted_weight, lifted_bias = self.absorber.absorb(weight.to(self.weight), bias, self.grid)
         lifted = {names['weight']: lifted_weight}
-        if bias is not None or not self.plain_bias:  # else torch reports it as missing
+        if bias is not None or not self.plain_bias:  # otherwise torch reports the bias as missing
             lifted[names['bias']] = lifted_bias
         if self.border is not None:
-            lifted[names['border']] = self.plain_input.border(self.plain_shape[1], self.grid.block_size)
+            lifted[names['border']] = self.absorber.border(self.plain_shape[1], self.grid.block_size)
         return lifted
 
     def _check_border(self, found: bool) -> None:
+        """Raise ConfigError unless a checkpoint with, or without, a border is of this stem's kind."""
         wanted = self.border is not None
         if found != wanted:
             raise ConfigError(
@@ -164,6 +195,6 @@ class BlockStem(nn.Conv2d):
             )
 
     def extra_repr(self) -> str:
-        """Name the plain convolution and the block size."""
+        """Return the sizes of the plain convolution, the grid and the border."""
         out_channels, in_channels = self.plain_shape[:2]
         return f'{in_channels}, {out_channels}, {self.grid}, border={BORDERS[self.border is not None]!r}'

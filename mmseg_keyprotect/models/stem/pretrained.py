@@ -1,4 +1,4 @@
-"""Pretrained backbones for block stems."""
+"""Initialising a backbone with a block stem from the weights of a plain one."""
 
 from __future__ import annotations
 
@@ -16,41 +16,53 @@ from mmseg_keyprotect.models.stem.block_stem import BlockStem
 
 @WEIGHT_INITIALIZERS.register_module()
 class KeyedPretrained(PretrainedInit):
-    """mmengine's ``Pretrained`` for a backbone with a block stem; it insists that the first convolution is loaded.
+    """Initialises a backbone with a block stem from a checkpoint of the plain backbone.
 
-    A checkpoint of the plain backbone, of MMSegmentation or torchvision, is loaded; its first convolution is lifted
-    and absorbs key, mean and std, so that training on encrypted images starts from the same function as on plain ones.
+    The checkpoint is one of MMSegmentation or torchvision. Its first convolution is lifted and absorbs key, mean and
+    std. So training on encrypted images starts from the same function as training on plain ones. Unlike mmengine's
+    ``Pretrained``, this initialiser raises where the first convolution was not loaded.
 
     Args:
-        checkpoint: Path or URL.
-        prefix: Of the backbone's names in it: ``'backbone.'`` for a checkpoint of a whole segmentor.
-        map_location: As for ``torch.load``.
+        checkpoint: Path or URL of the checkpoint.
+        prefix: The prefix of the backbone's names in the checkpoint: ``'backbone.'`` for one of a whole segmentor.
+        map_location: The device to load to, as of ``torch.load``.
+
+    Example:
+        >>> backbone = dict(type='ResNet', depth=18, init_cfg=dict(type='KeyedPretrained', checkpoint='resnet18.pth'))
     """
 
     def __call__(self, module: nn.Module) -> None:
-        """Load the weights.
+        """Load the weights into a backbone.
+
+        Args:
+            module: The backbone.
 
         Raises:
-            ConfigError: The module has no block stem, or the checkpoint no such first convolution.
+            ConfigError: The module has no block stem, or the checkpoint has no first convolution of its shape.
         """
-        stems = [(name, part) for name, part in module.named_modules() if isinstance(part, BlockStem)]
+        stems = [name for name, part in module.named_modules() if isinstance(part, BlockStem)]
         if not stems:
             raise ConfigError(
                 f'Expected a backbone with a block stem for KeyedPretrained, but got a plain {type(module).__name__}. '
-                "Set model.type to KeyedEncoderDecoder, or use dict(type='Pretrained', ...)."
+                "Set model.type to KeyedEncoderDecoder, or use init_cfg=dict(type='Pretrained', ...)."
             )
         super().__call__(module)
-        for name, stem in stems:
-            check_lifted(stem, name, self.checkpoint)
+        for name in stems:
+            check_lifted(module, name, self.checkpoint)
 
 
 def keyed_to_pretrained(backbone: Mapping[str, Any]) -> tuple[str | None, ConfigDict]:
-    """Write ``Pretrained`` for ``KeyedPretrained``, since mmengine and the backbones treat that word specially.
+    """Rewrite ``KeyedPretrained`` as ``Pretrained``, a word that mmengine and the backbones treat specially.
 
-    They load such weights last, and adapt position embeddings; the block stem does the rest as it is loaded.
+    They load such weights last, and adapt position embeddings to the size of the model. The block stem lifts the
+    weights as they are loaded; :func:`~mmseg_keyprotect.models.stem.pretrained.check_lifted` raises where there were
+    none.
+
+    Args:
+        backbone: The backbone's configuration.
 
     Returns:
-        The checkpoint, None where there was no KeyedPretrained, and the backbone's configuration.
+        The checkpoint, or None where there is no KeyedPretrained; and the backbone's configuration to build.
     """
     init = backbone.get('init_cfg')
     parts = init if isinstance(init, list | tuple) else [init]
@@ -62,15 +74,27 @@ def keyed_to_pretrained(backbone: Mapping[str, Any]) -> tuple[str | None, Config
 
 
 def is_pretrained(backbone: Mapping[str, Any], pretrained: str | None = None) -> bool:
-    """Tell whether a backbone's configuration names pretrained weights."""
+    """Tell whether a configuration names pretrained weights.
+
+    Args:
+        backbone: The backbone's configuration.
+        pretrained: The segmentor's own ``pretrained``.
+    """
     init = backbone.get('init_cfg')
     parts = init if isinstance(init, list | tuple) else [init]
     named = any(isinstance(part, Mapping) and part.get('type') == 'Pretrained' for part in parts)
     return bool(named or pretrained or backbone.get('pretrained'))
 
 
-def check_lifted(stem: BlockStem, name: str, checkpoint: str) -> None:
-    """Raise ConfigError unless plain weights were loaded into the stem ``name`` from ``checkpoint``."""
+def check_lifted(backbone: nn.Module, name: str, checkpoint: str) -> None:
+    """Raise ConfigError unless plain weights were loaded into a block stem.
+
+    Args:
+        backbone: The backbone.
+        name: The dotted name of its block stem.
+        checkpoint: The checkpoint that was loaded, for the message.
+    """
+    stem = backbone.get_submodule(name)
     if not stem.lifted:
         raise ConfigError(
             f'Expected {checkpoint} to hold {name}.weight of shape {stem.plain_shape}, but it does not. Give a '

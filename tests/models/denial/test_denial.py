@@ -1,4 +1,4 @@
-"""Training against thieves: what the denial loss does, and what it leaves alone."""
+"""Training with denial: what the loss does, and what it leaves as it is."""
 
 import copy
 import io
@@ -17,6 +17,7 @@ import mmseg_keyprotect  # noqa: F401
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.models.denial.attacker import UnKeyAttacker
 from mmseg_keyprotect.models.denial.denial import Denial
 
 UN_KEY = dict(lr=0.01, restart=3)
@@ -65,7 +66,7 @@ def build(*args, **kwargs):
 
 
 def batch(size=32, seed=0):
-    """Return images whose left half is dark and right half light, with labels: 0, 2, and a line that is ignored."""
+    """Return images with a dark left and a light right half, labelled 0 and 2, and two rows that are ignored."""
     generator = torch.Generator().manual_seed(seed)
     data = dict(inputs=[], data_samples=[])
     for index in range(2):
@@ -93,7 +94,7 @@ FORMS = {
 
 @pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
 class TestEachForm:
-    """Encrypted images, feature maps, or both."""
+    """The model encrypts images, feature maps, or both."""
 
     def test_nothing_but_gradients_changes(self, form, key):
         model, without = build(key, **form, weight=0.5, un_key=UN_KEY), build(key, **form)
@@ -117,14 +118,14 @@ class TestEachForm:
         assert getattr(model.data_preprocessor, 'keyed_cipher', None) is cipher
         if functions:
             assert model.feature_encryption.functions == functions
-        assert not any(parameter.requires_grad for parameter in model.denial.thief.parameters())
+        assert not any(parameter.requires_grad for parameter in model.denial.attacker.layers.parameters())
         loss, _ = model.parse_losses(losses)
         loss.backward()
         assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
         assert model.denial.iteration == 3
 
     def test_users_without_the_key_are_denied(self, form, key):
-        """Steps on one batch: their loss falls to the entropy of the classes, where it rises without denial."""
+        """In training on one batch, their loss falls to the entropy of the classes; without denial it stays above."""
         entropy = 0.66
         for weight in (1.0, 1e-6):
             model = build(key, **form, weight=weight)
@@ -144,17 +145,17 @@ class TestEachForm:
             assert last < entropy + 0.1 if weight == 1 else last > entropy + 0.15
 
     def test_an_un_key_learns(self, form, key):
-        """The model's weights stand still, so that the thief's own loss falls, and he begins again in time."""
+        """While the weights of the model are kept, the attacker's own loss falls, until their layers restart."""
         model = build(key, **form, weight=1.0, un_key=dict(lr=0.01, restart=6))
         own = [losses_of(model)['un_key_own'].item() for _ in range(7)]
         assert own[5] < own[2] < own[0]
         assert own[6] == pytest.approx(own[0], rel=0.05)
-        assert model.denial.thief.blocks is None or 'images' not in form
-        assert len(model.denial.thief.maps) == (0 if 'features' in form else 4)
+        assert model.denial.attacker.layers.blocks is None or 'images' not in form
+        assert len(model.denial.attacker.layers.maps) == (0 if 'features' in form else 4)
 
 
 def test_turns(key):
-    """No key, then a wrong key, another one each time; un-key is given plain images always."""
+    """The denied user has no key, then a wrong one, a new one each time; the un-key attacker sends plain images."""
     model = build(key, weight=1.0, un_key=UN_KEY)
     plain = build(key)
     plain.data_preprocessor = plain.data_preprocessor.without_key()
@@ -198,9 +199,9 @@ def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
             model.data_preprocessor(batch(), True)
     assert model.data_preprocessor.keyed_cipher is cipher
     prepared = model.data_preprocessor(batch(), True)
-    for name in ('_loss', '_learn'):
+    for owner, name in ((Denial, '_loss'), (UnKeyAttacker, 'step')):
         with monkeypatch.context() as patch:
-            patch.setattr(Denial, name, lambda *args: 1 / 0)
+            patch.setattr(owner, name, lambda *args: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 model(**prepared, mode='loss')
         assert model.feature_encryption.functions == functions
@@ -209,7 +210,7 @@ def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
 
 
 def test_not_in_eval_mode(key):
-    """As in an audit, which trains with the model frozen."""
+    """An audit trains with the model in eval mode, and so without denial."""
     model = build(key, weight=1.0).eval()
     prepared = model.data_preprocessor(batch(), True)
     assert 'denied' not in prepared
@@ -225,7 +226,7 @@ def test_seeded_and_copied(key):
         torch.manual_seed(1)
         results.append([losses_of(one)['loss_denial'].item() for _ in range(2)])
     assert results[0] == results[1]
-    assert model.denial.thief is not twin.denial.thief
+    assert model.denial.attacker.layers is not twin.denial.attacker.layers
 
 
 def test_what_the_pipeline_has_encrypted_is_refused(key):
@@ -287,7 +288,7 @@ def test_same_cipher_with_another_key(key_file, other_key):
 
 
 def test_a_training_is_resumed_and_tells_no_key(tiny, tmp_path, monkeypatch, caplog):
-    """Through mmengine's runner, whose log, configuration and checkpoint hold neither a wrong key nor the thief."""
+    """The log, configuration and checkpoint of mmengine's runner hold neither a wrong key nor the attacker's layers."""
     drawn = []
     monkeypatch.setattr(
         'mmseg_keyprotect.models.denial.denial._wrong_key', lambda: drawn.append(SecretKey.generate()) or drawn[-1]
@@ -306,7 +307,7 @@ def test_a_training_is_resumed_and_tells_no_key(tiny, tmp_path, monkeypatch, cap
         runner = Runner.from_cfg(cfg)
         runner.train()
     assert runner.iter == 3
-    assert len(drawn) == 2  # images and feature maps of the second iteration; a resumed training begins with no key
+    assert len(drawn) == 2  # images and feature maps of the second iteration; resumed training starts without a key
     text = caplog.text + ''.join(
         path.read_text() for path in (tmp_path / 'work').rglob('*.[lpj]*') if path.is_file() and path.suffix != '.pth'
     )
@@ -314,11 +315,11 @@ def test_a_training_is_resumed_and_tells_no_key(tiny, tmp_path, monkeypatch, cap
     for key in drawn:
         assert key.key_id not in text
         assert key.key_id.encode() not in saved
-    assert not [name for name in state if 'thief' in name or 'denial' in name]
+    assert not [name for name in state if 'attacker' in name or 'denial' in name]
 
 
 def test_one_step_of_mmengine(key):
-    """As its loops do it: the losses of denial are in the sum, the thief's own is not."""
+    """The sum of mmengine's training step holds the losses of denial, and not the attacker's own."""
     model = build(key, weight=1.0, un_key=UN_KEY)
     logged = model.train_step(batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
     parts = [logged[name] for name in ('decode.loss_ce', 'loss_denial', 'loss_denial_un_key')]

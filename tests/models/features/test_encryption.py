@@ -1,4 +1,4 @@
-"""Encrypted feature maps in real backbones: where they are, exact binding, what a model shows and refuses."""
+"""Encrypted feature maps in real backbones: places, exact binding, state dicts and refusals."""
 
 import copy
 import pickle
@@ -31,7 +31,7 @@ BACKBONES = {
 
 
 def backbone(name, **options):
-    """Build a backbone in double precision, with statistics and affine parameters unlike each other."""
+    """Build a backbone in double precision whose statistics and affine parameters all differ."""
     torch.manual_seed(0)
     model = MODELS.build({**BACKBONES[name], **options})
     for module in model.modules():
@@ -78,18 +78,18 @@ def test_binding_is_exact_and_needs_the_key(name, cipher, places, x, key, other_
     model = backbone(name)
     plain, before = outputs(model, x), sum(p.abs().sum() for p in model.parameters())
     encryption = FeatureEncryption(model, cipher, key=key, **places)
-    assert (outputs(model, x) - plain).abs().max() > 0.1  # it does something
+    assert (outputs(model, x) - plain).abs().max() > 0.1  # the encryption has an effect
     bind_features(model, encryption)
     scale = plain.abs().max()
     assert (outputs(model, x) - plain).abs().max() < 1e-9 * scale
-    assert torch.isclose(sum(p.abs().sum() for p in model.parameters()), before)  # places and signs alone changed
+    assert torch.isclose(sum(p.abs().sum() for p in model.parameters()), before)  # only positions and signs changed
     for functions in (encryption.identity_functions, encryption.functions_of(other_key)):
         encryption.use(functions)
         assert (outputs(model, x) - plain).abs().mean() > 0.05 * plain.abs().mean()
 
 
 def test_binding_in_training_mode(x, key):
-    """Gradients are those of the plain model, in other places: so training goes on as it would have."""
+    """Gradients are those of the plain model at other positions, so training continues as it would have."""
     plain, bound = backbone('mobilenet'), backbone('mobilenet')
     encryption = FeatureEncryption(bound, BOTH, stages='all', key=key)
     bind_features(bound, encryption)
@@ -128,7 +128,7 @@ def test_what_cannot_be_bound_is_refused_and_left_alone(name, options, cipher, p
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_block_shuffle_runs_everywhere(name, x, key):
-    """Also where tokens have a class token, and where the map is no whole number of blocks."""
+    """It also runs with a class token, and where the map is no whole number of blocks."""
     model = backbone(name)
     x = x[..., :48, :]
     plain = outputs(model, x)
@@ -147,6 +147,23 @@ def test_a_single_stage_is_undone_by_its_inverse(x, key):
     got = model(x)[3].detach().numpy()
     undone = got[:, source] * sign[:, None, None]
     np.testing.assert_array_equal(undone.ravel(), plain[-undone.size :].numpy())
+
+
+def test_use_needs_a_function_for_every_place(x, key):
+    """A mapping that lacks a place is refused, and changes nothing."""
+    model = backbone('mit')
+    encryption = FeatureEncryption(model, stages='all', key=key)
+    functions, before = encryption.functions, outputs(model, x)
+    incomplete = {name: value for name, value in encryption.identity_functions.items() if name != 'stage=3'}
+    with pytest.raises(KeyError, match='stage=3'):
+        encryption.use(incomplete)
+    with pytest.raises(KeyError, match='stage=3'), encryption.using(incomplete):
+        pass
+    assert encryption.functions == functions
+    with encryption.using(encryption.identity_functions):
+        assert not torch.equal(outputs(model, x), before)
+    assert encryption.functions == functions
+    assert torch.equal(outputs(model, x), before)
 
 
 class TestPlaces:
@@ -265,7 +282,7 @@ class TestSegmentor:
         with torch.no_grad():
             before = model.backbone(x)[3]
             twin.feature_encryption.use(twin.feature_encryption.identity_functions)
-            assert torch.equal(model.backbone(x)[3], before)  # the copy has hooks of its own
+            assert torch.equal(model.backbone(x)[3], before)  # the copy has its own hooks
             assert not torch.equal(twin.backbone(x)[3], before)
 
     def test_sync_bn_checkpointing_half_precision_and_compile(self, key):

@@ -1,4 +1,4 @@
-"""The block stem alone: exact, its border, its weights as they are loaded."""
+"""The block stem alone: exactness, its borders, and how it loads weights."""
 
 import copy
 from itertools import product
@@ -16,8 +16,8 @@ from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import KeyedCipher, pad_image, padding_to_blocks
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.models import BlockStem
-from mmseg_keyprotect.models.stem.lifting import CENTRE, PlainInput
-from mmseg_keyprotect.models.stem.places import find_stem, put_block_stem
+from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
+from mmseg_keyprotect.models.stem.replacement import put_block_stem
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 
@@ -54,21 +54,21 @@ def conv_of(sizes, channels=3, out=4, bias=True):
 
 
 class Pair:
-    """A plain first convolution with its normalisation, and its block stem with its encryption.
+    """A plain first convolution with its normalisation, and a block stem that has absorbed both and a key.
 
     Args:
         conv: The plain convolution, float64.
         cipher: A KeyedCipher.
-        swap: Whether the preprocessors swap the channels of the pipeline.
+        swap: Whether the preprocessors swap the channels of the images from the pipeline.
         norm: Mean and std of the plain model.
-        border: Of the stem.
+        border: The border of the stem.
     """
 
     def __init__(self, conv, cipher, swap=True, norm=IMAGENET, border='exact'):
         self.conv, self.cipher, self.swap = conv, cipher, swap
         self.mean, self.std = (torch.tensor(part) for part in norm)
-        plain_input = PlainInput(self.mean, self.std, (cipher.channel_order == 'rgb') != swap, cipher)
-        self.stem = BlockStem.replacing(conv, cipher.block_size, border, plain_input).double()
+        absorber = StemKeyAbsorber(self.mean, self.std, (cipher.channel_order == 'rgb') != swap, cipher)
+        self.stem = BlockStem.replacing(conv, cipher.block_size, border, absorber).double()
         self.stem.load_state_dict(conv.state_dict())
 
     def swapped(self, image):
@@ -78,13 +78,13 @@ class Pair:
         return pad_image(image, padding_to_blocks(*image.shape[-2:], self.cipher.block_size))
 
     def plain(self, image, pad=0):
-        """The plain convolution on the plain image, extended to whole blocks; then a batch's padding."""
+        """Apply the plain convolution to the plain image, extended to whole blocks and padded as in a batch."""
         x = self.swapped(self.whole(image)).double()
         x = (x - self.mean.double()[:, None, None]) / self.std.double()[:, None, None]
         return self.conv(F.pad(x, (0, pad, 0, pad))[None])
 
     def keyed(self, image, pad=0, cipher=None):
-        """The block stem on the encrypted image."""
+        """Apply the block stem to the encrypted image."""
         x = self.swapped((cipher or self.cipher).encrypt(image)[0]).double()
         return self.stem(F.pad((x - CENTRE) / CENTRE, (0, pad, 0, pad), value=float('nan'))[None])
 
@@ -98,20 +98,20 @@ def photo(size=(37, 53), channels=3, seed=0):
 
 
 def crop_of(path, size=(37, 53), corner=(60, 80)):
-    """A part of a real photograph, BGR as OpenMMLab loads it."""
+    """Return a part of a real photograph, BGR as OpenMMLab loads it."""
     image = cv2.imread(str(path))[corner[0] :, corner[1] :][: size[0], : size[1]]
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
 @pytest.fixture
 def pictures(real_data):
-    """A drawn image and two real ones."""
+    """A random image and parts of two photographs."""
     folders = ('camvid/images/val', 'voc2012_val440/JPEGImages')
     return [photo(), *(crop_of(sorted(real_data(folder).glob('*.jpg'))[0]) for folder in folders)]
 
 
 class TestExact:
-    """With the exact border: the plain convolution of the plain image."""
+    """With the exact border, the output is that of the plain convolution on the plain image."""
 
     @pytest.mark.parametrize('cipher', EVERY_CIPHER)
     @pytest.mark.parametrize(('stem', 'ratio'), [case for case in product(STEMS, [1, 2, 4]) if case != ONE_PIXEL])
@@ -155,7 +155,7 @@ class TestExact:
 
     @pytest.mark.parametrize('stem', STEMS)
     def test_padding_of_a_batch(self, stem, key):
-        """NaN, which the preprocessor pads with, means what the plain model's zeros mean."""
+        """NaN, the padding of the preprocessor, means the same as the zeros of the plain model."""
         block_size = 2 * STEMS[stem][1]
         pair = Pair(conv_of(STEMS[stem]), cipher_of(key, block_size))
         with torch.no_grad():
@@ -164,7 +164,7 @@ class TestExact:
             )
 
     def test_what_torch_pads_is_never_seen(self, key):
-        """The grey of a plain zero is another one than the mean colour: without the border they differ."""
+        """Zeros mean grey, not the mean colour: without the border the outputs differ."""
         pair = Pair(conv_of((7, 2, 3)), cipher_of(key))
         pair.stem.border.zero_()
         assert pair.difference(photo()) > 1e-3
@@ -197,20 +197,20 @@ class TestExact:
 
 
 def test_block_size_1(key):
-    """A stem of stride 1 and blocks of one pixel would have the plain shape."""
+    """With stride 1 and blocks of one pixel, absorbed weights would have the shape of plain ones."""
     with pytest.raises(ConfigError, match='blocks of several pixels'):
         Pair(conv_of((3, 1, 1)), cipher_of(key, 1))
 
 
 def interior(stem, size):
-    """Which output pixels read nothing but the image."""
+    """Return which output pixels read only the image, and no border."""
     k, s, p = STEMS[stem]
     inside = [torch.tensor([o * s >= p and o * s - p + k <= side for o in range(side // s)]) for side in size]
     return inside[0][:, None] & inside[1]
 
 
 class TestGrey:
-    """With the default border: the same but near the border, and nothing of the key in the open."""
+    """With the default border, the output differs near the border only, and shows nothing of the key."""
 
     @pytest.mark.parametrize('cipher', EVERY_CIPHER)
     @pytest.mark.parametrize(('stem', 'ratio'), [case for case in product(PADDED, [1, 2]) if case != ONE_PIXEL])
@@ -230,7 +230,7 @@ class TestGrey:
         assert Pair(conv_of(STEMS[stem]), cipher_of(key, STEMS[stem][1]), border='grey').difference(photo()) < 1e-9
 
     def test_it_is_grey_that_lies_around(self, key):
-        """Just as if the plain image had a border of 127.5."""
+        """The output is that of the plain convolution on an image with a border of 127.5."""
         pair = Pair(conv_of((7, 2, 3)), cipher_of(key), border='grey')
         image = photo((40, 56))
         x = F.pad(pair.swapped(image).double(), (3, 3, 3, 3), value=CENTRE)
@@ -253,7 +253,7 @@ class TestGrey:
         assert torch.equal(one['weight'].abs().sort(1).values, other['weight'].abs().sort(1).values)
 
     def test_the_exact_border_tells_the_bits_of_negative_positive(self, key, other_key):
-        """The documented price: whoever reads the weights reads the key's bits."""
+        """This is documented: an attacker who reads the weights reads the key bits of negative-positive."""
         conv = conv_of((7, 2, 3))
         states = {}
         for k in (key, other_key):
@@ -265,11 +265,11 @@ class TestGrey:
 
 
 class TestLoading:
-    """Plain weights are lifted as they are loaded, its own ones are loaded as they are."""
+    """Plain weights are lifted as they are loaded; the weights of a block stem are loaded as they are."""
 
     def stem(self, key, border='grey'):
-        plain_input = PlainInput(*map(torch.tensor, IMAGENET), True, cipher_of(key))
-        return BlockStem.replacing(conv_of((3, 2, 1)), 4, border, plain_input)
+        absorber = StemKeyAbsorber(*map(torch.tensor, IMAGENET), True, cipher_of(key))
+        return BlockStem.replacing(conv_of((3, 2, 1)), 4, border, absorber)
 
     @pytest.mark.parametrize('border', ['grey', 'exact'])
     @pytest.mark.parametrize('load', [nn.Module.load_state_dict, mmengine_load])
@@ -279,9 +279,9 @@ class TestLoading:
         assert not stem.lifted
         load(stem, plain, strict=True)
         assert stem.lifted
-        assert list(plain) == list(before)  # the caller's weights stay what they were
+        assert list(plain) == list(before)  # the caller's weights stay as they are
         assert all(torch.equal(plain[name], before[name]) for name in before)
-        weight, bias = stem.plain_input.absorb(plain['weight'].float(), plain['bias'], stem.grid)
+        weight, bias = stem.absorber.absorb(plain['weight'].float(), plain['bias'], stem.grid)
         assert torch.equal(stem.weight, weight)
         torch.testing.assert_close(stem.bias, bias)
 
@@ -305,7 +305,7 @@ class TestLoading:
     @pytest.mark.parametrize('border', ['grey', 'exact'])
     def test_plain_weights_where_nothing_is_known_of_them(self, border):
         stem = BlockStem(3, 4, 3, 2, 1, 4, border)
-        with pytest.raises(ConfigError, match='no mean, std and key.*KeyedEncoderDecoder.*protect_checkpoint'):
+        with pytest.raises(ConfigError, match='no mean, std and key.*KeyedEncoderDecoder.*`keyprotect protect CONFIG'):
             stem.load_state_dict(conv_of((3, 2, 1)).state_dict())
 
     def test_weights_of_another_shape(self, key):
@@ -324,7 +324,7 @@ class TestLoading:
 
 
 class TestAsAModule:
-    """It is a convolution like any other."""
+    """A block stem is a convolution like any other."""
 
     def test_from_the_registry(self):
         stem = MODELS.build(
@@ -343,7 +343,7 @@ class TestAsAModule:
 
     @pytest.mark.parametrize('border', ['grey', 'exact'])
     def test_it_learns(self, border, key):
-        """Also from a batch with padding."""
+        """It learns from a batch with padding too."""
         pair = Pair(conv_of((7, 2, 3)), cipher_of(key), border=border)
         before = copy.deepcopy(pair.stem.state_dict())
         pad = 8 if border == 'exact' else 0
@@ -360,7 +360,7 @@ class TestAsAModule:
         assert changed == {'weight', 'bias'}
 
     def test_gradients_of_the_exact_border(self, key):
-        """The bias's detour through the border is part of the derivative."""
+        """The derivative includes the part of the bias that comes from the border."""
         pair = Pair(conv_of((3, 2, 1), out=1), cipher_of(key, 2))
         x = torch.randn(1, 3, 4, 4, dtype=torch.float64)
         x[..., 2:] = float('nan')
@@ -386,7 +386,7 @@ class TestAsAModule:
 
 
 class TestErrors:
-    """What cannot be a block stem, and why."""
+    """Every refusal of a block stem gives its reason."""
 
     @pytest.mark.parametrize(
         ('stride', 'block_size', 'nearest'), [(2, 3, 4), (2, 5, 6), (4, 5, 4), (4, 6, 8), (16, 4, 16), (14, 24, 28)]
@@ -437,29 +437,15 @@ class TestErrors:
 
     @pytest.mark.parametrize('name', ['ffx', 'shuffle+ffx'])
     def test_ffx(self, name, key):
-        plain_input = PlainInput(*map(torch.tensor, IMAGENET), True, cipher_of(key, 4, name))
+        absorber = StemKeyAbsorber(*map(torch.tensor, IMAGENET), True, cipher_of(key, 4, name))
         with pytest.raises(ConfigError, match='but got ffx: it looks values up in a keyed table'):
-            BlockStem.replacing(conv_of((7, 2, 3)), 4, 'grey', plain_input)
+            BlockStem.replacing(conv_of((7, 2, 3)), 4, 'grey', absorber)
 
 
-class TestPlaces:
-    """Where the first convolution of a backbone is."""
-
-    @pytest.mark.parametrize(
-        ('name', 'options'), [('UNet', dict(base_channels=4)), ('BiSeNetV2', {}), ('FastSCNN', {})]
-    )
-    def test_backbones_of_another_kind(self, name, options):
-        with pytest.raises(ConfigError, match=f"'MobileNetV2'.*but got {name} \\(its first convolution seems to be '"):
-            find_stem(MODELS.build(dict(type=name, **options)))
-
-    def test_no_convolution_at_all(self):
-        with pytest.raises(ConfigError, match="got Linear .*'none'"):
-            find_stem(nn.Linear(2, 2))
-
-    @pytest.mark.parametrize('training', [True, False])
-    def test_mode_is_kept(self, training):
-        backbone = MODELS.build(dict(type='MobileNetV2', widen_factor=0.25))
-        backbone.train(training)
-        stem = put_block_stem(backbone, 4)
-        assert backbone.conv1.conv is stem
-        assert stem.training == training
+@pytest.mark.parametrize('training', [True, False])
+def test_put_block_stem_keeps_the_training_mode(training):
+    backbone = MODELS.build(dict(type='MobileNetV2', widen_factor=0.25))
+    backbone.train(training)
+    stem = put_block_stem(backbone, 4)
+    assert backbone.conv1.conv is stem
+    assert stem.training == training

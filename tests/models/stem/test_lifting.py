@@ -1,4 +1,4 @@
-"""Convolutions written for the grid of blocks, and what they absorb."""
+"""Convolutions on the grid of blocks, and the absorption of normalisation and key."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.models.stem.lifting import CENTRE, Grid, PlainInput, lift
+from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
+from mmseg_keyprotect.models.stem.lifting import Grid, lift
 
 STEMS = [(7, 2, 3), (3, 2, 1), (7, 4, 3), (16, 16, 0), (4, 4, 0), (14, 14, 0), (3, 1, 1)]
 MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
@@ -22,7 +23,7 @@ def _seed():
 
 
 def on_blocks(x, weight, grid, bias=None):
-    """The lifted convolution, zeros around the image."""
+    """Apply the lifted convolution, with zeros around the image."""
     x = F.pad(F.pixel_unshuffle(x, grid.block_size), (grid.before, grid.after) * 2)
     return F.pixel_shuffle(F.conv2d(x, lift(weight, grid), bias), grid.ratio)
 
@@ -73,7 +74,7 @@ def test_every_weight_stands_once_for_each_output_pixel_and_zeros_elsewhere(size
 @pytest.mark.parametrize(
     ('sizes', 'block_size', 'blocks', 'zeros'),
     [
-        ((16, 16, 0), 16, 1, 0.0),  # every weight is used: nothing shows where a channel belongs
+        ((16, 16, 0), 16, 1, 0.0),  # no zero shows where a channel belongs
         ((4, 4, 0), 8, 1, 0.75),
         ((7, 4, 3), 4, 2, 1 - 49 / 64),
         ((3, 2, 1), 4, 2, 1 - 9 / 64),
@@ -88,7 +89,7 @@ def test_how_much_is_structurally_zero(sizes, block_size, blocks, zeros):
 
 
 def test_patches_reach_their_own_pixels_only():
-    """A patch of 4 in a block of 8: output pixel (a, b) reads the quarter (a, b) of the block."""
+    """With patches of 4 in blocks of 8, output pixel (a, b) reads the quarter (a, b) of the block."""
     lifted = lift(torch.ones(1, 1, 4, 4), Grid(4, 4, 0, 8)).reshape(2, 2, 8, 8)
     for a in range(2):
         for b in range(2):
@@ -113,8 +114,8 @@ def cipher_of(name, key, block_size=4, order='rgb'):
     return KeyedCipher([dict(p, block_size=block_size, allow_weak=True) for p in parts], key, channel_order=order)
 
 
-class TestPlainInput:
-    """Normalisation and key, absorbed."""
+class TestStemKeyAbsorber:
+    """The first convolution absorbs normalisation and key."""
 
     pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 
@@ -123,19 +124,19 @@ class TestPlainInput:
         weight, bias = torch.randn(5, 3, 4, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
         x = torch.rand(1, 3, 16, 24, dtype=torch.float64) * 255
         mean, std = MEAN.double()[:, None, None], STD.double()[:, None, None]
-        got_weight, got_bias = PlainInput(MEAN, STD).absorb(weight, bias, grid)
+        got_weight, got_bias = StemKeyAbsorber(MEAN, STD).absorb(weight, bias, grid)
         assert got_weight.dtype == got_bias.dtype == torch.float64
         got = F.pixel_shuffle(F.conv2d(F.pixel_unshuffle((x - CENTRE) / CENTRE, 8), got_weight, got_bias), 2)
         torch.testing.assert_close(got, F.conv2d((x - mean) / std, weight, bias, stride=4), atol=1e-11, rtol=0)
 
     def test_dtype_of_the_weights_is_kept(self):
-        weight, bias = PlainInput(MEAN, STD).absorb(torch.randn(2, 3, 4, 4), None, Grid(4, 4, 0, 4))
+        weight, bias = StemKeyAbsorber(MEAN, STD).absorb(torch.randn(2, 3, 4, 4), None, Grid(4, 4, 0, 4))
         assert weight.dtype == bias.dtype == torch.float32
 
     def test_one_mean_for_all_channels(self):
         weight, grid = torch.randn(2, 3, 4, 4), Grid(4, 4, 0, 4)
-        one = PlainInput(torch.tensor([100.0]), torch.tensor([50.0])).absorb(weight, None, grid)
-        three = PlainInput(torch.full((3,), 100.0), torch.full((3,), 50.0)).absorb(weight, None, grid)
+        one = StemKeyAbsorber(torch.tensor([100.0]), torch.tensor([50.0])).absorb(weight, None, grid)
+        three = StemKeyAbsorber(torch.full((3,), 100.0), torch.full((3,), 50.0)).absorb(weight, None, grid)
         assert all(map(torch.equal, one, three))
 
     @pytest.mark.parametrize('channels', [1, 3, 4])
@@ -143,7 +144,7 @@ class TestPlainInput:
     @pytest.mark.parametrize('name', ['shuffle', 'negative-positive', 'shuffle+negative-positive'])
     def test_transform_is_the_encryption_on_the_grid(self, name, rgb, channels, key):
         cipher = cipher_of(name, key, order='rgb' if rgb else 'bgr')
-        source, sign = PlainInput(MEAN[:1], STD[:1], rgb, cipher).transform(channels, 4)
+        source, sign = StemKeyAbsorber(MEAN[:1], STD[:1], rgb, cipher).transform(channels, 4)
         image = torch.randint(0, 256, (channels, 8, 12), dtype=torch.uint8)
         plain, encrypted = (
             F.pixel_unshuffle((x.double() - CENTRE) / CENTRE, 4) for x in (image, cipher.encrypt(image)[0])
@@ -151,7 +152,7 @@ class TestPlainInput:
         assert torch.equal(encrypted, sign[:, None, None] * plain[source])
 
     def test_transform_without_a_key(self):
-        source, sign = PlainInput(MEAN, STD).transform(3, 2)
+        source, sign = StemKeyAbsorber(MEAN, STD).transform(3, 2)
         assert torch.equal(source, torch.arange(12))
         assert (sign == 1).all()
 
@@ -161,13 +162,13 @@ class TestPlainInput:
         cipher = cipher_of('shuffle+negative-positive', key, order=order)
         block, _ = cipher.encrypt(mean[:, None, None].expand(3, 4, 4).byte())
         expected = F.pixel_unshuffle((block.double() - CENTRE) / CENTRE, 4).flatten()
-        border = PlainInput(mean, STD, order == 'rgb', cipher).border(3, 4)
+        border = StemKeyAbsorber(mean, STD, order == 'rgb', cipher).border(3, 4)
         torch.testing.assert_close(border, expected, atol=1e-15, rtol=0)
 
     def test_two_keys_hold_the_same_weights_at_other_places(self, key, other_key):
         weight, grid = torch.randn(2, 3, 7, 7, dtype=torch.float64), Grid(7, 2, 3, 4)
         one, other = (
-            PlainInput(MEAN, STD, True, cipher_of('shuffle+negative-positive', k)).absorb(weight, None, grid)
+            StemKeyAbsorber(MEAN, STD, True, cipher_of('shuffle+negative-positive', k)).absorb(weight, None, grid)
             for k in (key, other_key)
         )
         assert torch.equal(one[1], other[1])
@@ -177,4 +178,4 @@ class TestPlainInput:
 
     def test_ffx_is_refused(self, key):
         with pytest.raises(ConfigError, match='but got ffx'):
-            PlainInput(MEAN, STD, True, cipher_of('ffx', key)).transform(3, 4)
+            StemKeyAbsorber(MEAN, STD, True, cipher_of('ffx', key)).transform(3, 4)

@@ -1,4 +1,4 @@
-"""Backbones with a block stem that begin with pretrained weights, beside plain ones that do."""
+"""Backbones with a block stem that start from pretrained weights, compared with plain backbones that do."""
 
 import copy
 
@@ -36,12 +36,12 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    """mmengine prints a line for each parameter that it initialised."""
+    """Stop mmengine from printing a line for each parameter that it initialises."""
     monkeypatch.setattr(BaseModule, '_dump_init_info', lambda self: None)
 
 
 def with_weights(cfg, way, checkpoint, **options):
-    """Name the pretrained weights of the backbone in one of the ways that there are."""
+    """Name the pretrained weights of the backbone in one of the ways that mmseg has."""
     cfg = copy.deepcopy(cfg)
     if way == 'pretrained':
         cfg['pretrained'] = str(checkpoint)
@@ -59,9 +59,12 @@ def started(cfg):
     return model.eval()
 
 
-def features(model, image):
+def features(model, image, encryption=None):
+    """Return the feature maps of an image, with the correct key or as a user with another encryption."""
+    preprocessor, batch = model.data_preprocessor, dict(inputs=[image])
+    prepared = preprocessor(batch) if encryption is None else preprocessor.prepare(batch, False, encryption)
     with torch.no_grad():
-        return model.backbone(model.data_preprocessor(dict(inputs=[image]))['inputs'])
+        return model.backbone(prepared['inputs'])
 
 
 def assert_same(plain, keyed, *images, atol=1e-9):
@@ -79,14 +82,14 @@ def saved(state, path, **meta):
 
 @pytest.fixture
 def resnet(tmp_path):
-    """A checkpoint of a ResNet-18, in torchvision's names and form."""
+    """A checkpoint of a ResNet-18 with the names and the form of torchvision."""
     state = plain_of('ResNet').backbone.state_dict()
     torch.save({**state, 'fc.weight': torch.zeros(10, 64), 'fc.bias': torch.zeros(10)}, tmp_path / 'resnet18.pth')
     return tmp_path / 'resnet18.pth'
 
 
 class TestSameStart:
-    """The keyed model starts from the plain model's function."""
+    """The model with a block stem starts from the function of the plain model."""
 
     @pytest.mark.parametrize('way', WAYS)
     @pytest.mark.filterwarnings('ignore:.*pretrained')
@@ -97,8 +100,8 @@ class TestSameStart:
         assert torch.equal(plain.backbone.conv1.weight, plain_of('ResNet').backbone.conv1.weight)
         assert_same(plain, keyed)
         right = features(keyed, photo())[0]
-        keyed.data_preprocessor.encryption = KeyedCipher(cipher_config(), other_key)
-        assert (features(keyed, photo())[0] - right).abs().max() > 0.1
+        wrong = KeyedCipher(cipher_config(), other_key)
+        assert (features(keyed, photo(), wrong)[0] - right).abs().max() > 0.1
 
     @pytest.mark.parametrize('name', ['ResNetV1c-18', 'MiT', 'ViT', 'Swin', 'ConvNeXt'])
     def test_every_kind_of_backbone(self, name, tmp_path, key_file):
@@ -140,7 +143,7 @@ class TestSameStart:
         assert_same(plain, keyed)
 
     def test_vit_of_another_image_size(self, tmp_path, key_file):
-        """mmseg resizes the position embeddings."""
+        """mmseg resizes the position embeddings of a checkpoint."""
         checkpoint = saved(plain_of('ViT').backbone.state_dict(), tmp_path / 'vit.pth')
         cfg = plain_config('ViT', img_size=96)
         plain = started(with_weights(cfg, 'Pretrained', checkpoint))
@@ -150,7 +153,7 @@ class TestSameStart:
         assert_same(plain, keyed)
 
     def test_swin_with_other_windows(self, tmp_path, key_file):
-        """mmseg resizes the tables of positions."""
+        """mmseg resizes the tables of relative positions of a checkpoint."""
         state = plain_of('Swin').backbone.state_dict()
         state = {f'backbone.{name}': value for name, value in state.items() if 'position_index' not in name}
         checkpoint = saved(state, tmp_path / 'swin.pth')
@@ -160,7 +163,7 @@ class TestSameStart:
         assert_same(plain, keyed)
 
     def test_children_do_not_initialise_it_anew(self, resnet, key_file, monkeypatch):
-        """mmengine calls the init_weights of blocks and stages before ``Pretrained``."""
+        """mmengine calls ``init_weights`` of blocks and stages before it loads ``Pretrained``."""
         called = []
 
         def init_weights(block):
@@ -186,7 +189,7 @@ class TestSameStart:
         assert all(torch.equal(value, before[name]) for name, value in keyed.state_dict().items())
 
     def test_other_initialisations_beside_it(self, resnet, key_file):
-        """The heads keep theirs."""
+        """The heads keep their own initialisation."""
         cfg = with_weights(keyed_config(plain_config()), 'KeyedPretrained', resnet)
         cfg['decode_head']['init_cfg'] = dict(type='Constant', val=0.5, override=dict(name='conv_seg'))
         keyed = started(cfg)
@@ -194,12 +197,12 @@ class TestSameStart:
         assert_same(plain_of('ResNet'), keyed)
 
     def test_without_a_key(self, resnet):
-        """A block stem for plain images is lifted all the same."""
+        """A block stem for plain images is lifted as well."""
         cfg = dict(plain_config(), type='KeyedEncoderDecoder', block_stem=dict(block_size=4, border='exact'))
         assert_same(plain_of('ResNet'), started(with_weights(cfg, 'KeyedPretrained', resnet)), photo((40, 56)))
 
     def test_in_a_runner(self, tiny, tmp_path, key_file):
-        """Training begins from these weights: with a learning rate of 0 they are there at its end."""
+        """Training starts from these weights: with a learning rate of 0 they are unchanged at its end."""
         options = {
             'model.type': 'KeyedEncoderDecoder',
             'model.block_stem': dict(border='exact'),
@@ -222,7 +225,7 @@ class TestSameStart:
 
 
 class TestErrors:
-    """Without the first convolution there is no such start, which is said."""
+    """A checkpoint without a fitting first convolution is refused, with the reason."""
 
     def keyed(self, checkpoint, **options):
         return with_weights(keyed_config(plain_config()), 'KeyedPretrained', checkpoint, **options)
@@ -233,7 +236,7 @@ class TestErrors:
         checkpoint = saved(state, tmp_path / 'headless.pth')
         with pytest.raises(ConfigError, match=r'headless.pth to hold conv1.weight of shape \(8, 3, 7, 7\)'):
             started(self.keyed(checkpoint))
-        started(with_weights(keyed_config(plain_config()), 'Pretrained', checkpoint))  # as mmengine has it
+        started(with_weights(keyed_config(plain_config()), 'Pretrained', checkpoint))  # which mmengine accepts
 
     def test_one_of_another_shape(self, tmp_path, key_file):
         state = plain_of('ResNet').backbone.state_dict()
@@ -252,7 +255,7 @@ class TestErrors:
             started(self.keyed(checkpoint))
 
     def test_a_backbone_that_ignores_the_prefix(self, tmp_path, key_file):
-        """mmseg's ViT does, silently; here it is an error."""
+        """The VisionTransformer of mmseg ignores it silently; with KeyedPretrained it is an error."""
         checkpoint = saved(plain_of('ViT').state_dict(), tmp_path / 'segmentor.pth')
         cfg = keyed_config(plain_config('ViT'), cipher_config(block_size=16))
         with pytest.raises(ConfigError, match='patch_embed.projection.weight'):

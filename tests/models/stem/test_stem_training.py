@@ -1,4 +1,4 @@
-"""Training a block stem on encrypted images is, step for step, training it on plain ones."""
+"""Training a block stem on encrypted images equals training it on plain ones, step for step."""
 
 import copy
 
@@ -11,7 +11,7 @@ PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 
 @pytest.fixture
 def pair(tiny):
-    """A model with a block stem for plain images and one for encrypted ones, lifted from the same weights."""
+    """Two models with block stems, one for plain and one for encrypted images, lifted from the same weights."""
     cfg = tiny(PLAIN).model
     torch.manual_seed(0)
     weights = MODELS.build(copy.deepcopy(cfg)).state_dict()

@@ -1,4 +1,4 @@
-"""A tied block stem learns on encrypted images what the plain model learns on plain ones, step for step."""
+"""Training a tied block stem on encrypted images equals training the plain model on plain ones, step for step."""
 
 import copy
 
@@ -17,7 +17,7 @@ CONFIGS = {
 
 
 def build(tiny, name, **stem):
-    """A plain model, or one with a block stem that encrypts, with the same weights."""
+    """Build a plain model, or one with a block stem and encryption, with the same weights."""
     cfg = tiny(CONFIGS[name]).model
     torch.manual_seed(0)
     weights = MODELS.build(copy.deepcopy(cfg)).state_dict()
@@ -31,7 +31,7 @@ def build(tiny, name, **stem):
 
 
 def inputs_of(model, batch):
-    """What the preprocessor makes of a batch, in float64: its float32 is enough to part two runs of AdamW."""
+    """Encrypt and normalise a batch in float64, since float32 errors make two runs of AdamW diverge."""
     preprocessor = model.data_preprocessor
     cipher = getattr(preprocessor, 'keyed_cipher', None)
     batch = batch if cipher is None else torch.stack([cipher.encrypt(image)[0] for image in batch])
@@ -39,7 +39,7 @@ def inputs_of(model, batch):
 
 
 def losses_of(model, make, steps=4):
-    """Train on fixed images."""
+    """Train on fixed images, and return the losses."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (steps, 2, 3, 64, 64), generator=generator, dtype=torch.uint8)
     optimizer, losses = make(model.parameters(), lr=0.01, weight_decay=0.01), []
@@ -58,14 +58,14 @@ def losses_of(model, make, steps=4):
 
 @pytest.mark.parametrize(
     ('name', 'make'),
-    [  # batch norm over so few pixels makes AdamW amplify the last bits of ResNet's gradients
+    [  # no AdamW for ResNet: batch norm over few pixels amplifies rounding errors of its gradients
         ('segformer', torch.optim.AdamW),
         ('segformer', torch.optim.SGD),
         ('resnet', torch.optim.SGD),
     ],
 )
 def test_same_losses_as_the_plain_model_step_for_step(tiny, name, make):
-    """With the plain model's own first layer, mean and std, and the exact border."""
+    """The weights, mean, std and border are those of the plain model; a free stem learns something else."""
     expected = losses_of(build(tiny, name), make)
     assert losses_of(build(tiny, name, tied=True, border='exact'), make) == pytest.approx(expected, rel=1e-6)
     free = losses_of(build(tiny, name, tied=False, border='exact'), make)
