@@ -76,6 +76,8 @@ def reader(template, tmp_path, monkeypatch):
     before = dict(os.environ)
     monkeypatch.chdir(folder)
     monkeypatch.setenv('KEYPROTECT_KEY_FILE', 'my.key')
+    (tmp_path / 'home').mkdir()
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     try:
         yield PageRunner(folder)
     finally:
@@ -142,6 +144,7 @@ def test_folder_variables_and_names_last_until_the_end_of_the_page(reader, capsy
     )
     reader.run(Block('bash', text, 1, None), 'page.md')
     reader.run(Block('bash', 'ls second.key\nls ../my.key\nls $KEY | grep key', 9, None), 'page.md')
+    reader.run(Block('bash', 'keyprotect keygen ~/other.key\nls ~/other.key', 15, None), 'page.md')
     reader.run(Block('python', "from pathlib import Path\npath = Path('second.key')", 20, None), 'page.md')
     reader.run(Block('python', 'if not path.exists(): raise ValueError(path)', 30, None), 'page.md')
     assert 'second.key' in capsys.readouterr().out

@@ -24,7 +24,6 @@ BANNED = {
 """Words that the style guide bans, as regular expressions; case is ignored."""
 
 LITERAL = {
-    ('mmseg_keyprotect/demo/drawing.py', 'house'): 'the drawn scenes have houses',
     ('benchmarks/paper/feature_cells.py', 'thief'): 'names of committed result files begin with it',
 }
 """Files in which a banned word means what it says, with the reason."""

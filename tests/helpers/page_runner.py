@@ -85,7 +85,7 @@ class PageRunner:
             kind._instance_dict.clear()
         before = sys.argv
         try:
-            code = main(shlex.split(os.path.expandvars(line))[1:])
+            code = main([os.path.expanduser(word) for word in shlex.split(os.path.expandvars(line))[1:]])
         except SystemExit as stop:
             code = stop.code
         finally:
