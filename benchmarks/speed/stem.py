@@ -95,7 +95,7 @@ def measure(config: str, args: argparse.Namespace) -> list[dict]:
 
 
 def stem_of(model: nn.Module) -> str:
-    """Return the name of the first convolution of a model."""
+    """Return the name of a model's first convolution."""
     return getattr(model, 'block_stem', None) or find_stem(model.backbone)
 
 
