@@ -1,1 +1,1 @@
-"""Measurements of the project: speed, and the tables of its results. Not part of the package."""
+"""Measurements: the speed of encryption, and the tables of results. They are not part of the package."""

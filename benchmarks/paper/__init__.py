@@ -1,1 +1,1 @@
-"""The cells and tables of docs/results.md and docs/security/audit.md."""
+"""Experiments and tables of docs/results.md and docs/security/audit.md."""

@@ -1,4 +1,4 @@
-"""The cells of the tables on attacks: what each attacker reaches on a model."""
+"""Cells on attacks: what each attack reaches on a protected model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from benchmarks.paper.cells import Cell, Training
 from benchmarks.paper.feature_cells import Features
 
 HELD_OUT = 34
-"""On how many test images attackers are measured: every third of CamVid's."""
+"""Number of test images that attacks are measured on: every third test image of CamVid."""
 
 FINE_TUNED = 100
-"""Iterations of a model that is trained on after it was bound."""
+"""Training iterations with the key after a model was bound to it."""
 
 
 @dataclass(frozen=True)
 class FineTuned(Features):
-    """A bound model that is trained on with the key, which blurs what binding has left in the weights."""
+    """A bound model that is fine-tuned with the key, which blurs the traces of the key in the weights."""
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'tuned_{super().name}'
 
     def make(self) -> tuple[Path, Path]:
-        """Bind, then train on."""
+        """Bind the model, then fine-tune it."""
         config, checkpoint = super().make()
-        lr = 1e-4  # a tenth of that from scratch
+        lr = 1e-4  # a tenth of the rate that trains from scratch
         options = ['train_cfg.max_iters', 'train_cfg.val_interval', 'default_hooks.checkpoint.interval']
         options = [f'{name}={FINE_TUNED}' for name in options]
         options += [f'load_from={checkpoint}', f'optim_wrapper.optimizer.lr={lr}', f'randomness.seed={self.seed}']
@@ -43,16 +43,16 @@ Model = Training | Features
 
 @dataclass(frozen=True)
 class Audit(Cell):
-    """What some attacks reach on a model, by ``tools/audit.py``.
+    """What some attacks reach on a model, measured by ``keyprotect audit``.
 
     Args:
-        of: The model's cell.
-        word: For the name of the file, beside other audits of the same model.
-        attacks: Their names.
-        minutes: For each of them, at most.
-        steps: Of training, for those that train, at most.
-        images: That the attacker has, plain with labels, and as many others encrypted.
-        public: Whether he has the public model that this one was made from.
+        of: Cell of the model.
+        word: Part of the name of the result file that tells audits of one model apart.
+        attacks: Names of the attacks.
+        minutes: Time limit of each attack, in minutes.
+        steps: Limit of training steps, for attacks that train.
+        images: Number of plain images with labels that the attacker has, and of other images that they see encrypted.
+        public: Whether the attacker has the public model that the protected one was made from.
     """
 
     of: Model | None = None
@@ -65,11 +65,11 @@ class Audit(Cell):
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'audit-{self.word}-{self.images}_{self.of.name}'
 
     def measure(self) -> dict[str, Any]:
-        """Attack."""
+        """Run the attacks."""
         out = self.work / 'audit'
         words = ['--attacks', ','.join(self.attacks), '--images', self.images]
         words += ['--minutes', self.minutes, '--steps', self.steps]

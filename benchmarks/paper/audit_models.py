@@ -1,4 +1,4 @@
-"""The models that docs/security/audit.md attacks, and by what."""
+"""The models of docs/security/audit.md, and the attacks on each of them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ALONE = 'from-scratch'
 
 
 def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
-    """Return every table of attacks by its name, and its rows.
+    """Return every table of attacks: its function and its rows, by the name of the table.
 
     Args:
-        model: The configuration's name of SegFormer-B0, with ``{}`` for the protection.
+        model: Name of the SegFormer-B0 configs, with ``{}`` in the place of the protection.
     """
     images = ('shuffle', 'negative-positive')
     segformer, deeplab = model.format(''), 'deeplabv3_mobilenet-v2-d16_1xb8-0.3k_voc440-256x256'
@@ -61,14 +61,14 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
     with_keys = [*own.values(), scratch[4], *absorbed.values(), tuned[4], *real.values()]
     with_features = [one, every, real_every]
     bound = [*absorbed.values(), *tuned.values(), *real.values(), one, every, everywhere, real_every, real_everywhere]
-    counts, long = (1, 4, 8, 18, 37, 367), dict(minutes=10)  # that is, as long as their steps take
+    counts, long = (1, 4, 8, 18, 37, 367), dict(minutes=10)  # more than the training steps take
 
     def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
         name = next(name for name, one in models.items() if one is of)
         return Row(name, [audit(of, attacks, word, **options)])
 
     def count_for(of: Model) -> int:
-        return 330 if of.config == deeplab else 8  # too few for 21 classes
+        return 330 if of.config == deeplab else 8  # 8 are too few for 21 classes
 
     def cost(name: str, of: Model, attacks: tuple[str, ...], word: str) -> Row:
         return Row(name, [audit(of, attacks, word, images=count, **long) for count in counts])
@@ -102,5 +102,5 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
 
 
 def audit(of: Model, attacks: Sequence[str], word: str, **options: Any) -> Audit:
-    """Return the cell of some attacks on a model."""
+    """Return the cell of attacks on a model; ``options`` are arguments of :class:`Audit`."""
     return Audit(of.config, of.seed, of=of, word=word, attacks=tuple(attacks), **options)

@@ -1,4 +1,4 @@
-"""The tables of docs/security/audit.md: ciphers by attacks, and what an attack costs in labelled images."""
+"""Tables of docs/security/audit.md: what each attack reaches, and how many labelled images it needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from prettytable import PrettyTable, TableStyle
 
 from benchmarks.paper.tables import Row
 
+NOT_APPLICABLE = ('not applicable', 'not tried')
+"""Verdicts on an attack that has nothing to attack; older results say ``not tried``."""
+
 
 def audit_table(attacks: Sequence[str], rows: list[Row]) -> str:
-    """Return models by attacks as Markdown: the mIoU that each reaches, the share of the key, and the time it took."""
+    """Return a table of models by attacks: the mIoU in percent, the share of the key that was found, and the time."""
     table = _markdown(['key', 'correct key', 'no key', *attacks])
     for row in rows:
         results = [result for result in (cell.read() for cell in row.cells) if result is not None]
@@ -23,21 +26,21 @@ def audit_table(attacks: Sequence[str], rows: list[Row]) -> str:
             continue
         found = {name: one for result in results for name, one in result['attacks'].items()}
         reference = results[0]['reference']
-        line = [_said(found[name]) if name in found else '' for name in attacks]
+        line = [_summary(found[name]) if name in found else '' for name in attacks]
         table.add_row([row.label, f'{reference["correct key"]:.1f}', f'{reference["no key"]:.1f}', *line])
     return table.get_string()
 
 
-def _said(finding: dict) -> str:
-    """Return ``mIoU (parts of the key), time``; ``-`` where there is nothing to attack."""
-    if finding['verdict'] == 'not tried':
+def _summary(finding: dict) -> str:
+    """Return ``mIoU (shares of the key), time``, or ``-`` if the attack has nothing to attack."""
+    if finding['verdict'] in NOT_APPLICABLE:
         return '-'
     shares = ', '.join(f'{share["part"]} {100 * share["right"]:.0f}%' for share in finding['shares'])
     return f'{finding["mIoU"]:.1f}{f" ({shares})" if shares else ""}, {finding["seconds"]:.0f} s'
 
 
 def cost_table(rows: list[Row]) -> str:
-    """Return the mIoU against the number of labelled images as Markdown, one line for an attack on a model."""
+    """Return a table of the mIoU by the number of labelled images, with one row for each attack on a model."""
     counts = sorted({cell.images for row in rows for cell in row.cells})
     table = _markdown(['attack', *(f'{count} image{"s" * (count > 1)}' for count in counts), 'half-way at'])
     for label, reached, half in curves(rows):
@@ -47,12 +50,16 @@ def cost_table(rows: list[Row]) -> str:
 
 
 def curves(rows: list[Row]) -> list[tuple[str, dict[int, float], float]]:
-    """Return a label, the mIoU by number of images, and the mIoU half-way from the floor to the correct key."""
+    """Return one curve for each attack on a model.
+
+    Returns:
+        Tuples of a label, the mIoU by the number of images, and the mIoU half-way from the floor to the correct key.
+    """
     found = []
     for row in rows:
         results = [(cell, result) for cell in row.cells if (result := cell.read()) is not None]
         for attack, first in results[0][1]['attacks'].items() if results else ():
-            if first['mIoU'] is None:  # not tried
+            if first['mIoU'] is None:  # not applicable
                 continue
             reached = {cell.images: result['attacks'][attack]['mIoU'] for cell, result in results}
             reference = results[0][1]['reference']
@@ -62,7 +69,7 @@ def curves(rows: list[Row]) -> list[tuple[str, dict[int, float], float]]:
 
 
 def half_way(reached: dict[int, float], half: float) -> str:
-    """Return how many images it takes to get there, between two numbers of images on a logarithmic scale."""
+    """Return how many images reach an mIoU, interpolated on a logarithmic scale between two measurements."""
     counts = sorted(reached)
     if reached[counts[0]] >= half:
         return f'{counts[0]} or fewer'
@@ -74,7 +81,7 @@ def half_way(reached: dict[int, float], half: float) -> str:
 
 
 def draw_costs(rows: list[Row], path: Path) -> None:
-    """Draw the mIoU against the number of labelled images as a PNG file; dotted: half-way to the correct key."""
+    """Write a PNG plot of the mIoU by the number of labelled images; the dotted line is half-way to the correct key."""
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
     axes.spines[['top', 'right']].set_visible(False)

@@ -1,4 +1,8 @@
-"""The cells of the project's tables: each one training or one binding, its result a JSON file that is made once."""
+"""Cells: the single experiments behind the tables of results.
+
+A cell trains a model, or binds a trained one to a key. Its result is a JSON file in docs/results/cells, and a cell
+whose file exists is not run again.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +27,19 @@ CONFIGS = Path('configs')
 WORK = Path('work_dirs/reproduce')
 CIPHER_WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'ffx': 'ffx', 'shfnp': 'shuffle + negative-positive'}
 WRONG_KEYS = 10
+"""Number of random wrong keys for each protected model."""
+
 locks: dict[str, Lock] = {}
-"""By a cell's name, for what several cells may want at once."""
+"""One lock for each model that several cells need, by the name of its cell."""
 
 
 @dataclass(frozen=True)
 class Cell(ABC):
-    """One result. Everything is run from the root of a checkout, one thread a process.
+    """One experiment. It runs from the root of a checkout, and every process uses one thread.
 
     Args:
-        config: The name of a configuration, without ``.py``.
-        seed: Of the training, and of the key: one key for all cells of a seed.
+        config: Name of a config, without ``.py``.
+        seed: Seed of the training. It also selects the key: all cells of a seed share one.
     """
 
     config: str
@@ -41,25 +47,25 @@ class Cell(ABC):
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'{self.config}_seed{self.seed}'
 
     @property
     def file(self) -> Path:
-        """Where the result is."""
+        """Path of the result file."""
         return CELLS / f'{self.name}.json'
 
     @property
     def work(self) -> Path:
-        """Where checkpoints and logs are."""
+        """Folder of checkpoints and logs."""
         return WORK / self.name
 
     def read(self) -> dict[str, Any] | None:
-        """Return the result; None where it is missing."""
+        """Return the result, or None if the cell was not run."""
         return json.loads(self.file.read_text()) if self.file.exists() else None
 
     def run(self) -> None:
-        """Make the result."""
+        """Run the experiment and write the result file."""
         self.work.mkdir(parents=True, exist_ok=True)
         result = dict(config=self.config, seed=self.seed, **self.measure(), torch=torch.__version__, threads=1)
         CELLS.mkdir(parents=True, exist_ok=True)
@@ -67,33 +73,39 @@ class Cell(ABC):
 
     @abstractmethod
     def measure(self) -> dict[str, Any]:
-        """Run what is to be measured."""
+        """Run the experiment and return its result as plain JSON types."""
 
     def call(self, log: str, *words: Any) -> None:
-        """Run one of the commands, its output to a file in ``work``, unless that has been done: then there is a mark.
+        """Run a ``keyprotect`` command in a process of its own, once.
+
+        A finished command leaves the file ``LOG.done`` in the work folder, and is not run again.
+
+        Args:
+            log: Name of the file in the work folder that receives the output.
+            words: The command and its arguments.
 
         Raises:
-            RuntimeError: It failed.
+            RuntimeError: The command failed.
         """
-        variables = dict(os.environ, OMP_NUM_THREADS='1', KEYPROTECT_KEY_FILE=str(key_file(self.seed)))
         done = self.work / f'{log}.done'
         if done.exists():
             return
+        variables = dict(os.environ, OMP_NUM_THREADS='1', KEYPROTECT_KEY_FILE=str(key_file(self.seed)))
         command = [sys.executable, '-m', 'mmseg_keyprotect', *map(str, words)]
         with open(self.work / log, 'w') as opened:
             code = subprocess.run(command, env=variables, stdout=opened, stderr=subprocess.STDOUT).returncode
         if code:
-            raise RuntimeError(f'{words[0]} failed, see {self.work / log}')
+            raise RuntimeError(f'Expected `keyprotect {words[0]}` to succeed, but it failed; see {self.work / log}.')
         done.touch()
 
     def validated(self) -> float:
-        """Return the mIoU of the last validation of a training in ``work``."""
+        """Return the mIoU, in percent, of the last validation in the work folder."""
         log = sorted(self.work.glob('*/vis_data/scalars.json'))[-1]
         scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
         return round(scores['mIoU'], 2)
 
     def access(self, config: str | Path, checkpoint: Path) -> dict[str, Any]:
-        """Return who gets what of a protected model."""
+        """Return the mIoU, in percent, that users with the correct key, no key and wrong keys get."""
         out = self.work / 'access'
         words = ['--wrong-keys', WRONG_KEYS, '--known', '--pictures', 0, '-o', out]
         self.call('access.log', 'evaluate', config, checkpoint, *words)
@@ -115,10 +127,10 @@ class Cell(ABC):
 
 @dataclass(frozen=True)
 class Training(Cell):
-    """A model trained with one seed, and who gets what of it."""
+    """A trained model, and the mIoU that users with and without the key get."""
 
     def measure(self) -> dict[str, Any]:
-        """Train, and evaluate."""
+        """Train and evaluate."""
         checkpoint = self.checkpoint()
         result = dict(iterations=int(checkpoint.stem.split('_')[1]))
         if protection(self.config):
@@ -126,19 +138,19 @@ class Training(Cell):
         return {**result, 'mIoU': self.validated()}
 
     def checkpoint(self) -> Path:
-        """Return the trained checkpoint; train where there is none."""
-        with locks.setdefault(self.name, Lock()):  # a binding may want it while it is made
+        """Return the trained checkpoint; train first if it is missing."""
+        with locks.setdefault(self.name, Lock()):  # a binding may ask for it at the same time
             self.work.mkdir(parents=True, exist_ok=True)
             options = ['--work-dir', self.work, '--cfg-options', f'randomness.seed={self.seed}']
             self.call('train.log', 'train', self.source(), *options)
         return next(self.work.glob('iter_*.pth'))
 
     def model(self) -> tuple[Path, Path]:
-        """Return the configuration and the checkpoint."""
+        """Return the paths of the config and the checkpoint."""
         return self.source(), self.checkpoint()
 
     def source(self) -> Path:
-        """Return the configuration's file; one that is not in configs/ is made of the unprotected one."""
+        """Return the path of the config; if configs/ lacks it, derive it from the unprotected config."""
         file = find_config(self.config)
         if file is not None:
             return file
@@ -157,11 +169,11 @@ class Training(Cell):
 
 @dataclass(frozen=True)
 class Binding(Cell):
-    """A trained model, bound to a key afterwards by ``tools/protect_checkpoint.py``, beside the plain one.
+    """A trained model that ``keyprotect protect`` binds to a key, compared with the plain model.
 
     Args:
-        weights: Its checkpoint; by default that of the Training of the same configuration and seed.
-        block_size: M.
+        weights: Checkpoint of the plain model. Default: that of the :class:`Training` of this config and seed.
+        block_size: Block size M, in pixels.
     """
 
     weights: str | None = None
@@ -169,18 +181,18 @@ class Binding(Cell):
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'bound_{super().name}'
 
     def measure(self) -> dict[str, Any]:
-        """Bind with both borders, compare with the plain model, and evaluate."""
+        """Bind with both borders, compare each with the plain model, and evaluate."""
         config = find_config(self.config)
         checkpoint = Path(self.weights) if self.weights else Training(self.config, self.seed).checkpoint()
         result = {}
         for border in ('exact', 'grey'):
             out = self.work / border
             if not (out / 'verification.json').exists():
-                shutil.rmtree(out, ignore_errors=True)  # what an interruption has left
+                shutil.rmtree(out, ignore_errors=True)  # left by an interrupted run
             options = ['--border', border, '--block-size', self.block_size, '--verify', '-o', out]
             self.call(f'{border}.log', 'protect', config, checkpoint, *options)
             result[border] = json.loads((out / 'verification.json').read_text())
@@ -188,17 +200,17 @@ class Binding(Cell):
 
 
 def protection(config: str) -> str:
-    """Return the protection's part of a configuration's name, such as ``shfnp-b4``; empty where it has none."""
+    """Return the part of a config's name that names the protection, such as ``shfnp-b4``; empty if there is none."""
     return next((part for part in config.split('_') if part.split('-')[0] in CIPHER_WORDS), '')
 
 
 def find_config(name: str) -> Path | None:
-    """Return the file of that name in configs/, or None."""
+    """Return the path of a config in configs/ by its name, or None."""
     return next(CONFIGS.glob(f'*/{name}.py'), None)
 
 
 def key_file(seed: int) -> Path:
-    """Return the key file of a seed, a fresh one where there is none."""
+    """Return the key file of a seed; generate a key if the file is missing."""
     path = WORK / f'seed{seed}.key'
     if not path.exists():
         WORK.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The cells of the tables on encrypted feature maps: models with them, and what a thief of their weights gets."""
+"""Cells on encrypted feature maps: the protected models, and what an attacker who has their weights reaches."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from mmseg_keyprotect.audit.open_target import spaced
 from mmseg_keyprotect.config.view import load_quietly
 
 IMAGES = (8, 40, 150)
-"""How many labelled images the thief has."""
+"""Numbers of labelled images that an attacker has."""
 
 STEPS = 200
-"""How long he trains."""
+"""Training steps of an attack, by default."""
 
 ALL = 10**6
-"""More held-out images than there are."""
+"""More held-out images than any data set has, so that all of them are used."""
 
 
 @dataclass(frozen=True)
 class Features(Cell):
-    """A model with encrypted feature maps, or images: a trained one bound to the key, or one trained with it.
+    """A model with encrypted feature maps, encrypted images or both.
 
     Args:
-        places: As for ``--features``; empty for none, where images alone are encrypted.
-        cipher: Of images, as for ``--cipher``.
-        feature_cipher: As for ``--feature-cipher``.
-        trained: Whether it is trained with the key; else it is the unprotected Training of that seed, bound.
-        block_size: M, of encrypted images.
-        weights: The checkpoint to bind, in the place of that Training's.
+        places: Words of ``--features``. Empty: only images are encrypted.
+        cipher: Words of ``--cipher``.
+        feature_cipher: Words of ``--feature-cipher``.
+        trained: Whether the model is trained with the key. Default: the unprotected model is bound after training.
+        block_size: Block size M of encrypted images, in pixels.
+        weights: Checkpoint to bind. Default: that of the :class:`~benchmarks.paper.cells.Training` of this config and
+            seed.
     """
 
     places: tuple[str, ...] = ('all',)
@@ -49,7 +50,7 @@ class Features(Cell):
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         parts = ['trained' if self.trained else 'bound', *(f'features-{"-".join(self.places)}',) * bool(self.places)]
         parts += [f'{"-".join(self.feature_cipher)}'] if len(self.feature_cipher) == 1 else []
         if self.cipher != ('none',):
@@ -58,28 +59,28 @@ class Features(Cell):
         return '_'.join([*parts, super().name])
 
     @property
-    def options(self) -> list[str]:
-        """The options of ``tools/protect_config.py`` and ``tools/protect_checkpoint.py``."""
+    def options(self) -> list[Any]:
+        """Options of ``keyprotect protect`` that name the ciphers."""
         words = ['--cipher', *self.cipher, '--block-size', self.block_size]
         if self.places:
             words += ['--features', *self.places, '--feature-cipher', *self.feature_cipher]
         return words
 
     def measure(self) -> dict[str, Any]:
-        """Make the model, and evaluate it."""
+        """Make the model and evaluate it."""
         return self.access(*self.model())
 
     def model(self) -> tuple[Path, Path]:
-        """Return the configuration and the checkpoint; make them where there are none."""
-        with locks.setdefault(self.name, Lock()):  # its thieves may want it while it is made
+        """Return the paths of the config and the checkpoint; make the model first if it is missing."""
+        with locks.setdefault(self.name, Lock()):  # attacks on it may ask for it at the same time
             return self.make()
 
     def plain(self) -> Path:
-        """Return the checkpoint of the unprotected model."""
+        """Return the checkpoint of the unprotected model; train it first if it is missing."""
         return Path(self.weights) if self.weights else Training(self.config, self.seed).checkpoint()
 
     def make(self) -> tuple[Path, Path]:
-        """Make the model."""
+        """Train the model with the key, or bind the unprotected model to it."""
         self.work.mkdir(parents=True, exist_ok=True)
         out = self.work / 'model'
         if self.trained:
@@ -93,20 +94,22 @@ class Features(Cell):
             return config, next(out.glob('iter_*.pth'))
         plain = self.plain()
         if not (self.work / 'protect.log.done').exists():
-            shutil.rmtree(out, ignore_errors=True)  # what an interruption has left
+            shutil.rmtree(out, ignore_errors=True)  # left by an interrupted run
         source = find_config(self.config)
         self.call('protect.log', 'protect', source, plain, *self.options, '-o', out)
         return out / f'{self.config}.py', out / plain.name
 
 
 @dataclass(frozen=True)
-class Thief(Cell):
-    """What a learned un-key reaches on a model, with some labelled images.
+class UnKeyAttack(Cell):
+    """The mIoU that a learned un-key reaches on a protected model.
+
+    Names of result files begin with ``thief``, the former name of this class.
 
     Args:
-        of: The model's cell.
-        images: How many.
-        steps: How long he trains; by default ``STEPS``.
+        of: Cell of the model.
+        images: Number of labelled images that the attacker has.
+        steps: Training steps of the attack. Default: ``STEPS``.
     """
 
     of: Features | None = None
@@ -115,11 +118,11 @@ class Thief(Cell):
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'thief-{self.images}{f"-{self.steps}" if self.steps else ""}_{self.of.name}'
 
     def measure(self) -> dict[str, Any]:
-        """Attack; he is measured on all test images."""
+        """Run the attack, and measure it on all test images."""
         steps, out = self.steps or STEPS, self.work / 'audit'
         words = ['--attacks', 'un-key', '--images', self.images, '--steps', steps, '--minutes', 60]
         self.call('un_key.log', 'audit', *self.of.model(), *words, '--held-out', ALL, '-o', out)
@@ -129,23 +132,23 @@ class Thief(Cell):
 
 @dataclass(frozen=True)
 class FewImages(Cell):
-    """The unprotected model trained on some images alone: what the thief could do without stealing.
+    """The unprotected model trained from scratch on few images, for comparison: no weights are stolen.
 
     Args:
-        images: How many, evenly spaced over the training set, as the thief's are.
+        images: Number of training images, evenly spaced over the training set as an attacker's are.
     """
 
     images: int = 8
 
     @property
     def name(self) -> str:
-        """The name of its file and of its folder."""
+        """Name of the result file and of the work folder."""
         return f'images-{self.images}_{super().name}'
 
     def measure(self) -> dict[str, Any]:
         """Train with the schedule of the whole training set, and validate."""
         source = find_config(self.config)
-        with locks.setdefault('images', Lock()):  # the first import of the data sets is not for two threads
+        with locks.setdefault('images', Lock()):  # the first import of the data sets is not thread-safe
             init_default_scope('mmseg')
             dataset = DATASETS.build(load_quietly(source).train_dataloader.dataset)
         own = spaced(np.arange(len(dataset)), self.images)

@@ -1,7 +1,7 @@
-"""Make the tables of docs/results.md again: run what is missing of them, then write them.
+"""Reproduce the tables of docs/results.md and docs/security/audit.md: run missing cells, then write the tables.
 
-A table is made of cells, JSON files in docs/results/cells; a cell that is there is not run again. The data are read
-from data/ (configs/README.md says where they come from), checkpoints and logs go to work_dirs/reproduce.
+A cell is one experiment; its result is a JSON file in docs/results/cells. A cell whose file exists is not run again.
+Data are read from data/, see configs/README.md. Checkpoints and logs are written to work_dirs/reproduce.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.paper.audit_models import attacked
 from benchmarks.paper.audit_tables import draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
-from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, Thief
+from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -39,16 +39,16 @@ OURS = '**shuffle + negative-positive, block stem**'
 
 
 def trained(label: str, config: str, seeds: tuple[int, ...]) -> Row:
-    """Return a row of trainings."""
+    """Return a row of models trained with several seeds."""
     return Row(label, [Training(config, seed) for seed in seeds])
 
 
 def published(model: str, seeds: dict[int, tuple[int, ...]]) -> list[Row]:
-    """Return the unprotected model, and the published way for every cipher.
+    """Return rows for the unprotected model, and for every cipher used as published, with the model's own stem.
 
     Args:
-        model: The configuration's name, with ``{}`` for the protection.
-        seeds: Of every block size.
+        model: Name of the configs, with ``{}`` in the place of the protection.
+        seeds: Seeds by block size.
     """
     rows = [trained('unprotected', model.format(''), max(seeds.values(), key=len))]
     for word, words in CIPHER_WORDS.items():
@@ -58,38 +58,41 @@ def published(model: str, seeds: dict[int, tuple[int, ...]]) -> list[Row]:
 
 
 def fine_tuning(model: str, seeds: tuple[int, ...]) -> list[Row]:
-    """Return the unprotected model, the published way, and a block stem, M = 4; two seeds at least of the first."""
+    """Return rows for the unprotected model, every cipher as published, and a block stem, all with M = 4."""
     unprotected, *others = published(model, {4: seeds})
-    if len(seeds) == 1:  # to see the spread
+    if len(seeds) == 1:  # two seeds at least, to show the spread
         unprotected = trained(unprotected.label, model.format(''), (0, 1))
     return [unprotected, *others, trained(f'{OURS}, M = 4', model.format('_shfnp-b4-stem'), seeds)]
 
 
 def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against: tuple[str, ...] = ()) -> list[Row]:
-    """Return a model with keys at single stages, at all, at every block, with encrypted images; and their thief.
+    """Return rows for a model with keys at single stages, at every stage or at every block, with attacks on each.
 
     Args:
-        model: The configuration's name, with ``{}`` for the protection.
-        stages: The single ones.
-        best: The seeds of what protects best.
-        against: What it is trained with against thieves: ``denial``, ``unkey``.
+        model: Name of the configs, with ``{}`` in the place of the protection.
+        stages: Stages that rows of their own encrypt.
+        best: Seeds of the model with keys at every stage and in the images.
+        against: Training methods against attackers, ``denial`` or ``unkey``, one more row each.
     """
     configs = {
         f'every stage, images: trained with {word}': model.format(f'_shfnp-b4-stem-features-{word}') for word in against
     }
     model, images = model.format(''), ('shuffle', 'negative-positive')
 
-    def row(label: str, seeds: tuple[int, ...] = (0,), thief: tuple[int, ...] = IMAGES, **options: Any) -> Row:
+    def row(label: str, seeds: tuple[int, ...] = (0,), counts: tuple[int, ...] = IMAGES, **options: Any) -> Row:
         cells = [Features(model, seed, **options) for seed in seeds]
-        return Row(label, [*cells, *(Thief(model, cell.seed, cell, count) for cell in cells for count in thief)])
+        return Row(label, [*cells, *(UnKeyAttack(model, cell.seed, cell, count) for cell in cells for count in counts)])
 
     return [
         row('images alone, block stem', places=(), cipher=images),
-        *(row(f'stage {stage}', places=(stage,), thief=IMAGES[:1]) for stage in stages),
+        *(row(f'stage {stage}', places=(stage,), counts=IMAGES[:1]) for stage in stages),
         row('every stage'),
         row('every block: shuffle', places=('blocks',), feature_cipher=('shuffle',)),
         row('**every stage, images**', best, cipher=images),
-        Row('the same, a thief of 600 steps', [Thief(model, 0, Features(model, cipher=images), IMAGES[-1], 600)]),
+        Row(
+            'the same, an attacker with 600 steps',
+            [UnKeyAttack(model, 0, Features(model, cipher=images), IMAGES[-1], 600)],
+        ),
         row(
             'every stage, every block, images: shuffle',
             places=('all', 'blocks'),
@@ -97,8 +100,8 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against
             feature_cipher=('shuffle',),
         ),
         *(trained(label, config, (0,)) for label, config in configs.items()),
-        row('every stage, trained with it', thief=IMAGES[:1], trained=True),
-        row('every block, trained with it', thief=IMAGES[:1], places=('blocks',), trained=True),
+        row('every stage, trained with it', counts=IMAGES[:1], trained=True),
+        row('every block, trained with it', counts=IMAGES[:1], places=('blocks',), trained=True),
         Row('none: trained on those images alone', [FewImages(model, 0, count) for count in IMAGES]),
     ]
 
@@ -143,30 +146,36 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
     **AUDIT,
 }
-"""Every table by name."""
+"""Every table by its name: the function that makes it, and its rows."""
 
 
 def page_of(table: str) -> Path:
-    """Return the page that a table stands on."""
+    """Return the page that shows a table."""
     return AUDIT_PAGE if table in AUDIT else PAGE
 
 
 def choose(word: str) -> list[str]:
-    """Return the table of that name, or all that begin with it and a dash."""
+    """Return the names of the tables that a word selects: the word itself, or what begins with it and a dash."""
     if not (chosen := [name for name in TABLES if name == word or name.startswith(f'{word}-')]):
-        raise argparse.ArgumentTypeError(f'expected one of {", ".join(TABLES)}, or what several begin with')
+        raise argparse.ArgumentTypeError(
+            f'expected one of {", ".join(TABLES)}, or the first part of several names, but got {word!r}'
+        )
     return chosen
 
 
 def main() -> None:
-    """Run the missing cells of the tables, and write the tables."""
+    """Run the missing cells of the tables, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'tables', nargs='+', type=choose, metavar='TABLE', help=f'{", ".join(TABLES)}, or what several begin with'
+        'tables',
+        nargs='+',
+        type=choose,
+        metavar='TABLE',
+        help=f'{", ".join(TABLES)}, or the first part of several names',
     )
-    parser.add_argument('--only', default='', help='run only the cells whose name holds this text')
-    parser.add_argument('--no-run', action='store_true', help='write the tables of the cells that are there')
-    parser.add_argument('--jobs', type=int, default=1, help='cells at a time, one thread each')
+    parser.add_argument('--only', default='', help='run only cells whose name contains this text')
+    parser.add_argument('--no-run', action='store_true', help='run nothing; write the tables from the cells that exist')
+    parser.add_argument('--jobs', type=int, default=1, help='cells to run at a time, one thread each; default: 1')
     args = parser.parse_args()
     os.chdir(ROOT)
     tables = dict.fromkeys(name for names in args.tables for name in names)

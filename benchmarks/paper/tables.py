@@ -1,4 +1,4 @@
-"""The tables of the project's results, made of the cells that are there."""
+"""Markdown tables of results, made from the cells that were run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mmseg_keyprotect.errors import ConfigError
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table.
+    """One row of a table.
 
     Args:
-        label: What it is called.
-        cells: One for each seed.
+        label: Text of the first column.
+        cells: Experiments that the row sums up, for example one for each seed.
     """
 
     label: str
@@ -30,7 +30,7 @@ Table = Callable[[list[Row]], str]
 
 
 def training_table(rows: list[Row]) -> str:
-    """Return trainings as Markdown; the price is measured against the first row, seed by seed."""
+    """Return a table of trained models; the price is the mIoU lost against the first row, seed by seed."""
     fields = ['mIoU, correct key', 'price', 'no key', 'wrong keys: mean', 'best', 'worst leak', 'seeds']
     first = {result['seed']: result['mIoU'] for result in _results(rows[0])}
 
@@ -45,7 +45,7 @@ def training_table(rows: list[Row]) -> str:
 
 
 def binding_table(rows: list[Row]) -> str:
-    """Return bindings as Markdown."""
+    """Return a table of models that were bound to a key after training."""
     fields = ['plain', 'exact border', 'grey border', 'no key', 'wrong keys: mean', 'best', 'floor', 'leak']
 
     def line(row: Row, results: list[dict]) -> list[str]:
@@ -59,22 +59,27 @@ def binding_table(rows: list[Row]) -> str:
 
 
 def feature_table(rows: list[Row]) -> str:
-    """Return models with encrypted feature maps as Markdown, and what a thief gets of them with some images."""
+    """Return a table of models with encrypted feature maps, with the mIoU that an attacker reaches."""
     fields = ['mIoU, correct key', 'no key', 'wrong keys: mean', 'best', 'worst leak']
-    fields += [f'thief, {images} images' for images in IMAGES] + ['seeds']
+    fields += [f'attacker, {images} images' for images in IMAGES] + ['seeds']
 
     def line(row: Row, results: list[dict]) -> list[str]:
         models = [result for result in results if 'leak' in result]
-        thief = {images: [one['mIoU'] for one in results if one.get('images') == images] for images in IMAGES}
+        attacker = {images: [one['mIoU'] for one in results if one.get('images') == images] for images in IMAGES}
         access = [_spread([one['mIoU'] for one in models]), *_access(models)] if models else [''] * 5
         seeds = len({result['seed'] for result in results})
-        return [*access, *(_spread(scores) if scores else '' for scores in thief.values()), f'{seeds}']
+        return [*access, *(_spread(scores) if scores else '' for scores in attacker.values()), f'{seeds}']
 
     return _table('key', fields, rows, line)
 
 
 def write_table(page: str, name: str, table: str) -> str:
-    """Return a page with the table between its marks, ``<!-- table NAME -->`` and ``<!-- end -->``.
+    """Return a page with a new table between the marks ``<!-- table NAME -->`` and ``<!-- end -->``.
+
+    Args:
+        page: Text of the page.
+        name: Name of the table.
+        table: The table in Markdown.
 
     Raises:
         ConfigError: The page lacks the marks.
@@ -102,13 +107,15 @@ def _results(row: Row) -> list[dict]:
 
 
 def _access(results: list[dict]) -> list[str]:
-    """Return no key, mean and best of all wrong keys, and the worst leak."""
+    """Return the mIoU with no key, the mean and the best mIoU of all wrong keys, and the worst leak."""
     wrong = [score for result in results for score in result['wrong_keys']]
-    leaks = [result['leak'] for result in results if result['leak'] is not None]  # None: no better than the floor
+    leaks = [
+        result['leak'] for result in results if result['leak'] is not None
+    ]  # None: the model is no better than the floor
     no_key = _spread([result['no_key'] for result in results])
     return [no_key, f'{mean(wrong):.2f}', f'{max(wrong):.2f}', f'{max(leaks):.2f}' if leaks else '-']
 
 
 def _spread(scores: list[float]) -> str:
-    """Return a mean, with the standard deviation where there are several."""
+    """Return the mean, with the standard deviation if there are several scores."""
     return f'{mean(scores):.2f}' + (f' ± {stdev(scores):.2f}' if len(scores) > 1 else '')

@@ -1,1 +1,1 @@
-"""What encryption, block stems and sealing cost."""
+"""Time and memory of encryption, block stems and sealing."""

@@ -1,6 +1,7 @@
-"""Measure what encryption costs: against the published form, naive numpy and a copy; and inside MMSegmentation.
+"""Measure the cost of encryption, alone and inside MMSegmentation.
 
-Alternatives are timed turn by turn in one run; shown are the median and the quartiles. CamVid is read from data/.
+The ciphers are compared with the published implementation, with plain numpy code and with a copy of the image. All
+alternatives take turns within one run; the tables show the median and the quartiles. CamVid is read from data/.
 """
 
 from __future__ import annotations
@@ -30,19 +31,35 @@ ROOT = Path(__file__).resolve().parents[2]
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--repeats', type=int, default=15, help='turns; default: 15')
-    parser.add_argument('--threads', type=int, nargs='+', default=sorted({1, os.cpu_count() or 1}))
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4], help='of the data loader')
-    parser.add_argument('--skip-mmseg', action='store_true', help='the ciphers alone; CamVid is not needed then')
-    parser.add_argument('--page', type=Path, help='a Markdown page with marks to write the tables to')
+    parser.add_argument('--repeats', type=int, default=15, help='how often each alternative is timed; default: 15')
     parser.add_argument(
-        '-o', '--out', type=Path, default=Path('work_dirs/benchmark'), help='for benchmark.json, growth.png'
+        '--threads',
+        type=int,
+        nargs='+',
+        default=sorted({1, os.cpu_count() or 1}),
+        help='numbers of threads; default: 1 and one for each core',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2, 4],
+        help='numbers of data loader processes; default: 0 1 2 4',
+    )
+    parser.add_argument('--skip-mmseg', action='store_true', help='measure the ciphers alone, without CamVid')
+    parser.add_argument('--page', type=Path, help='Markdown page to write the tables into, between its marks')
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmark'),
+        help='folder for benchmark.json and growth.png; default: work_dirs/benchmark',
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the tables and write them."""
     args = parse_args()
     os.chdir(ROOT)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -58,8 +75,8 @@ def main() -> None:
     if not args.skip_mmseg:
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
-            SecretKey.generate().save(f'{folder}/bench.key')
-            os.environ[KEY_FILE_VARIABLE] = f'{folder}/bench.key'
+            SecretKey.generate().save(f'{folder}/benchmark.key')
+            os.environ[KEY_FILE_VARIABLE] = f'{folder}/benchmark.key'
             result['pipeline'] = measure_pipeline(args.repeats)
             result['step'] = measure_step(args.repeats)
             result['inference'] = measure_inference(args.repeats)

@@ -1,4 +1,4 @@
-"""Encrypting one image: this project, the published form, naive numpy, and a plain copy."""
+"""Time to encrypt images, compared with the published implementation, plain numpy code and a copy."""
 
 from __future__ import annotations
 
@@ -25,16 +25,23 @@ CIPHERS = (['shuffle'], ['negative-positive'], ['ffx'], ['shuffle', 'negative-po
 def measure(
     words: list[str], block_size: int, size: tuple[int, int], threads: int, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Time one cipher on one size of image.
+    """Time one cipher on images of one size.
+
+    Args:
+        words: Names of ciphers, in order; see ``TYPES``.
+        block_size: Block size M, in pixels.
+        size: Height and width of the image, in pixels.
+        threads: Threads of OpenCV and torch.
+        repeats: How often each alternative is timed.
 
     Returns:
-        Milliseconds of ``numpy`` (with OpenCV loaded), ``numpy alone``, ``torch``, ``published``, ``naive`` and
-        ``copy``, see take_turns.
+        Times of ``numpy`` (with OpenCV loaded), ``numpy alone``, ``torch``, ``published``, ``naive`` and ``copy``, as
+        :func:`~benchmarks.speed.timing.take_turns` returns them.
     """
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # some of these are weak
+        warnings.simplefilter('ignore')  # some of these ciphers are weak
         cfg = [dict(type=TYPES[word], block_size=block_size, allow_weak=True) for word in words]
         cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -59,7 +66,7 @@ def measure(
 
 
 def measure_all(thread_counts: list[int], repeats: int) -> Iterator[dict[str, Any]]:
-    """Measure every cipher, block size, image size and number of threads."""
+    """Time every cipher for every block size, image size and number of threads."""
     for threads in thread_counts:
         for size in SIZES:
             for block_size in BLOCK_SIZES:
@@ -69,7 +76,7 @@ def measure_all(thread_counts: list[int], repeats: int) -> Iterator[dict[str, An
 
 
 def measure_on_gpu(repeats: int = 50) -> list[dict[str, Any]]:
-    """Time the ciphers on a GPU, M = 4, 8 images of 512 x 1024, beside a copy; nothing where there is none."""
+    """Time the ciphers on a GPU with M = 4 and 8 images of 512 x 1024; the list is empty if there is no GPU."""
     if not torch.cuda.is_available():
         return []
     images = torch.randint(0, 256, (8, 3, 512, 1024), dtype=torch.uint8, device='cuda')

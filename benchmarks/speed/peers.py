@@ -1,4 +1,4 @@
-"""What the ciphers of this project are measured against, written independently of them."""
+"""Implementations to compare the ciphers with. They share no code with the package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class Published:
-    """The published form: reshape, permute and index in float32, one cipher after another.
+    """The published implementation: it reshapes, permutes and indexes float32 images, one cipher after another.
 
     Args:
-        words: ``'shuffle'``, ``'negative-positive'``, ``'ffx'``, in order.
-        block_size: M.
-        seed: Of the key.
+        words: Names of ciphers in order: ``'shuffle'``, ``'negative-positive'``, ``'ffx'``.
+        block_size: Block size M, in pixels.
+        seed: Seed of the key.
     """
 
     def __init__(self, words: list[str], block_size: int, seed: int = 0) -> None:
@@ -28,7 +28,7 @@ class Published:
         self.table = torch.randperm(1000, generator=generator)[:256].float()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Encrypt float images (N, 3, H, W), 0 to 1."""
+        """Encrypt float images (N, 3, H, W) with values from 0 to 1."""
         m, (n, c, height, width) = self.block_size, images.shape
         blocks = images.permute(0, 2, 3, 1).reshape(n, height // m, m, width // m, m, c)
         blocks = blocks.permute(0, 1, 3, 2, 4, 5).reshape(n, height // m, width // m, m * m * c)
@@ -47,7 +47,7 @@ class Published:
 
 
 def naive_numpy(words: list[str], block_size: int, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the first thing that one would write for uint8 images (H, W, 3)."""
+    """Return a plain numpy encryption of uint8 images (H, W, 3), without any optimisation."""
     rng = np.random.default_rng(seed)
     m, n = block_size, 3 * block_size**2
     key, table = rng.permutation(n), rng.permutation(1000)[:256].astype(np.uint16)

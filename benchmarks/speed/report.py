@@ -1,4 +1,4 @@
-"""The tables and the plot of tools/benchmark.py."""
+"""Tables and plot of ``python -m benchmarks.speed``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prettytable import PrettyTable, TableStyle
 
 
 def table_of(fields: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table, its first column to the left."""
+    """Return a Markdown table whose first column is aligned to the left."""
     table = PrettyTable(fields, align='r')
     table.align[fields[0]] = 'l'
     table.set_style(TableStyle.MARKDOWN)
@@ -19,7 +19,7 @@ def table_of(fields: list[str], rows: list[list[str]]) -> str:
 
 
 def cipher_table(rows: list[dict[str, Any]]) -> str:
-    """Return one line for each cipher, block size, image size and number of threads."""
+    """Return a table with one row for each cipher, block size, image size and number of threads."""
     columns = ['numpy', 'numpy alone', 'torch', 'published', 'naive', 'copy']
     fields = ['cipher, M, image, threads', *(f'{name} ms' for name in columns), 'published / numpy', 'numpy / copy']
     lines = []
@@ -32,7 +32,7 @@ def cipher_table(rows: list[dict[str, Any]]) -> str:
 
 
 def target_table(rows: list[dict[str, Any]]) -> str:
-    """Return, for each cipher on one thread, the worst of all its ratios."""
+    """Return a table with the range of the ratios of each cipher, on one thread."""
     lines = []
     for cipher in dict.fromkeys(row['cipher'] for row in rows):
         ms = [
@@ -47,7 +47,7 @@ def target_table(rows: list[dict[str, Any]]) -> str:
 
 
 def mmseg_table(result: dict[str, Any]) -> str:
-    """Return what encryption costs inside MMSegmentation."""
+    """Return a table with the cost of encryption inside MMSegmentation."""
     lines = []
     for title, key, first in (
         ('training pipeline, an image', 'pipeline', 'plain'),
@@ -62,7 +62,7 @@ def mmseg_table(result: dict[str, Any]) -> str:
 
 
 def sealing_table(result: dict[str, Any]) -> str:
-    """Return what sealing costs."""
+    """Return a table with the cost of sealed checkpoints."""
     lines = []
     for what, rows in result['sealing'].items():
         plain = next(iter(rows.values()))['ms']
@@ -71,7 +71,7 @@ def sealing_table(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw how the cost grows with pixels, block size and workers."""
+    """Write a plot of the cost by pixels, block size and worker processes."""
     figure = Figure(figsize=(12, 3.6), layout='constrained')
     by_pixels, by_block, by_workers = figure.subplots(1, 3)
     one = [row for row in result['ciphers'] if row['threads'] == 1]

@@ -1,4 +1,4 @@
-"""Saving and loading a checkpoint, plain and sealed."""
+"""Time a checkpoint saved and loaded as plain and as sealed file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEGABYTES = 200
 
 
 def measure_sealing(repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Time a checkpoint of 200 MB by torch alone and sealed, on the disk of the temporary folder."""
+    """Time saving and loading a checkpoint of 200 MB, plain and sealed, in the temporary folder."""
     state = {f'layer{i}.weight': torch.randn(1000, 250) for i in range(MEGABYTES)}
     recipients = [KeyRecipient(seal_key())]
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""Measure what a block stem costs: time and memory of the stem and of the whole model, against the plain model."""
+"""Measure the time and memory of a block stem, and of the whole model with it, against the plain model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prettytable import PrettyTable, TableStyle
 from torch import nn
 
 import mmseg_keyprotect  # noqa: F401  registers
+from benchmarks.speed.timing import begin_peak, memory
 from mmseg_keyprotect.config.view import find_model, load_config
 from mmseg_keyprotect.errors import BlockAlignmentError
 from mmseg_keyprotect.files import write_new
@@ -26,16 +27,20 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+', help='unprotected config files, or mmseg::...')
-    parser.add_argument('--block-sizes', type=int, nargs='+', default=[4, 8, 16])
-    parser.add_argument('--size', type=int, nargs=2, default=[512, 512], help='height and width of the image')
-    parser.add_argument('--repeats', type=int, default=7, help='the fastest of so many runs is shown')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('-o', '--out', help='a JSON file to make')
+    parser.add_argument('--block-sizes', type=int, nargs='+', default=[4, 8, 16], help='default: 4 8 16')
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=[512, 512], help='height and width of the image; default: 512 512'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=7, help='number of runs, of which the fastest counts; default: 7'
+    )
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch; default: 1')
+    parser.add_argument('-o', '--out', help='JSON file to write')
     return parser.parse_args()
 
 
 def build(config: str, block_size: int | None) -> nn.Module:
-    """Build an untrained model, with a block stem if there is a block size."""
+    """Build an untrained model; a block size gives it a block stem."""
     init_default_scope('mmseg')
     model = Config(dict(model=find_model(load_config(config)))).model
     if block_size is not None:
@@ -44,7 +49,7 @@ def build(config: str, block_size: int | None) -> nn.Module:
 
 
 def seconds(module: nn.Module, x: torch.Tensor) -> float:
-    """Time one forward pass."""
+    """Return the seconds of one forward pass."""
     start = time.perf_counter()
     with torch.no_grad():
         module(x)
@@ -52,29 +57,23 @@ def seconds(module: nn.Module, x: torch.Tensor) -> float:
 
 
 def peak_memory(config: str, block_size: int | None, size: list[int], threads: int) -> float:
-    """Return the megabytes that building a model and a forward pass of one image take, in a process of its own."""
+    """Return the MiB that a model and a forward pass of one image need; call it in a process of its own."""
     torch.set_num_threads(threads)
-    before = status('VmRSS')
-    Path('/proc/self/clear_refs').write_text('5')  # begins the peak anew
+    before = memory('VmRSS')
+    begin_peak()
     model = build(config, block_size)
     with torch.no_grad():
         model._forward(torch.zeros(1, 3, *size))
-    return status('VmHWM') - before
-
-
-def status(name: str) -> float:
-    """Return a size of this process in megabytes; Linux only."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:')) / 1024
+    return memory('VmHWM') - before
 
 
 def measure(config: str, args: argparse.Namespace) -> list[dict]:
-    """Measure one model with its own stem and with block stems, turn by turn."""
+    """Measure one model with its own stem and with block stems, which take turns."""
     models: dict[int | None, nn.Module] = {}
     for block_size in (None, *args.block_sizes):
         try:
             models[block_size] = build(config, block_size)
-        except BlockAlignmentError:  # no multiple of the stride
+        except BlockAlignmentError:  # the block size is no multiple of the stride
             continue
     x = torch.rand(1, 3, *args.size)
     stems = {m: model.backbone.get_submodule(stem_of(model)) for m, model in models.items()}
@@ -86,11 +85,11 @@ def measure(config: str, args: argparse.Namespace) -> list[dict]:
     rows = []
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for m, model in models.items():
-            memory = pool.apply(peak_memory, (config, m, args.size, args.threads))
+            peak = pool.apply(peak_memory, (config, m, args.size, args.threads))
             fastest = {what: 1000 * min(values[1:]) for what, values in times[m].items()}
             weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
             rows.append(
-                dict(block_size=m, stem_ms=fastest['stem'], model_ms=fastest['model'], mb=memory, weights=weights)
+                dict(block_size=m, stem_ms=fastest['stem'], model_ms=fastest['model'], mb=peak, weights=weights)
             )
     return [{**row, **{f'{name}_ratio': row[name] / rows[0][name] for name in list(row)[1:]}} for row in rows]
 
@@ -101,7 +100,7 @@ def stem_of(model: nn.Module) -> str:
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON file."""
+    """Measure, print the table and write the JSON file."""
     args = parse_args()
     torch.set_num_threads(args.threads)
     table = PrettyTable(['model', 'stem', 'stem ms', 'stem x', 'model ms', 'model x', 'MB', 'MB x', 'weights x'])

@@ -1,4 +1,4 @@
-"""Time and memory of alternatives, measured turn by turn, so that a noisy machine is noisy for all of them."""
+"""Time and memory of alternatives. They take turns, so that noise of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 
 
 def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
-    """Time every alternative once a turn, after one turn to warm up.
+    """Time every alternative once in each turn, after one turn that warms up.
+
+    Args:
+        alternatives: Functions to time, by name.
+        repeats: Number of turns that count.
 
     Returns:
-        For each one the median in milliseconds, ``ms``, and the quartiles, ``low`` and ``high``.
+        For each name the median ``ms`` and the quartiles ``low`` and ``high``, in milliseconds.
     """
     times: dict[str, list[float]] = {name: [] for name in alternatives}
     for turn in range(repeats + 1):
@@ -30,11 +34,11 @@ def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> d
 
 
 def memory(name: str) -> float:
-    """Return a size of this process, such as ``VmRSS`` or ``VmHWM``, in megabytes; Linux only."""
+    """Return a memory size of this process, such as ``VmRSS`` or ``VmHWM``, in MiB; Linux only."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:')) / 1024
 
 
 def begin_peak() -> None:
-    """Let ``VmHWM`` begin anew; Linux only."""
+    """Reset the peak that ``VmHWM`` reports; Linux only."""
     Path('/proc/self/clear_refs').write_text('5')

@@ -1,4 +1,4 @@
-"""Encryption inside MMSegmentation: the training pipeline, a training step, inference."""
+"""Cost of encryption inside MMSegmentation: training pipeline, training step and inference."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mmseg_keyprotect.datasets.transforms import META_KEYS
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_camvid-160x160.py'
 PROTECTED = 'configs/segformer/segformer_mit-b0_shfnp-b4_1xb8-0.4k_camvid-160x160.py'
 STEM = 'configs/segformer/segformer_mit-b0_shfnp-b4-stem_1xb8-0.4k_camvid-160x160.py'
-FORMS = {'unprotected': PLAIN, 'preprocessor': PROTECTED, 'block stem': STEM}
+CONFIGS = {'unprotected': PLAIN, 'preprocessor': PROTECTED, 'block stem': STEM}
 IMAGES = 64
 
 
 def pipelines() -> dict[str, dict]:
-    """Return the training data of CamVid, plain and encrypted in the pipeline."""
+    """Return data loader configs of CamVid: plain, and encrypted in the pipeline."""
     plain = Config.fromfile(PLAIN).train_dataloader
     encrypted = Config.fromfile(PLAIN).train_dataloader
     encrypted.dataset.pipeline[-1:] = [
@@ -38,7 +38,7 @@ def pipelines() -> dict[str, dict]:
 
 
 def measure_pipeline(repeats: int) -> dict[str, dict[str, float]]:
-    """Time the loading of 64 training images in this process: milliseconds an image."""
+    """Time the loading of 64 training images in this process, in milliseconds an image."""
     init_default_scope('mmseg')
     datasets = {name: DATASETS.build(loader.dataset) for name, loader in pipelines().items()}
 
@@ -50,7 +50,7 @@ def measure_pipeline(repeats: int) -> dict[str, dict[str, float]]:
 
 
 def measure_workers(counts: list[int], repeats: int) -> list[dict[str, Any]]:
-    """Time the loading of an epoch by several worker processes: images a second."""
+    """Time the loading of an epoch by worker processes, in images a second."""
     rows = []
     for workers in counts:
         loaders = {}
@@ -75,7 +75,7 @@ def model_of(config: str) -> nn.Module:
 
 
 def measure_step(repeats: int) -> dict[str, dict[str, float]]:
-    """Time a training step with a batch of 8: the same model, with and without encryption in the preprocessor."""
+    """Time a training step with a batch of 8, for the unprotected model and both protected forms."""
     cfg = Config.fromfile(PLAIN)
     init_default_scope('mmseg')
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -86,16 +86,16 @@ def measure_step(repeats: int) -> dict[str, dict[str, float]]:
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
         return lambda: model.train_step(batch, optimizer)
 
-    return take_turns({name: step(config) for name, config in FORMS.items()}, repeats)
+    return take_turns({name: step(config) for name, config in CONFIGS.items()}, repeats)
 
 
 def measure_inference(repeats: int) -> dict[str, dict[str, float]]:
-    """Time the prediction of one validation image at 240 x 180, and its peak memory in megabytes."""
+    """Time the prediction of one validation image of 240 x 180 pixels, and measure its peak memory in MiB."""
     batch = _one_image()
     with torch.no_grad():
-        models = {name: model_of(config).eval() for name, config in FORMS.items()}
+        models = {name: model_of(config).eval() for name, config in CONFIGS.items()}
         times = take_turns({name: lambda m=model: m.test_step(batch) for name, model in models.items()}, repeats)
-    for name, config in FORMS.items():
+    for name, config in CONFIGS.items():
         with multiprocessing.get_context('spawn').Pool(1) as pool:
             times[name]['mb'] = round(pool.apply(_peak, (config,)), 1)
     return times
@@ -107,7 +107,7 @@ def _one_image() -> dict[str, Any]:
 
 
 def _peak(config: str) -> float:
-    """Return the memory that a model and one prediction take, in a process of its own."""
+    """Return the MiB that a model and one prediction need; call it in a process of its own."""
     torch.set_num_threads(1)
     batch = _one_image()
     before = memory('VmRSS')

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: its peers do the same as the ciphers."""
+"""Checks that the benchmark compares like with like: its peers encrypt as the ciphers do."""
 
 import json
 import runpy
@@ -17,7 +17,7 @@ TYPES = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': '
 
 
 @pytest.mark.parametrize('words', [['shuffle'], ['negative-positive'], ['ffx'], ['shuffle', 'negative-positive']])
-def test_the_published_form_encrypts_the_same(words, key):
+def test_the_published_implementation_encrypts_the_same(words, key):
     from benchmarks.speed.peers import Published
 
     with warnings.catch_warnings():
@@ -35,7 +35,7 @@ def test_the_published_form_encrypts_the_same(words, key):
     assert torch.equal(got, cipher.encrypt(image).short())
 
 
-def test_naive_is_a_block_transform():
+def test_the_naive_implementation_is_a_block_transform():
     from benchmarks.speed.peers import naive_numpy
 
     image = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Cells are run for real, and tables say what the cells say."""
+"""Runs small cells for real, and compares the tables with the results of the cells."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from benchmarks.paper.audit_cells import Audit, FineTuned
 from benchmarks.paper.audit_models import audit
 from benchmarks.paper.audit_tables import audit_table, cost_table, draw_costs, half_way
 from benchmarks.paper.cells import Binding, Training, find_config, protection
-from benchmarks.paper.feature_cells import Features, FewImages, Thief
+from benchmarks.paper.feature_cells import Features, FewImages, UnKeyAttack
 from benchmarks.paper.reproduce import TABLES, page_of
 from benchmarks.paper.tables import Row, binding_table, feature_table, training_table, write_table
 from helpers import ROOT
@@ -24,7 +24,7 @@ def at_root(monkeypatch):
 
 @pytest.fixture
 def own_folders(at_root, tmp_path, monkeypatch):
-    """Cells, work folders and configurations of the test alone."""
+    """Folders for results, work files and configs of this test alone."""
     for name in ('CELLS', 'WORK', 'CONFIGS'):
         monkeypatch.setattr(cells, name, tmp_path / name.lower())
     monkeypatch.setattr(cells, 'WRONG_KEYS', 2)
@@ -33,7 +33,7 @@ def own_folders(at_root, tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_config(own_folders, tiny):
-    """A plain configuration, two iterations long, and the protections beside it."""
+    """Name of an unprotected config of two iterations, with the protections beside it; ``{}`` stands for one."""
     folder = own_folders / 'configs'
     (folder / 'tiny').mkdir(parents=True)
     shutil.copytree(ROOT / 'configs' / '_base_' / 'protections', folder / '_base_' / 'protections')
@@ -60,23 +60,25 @@ def test_trainings_and_a_binding(tiny_config, own_folders):
     bound = Binding(tiny_config.format(''))
     bound.run()
     assert bound.read()['exact']['plain'] == bound.read()['grey']['plain'] == plain.read()['mIoU']
-    assert abs(bound.read()['exact']['protected'] - plain.read()['mIoU']) < 1  # the scenes are no whole blocks
+    assert (
+        abs(bound.read()['exact']['protected'] - plain.read()['mIoU']) < 1
+    )  # the scenes are not a multiple of the block
     assert f'{bound.read()["no_key"]:.2f}' in binding_table([Row('bound', [bound])])
     written = ''.join(file.read_text() for file in (own_folders / 'cells').iterdir())
     assert str(own_folders) not in written
 
 
-def test_encrypted_feature_maps_and_their_thief(tiny_config, own_folders, monkeypatch):
+def test_encrypted_feature_maps_and_an_attack_on_them(tiny_config, own_folders, monkeypatch):
     monkeypatch.setattr(feature_cells, 'STEPS', 2)
     name = tiny_config.format('')
     bound, trained = Features(name, places=('0', '3')), Features(name, trained=True, cipher=('shuffle',))
-    thief, alone = Thief(name, 0, bound, 2), FewImages(name, 0, 2)
-    for cell in (bound, trained, thief, alone):
+    attack, alone = UnKeyAttack(name, 0, bound, 2), FewImages(name, 0, 2)
+    for cell in (bound, trained, attack, alone):
         cell.run()
     assert bound.read()['cipher'] == 'feature-shuffle+feature-sign/stages=0-3/C=32-256'
     assert trained.read()['cipher'] == 'shuffle/M=4,feature-shuffle+feature-sign/stages=all/C=32-64-160-256'
-    assert (thief.read()['images'], thief.read()['steps'], alone.read()['images']) == (2, 2, 2)
-    table = feature_table([Row('bound', [bound, Thief(name, 0, bound, 8)]), Row('later', [FewImages('x', 0, 8)])])
+    assert (attack.read()['images'], attack.read()['steps'], alone.read()['images']) == (2, 2, 2)
+    table = feature_table([Row('bound', [bound, UnKeyAttack(name, 0, bound, 8)]), Row('later', [FewImages('x', 0, 8)])])
     assert f'| {bound.read()["mIoU"]:.2f} |' in ' '.join(table.split())
     assert ' '.join(table.splitlines()[-1].split()).startswith('| later | missing | missing')
 
@@ -97,13 +99,26 @@ def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
     row = ' '.join(next(line for line in table.splitlines() if 'tuned' in line).split())
     assert row.startswith(f'| tuned | {result["reference"]["correct key"]:.1f} |')
     assert f'{weights["mIoU"]:.1f} (order {100 * weights["shares"][0]["right"]:.0f}%' in row
-    assert ' - |' in row  # feature maps are plain
+    assert ' - |' in row  # no feature maps are encrypted
     assert table.splitlines()[-1].count('missing') == 5
     costs = cost_table([Row('tuned', cells)])
     assert '| tuned: from-scratch' in costs
     assert ' 1 image |' in costs
     draw_costs([Row('tuned', cells)], own_folders / 'costs.png')
     assert (own_folders / 'costs.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('verdict', ['not tried', 'not applicable'])
+def test_an_attack_that_is_not_applicable_has_no_figures(verdict, own_folders):
+    """Results from before the verdict was renamed are shown as those from after it."""
+    found = dict(verdict=verdict, shares=[], mIoU=None, seconds=0.0)
+    other = dict(verdict='held', shares=[], mIoU=3.0, seconds=2.0)
+    cell = Audit('x', of=Training('x'))
+    cell.file.parent.mkdir()
+    reference = {'correct key': 30.0, 'no key': 5.0, 'floor': 2.0}
+    cell.file.write_text(json.dumps(dict(reference=reference, attacks={'un-key': found, 'fine-tuning': other})))
+    table = audit_table(('un-key', 'fine-tuning'), [Row('x', [cell])])
+    assert ' '.join(table.splitlines()[-1].split()) == '| x | 30.0 | 5.0 | - | 3.0, 2 s |'
 
 
 def test_half_way_lies_between_two_numbers_of_images():
@@ -122,7 +137,7 @@ def test_a_failed_cell_names_its_log(own_folders):
 
 @pytest.mark.parametrize('name', list(TABLES))
 def test_the_page_shows_the_cells(name, at_root):
-    """Nothing in the tables of docs/results.md and docs/security/audit.md is typed by hand."""
+    """Every table of docs/results.md and docs/security/audit.md is generated from the cells."""
     page = (ROOT / page_of(name)).read_text()
     make, rows = TABLES[name]
     assert f'<!-- table {name} -->' in page
@@ -138,7 +153,7 @@ def test_every_cell_has_its_configuration(name, at_root):
 
 
 def test_no_cell_is_an_orphan(at_root):
-    """Every result in the folder belongs to a table."""
+    """Every result file belongs to a table."""
     known = {cell.file.name for _, rows in TABLES.values() for row in rows for cell in row.cells}
     found = {file.name for file in cells.CELLS.glob('*.json')}
     assert found <= known
