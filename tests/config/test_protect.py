@@ -278,7 +278,7 @@ class TestRefused:
             protect_config(source, target)
 
     def test_missing_folder(self, target):
-        with pytest.raises(ConfigError, match='Make it first'):
+        with pytest.raises(OutputError, match='Make it first'):
             protect_config(PSPNET, target.parent / 'no_folder' / 'protected.py')
 
     @pytest.mark.parametrize(
