@@ -19,10 +19,10 @@ PACKAGE = 'mmseg_keyprotect'
 
 _ROLE = re.compile(r':(?:class|func|meth|data|mod|attr|exc|obj):`(?:(?P<text>[^`<]+?)\s*<)?(?P<target>[~.\w]+)>?`')
 _EXAMPLE = re.compile(r'^Example:$', re.MULTILINE)
-_LOG = get_plugin_logger('sphinx_roles')
+_LOG = get_plugin_logger('docstring_markup')
 
 
-class SphinxRoles(griffe.Extension):
+class DocstringMarkup(griffe.Extension):
     """Rewrites every docstring of the package after it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
