@@ -1,7 +1,8 @@
-"""Griffe extension: Sphinx roles of docstrings become links of the API reference.
+"""Griffe extension: the markup of our docstrings becomes that of the API reference.
 
 ``:class:`~mmseg_keyprotect.keys.SecretKey``` links to that class where an API page shows it, and is plain code
-elsewhere. A target in this package that does not exist is a warning, which stops ``mkdocs build --strict``.
+elsewhere. A target in this package that does not exist is a warning, which stops ``mkdocs build --strict``. The section
+``Example:`` is shown as code, which Griffe does for ``Examples:`` only.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from mkdocs.plugins import get_plugin_logger
 PACKAGE = 'mmseg_keyprotect'
 
 _ROLE = re.compile(r':(?:class|func|meth|data|mod|attr|exc|obj):`(?:(?P<text>[^`<]+?)\s*<)?(?P<target>[~.\w]+)>?`')
-_LOG = get_plugin_logger('sphinx_roles')
+_EXAMPLE = re.compile(r'^Example:$', re.MULTILINE)
+_LOG = get_plugin_logger('docstring_markup')
 
 
-class SphinxRoles(griffe.Extension):
+class DocstringMarkup(griffe.Extension):
     """Rewrites every docstring of the package after it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
@@ -35,7 +37,8 @@ class SphinxRoles(griffe.Extension):
         for thing in _objects(pkg):
             if thing.docstring is not None:
                 place = f'{thing.path} (line {thing.lineno})'
-                thing.docstring.value = _ROLE.sub(lambda role, at=place: _link(pkg, role, at), thing.docstring.value)
+                linked = _ROLE.sub(lambda role, at=place: _link(pkg, role, at), thing.docstring.value)
+                thing.docstring.value = _EXAMPLE.sub('Examples:', linked)
 
 
 def _objects(thing: griffe.Object) -> Iterator[griffe.Object]:
