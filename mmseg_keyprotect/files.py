@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, OutputError
 
 
 def write_new(path: str | Path, text: str) -> Path:
@@ -55,6 +55,23 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write, which takes the place of ``path`` at the end, or vanishes with an error."""
     with _temporary(path, os.replace) as temporary:
         yield temporary
+
+
+def make_folder(folder: Path) -> list[str]:
+    """Make a folder if it does not exist, and return the sorted names of what it holds.
+
+    Raises:
+        OutputError: The folder cannot be made, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.iterdir())
+        with tempfile.TemporaryFile(dir=folder):
+            return found
+    except OSError as error:
+        raise OutputError(
+            f'Expected a folder to write to, but {folder}: {error.strerror}. Name another with -o.'
+        ) from None
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Attacks on protected models, as a thief would try them, and what they give him.
+"""Attack a protected model as an adversary would, and measure what each attack recovers.
 
-``tools/audit.py`` runs them; :mod:`mmseg_keyprotect.audit.attacks` lists them. docs/audit.md tells what each assumes.
+``keyprotect audit`` runs the attacks. :data:`~mmseg_keyprotect.audit.attacks.ATTACKS` lists them, and
+:func:`~mmseg_keyprotect.audit.run.run_audit` is the function behind the command. Importing this package loads neither
+torch nor OpenMMLab.
 """
