@@ -80,6 +80,23 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
 
 
+def make_folder(folder: Path) -> list[str]:
+    """Make a folder if it does not exist, and return the sorted names of what it holds.
+
+    Raises:
+        OutputError: The folder cannot be made, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.iterdir())
+        with tempfile.TemporaryFile(dir=folder):
+            return found
+    except OSError as error:
+        raise OutputError(
+            f'Expected a folder to write to, but {folder}: {error.strerror}. Name another with -o.'
+        ) from None
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder to fill, which becomes the folder ``path`` at the end. An error removes it.

@@ -1,6 +1,8 @@
-"""Attacks on protected models, as an attacker would try them, and what they recover.
+"""Attack a protected model as an adversary would, and measure what each attack recovers.
 
-``keyprotect audit`` runs them; :mod:`mmseg_keyprotect.audit.attacks` lists them. Importing this package loads no torch.
+``keyprotect audit`` runs the attacks. :data:`~mmseg_keyprotect.audit.attacks.ATTACKS` lists them, and
+:func:`~mmseg_keyprotect.audit.run.run_audit` is the function behind the command. Importing this package loads neither
+torch nor OpenMMLab.
 """
 
 from __future__ import annotations

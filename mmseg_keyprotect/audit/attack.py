@@ -1,8 +1,7 @@
-"""What every attack is: what it needs, what it may spend, what it gives back."""
+"""The interface of attacks: what an attack needs, how it runs, and what it returns."""
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,54 +9,27 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 if TYPE_CHECKING:
     from mmseg_keyprotect.audit.target import Target
+    from mmseg_keyprotect.audit.view import View
 
-NEEDS = ('weights', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor')
-"""What an attacker may be assumed to have; cipher, block size and this program are known to everybody."""
-
-STEPS = 200
-"""How many steps of training, at most, by default."""
-
-SAY_EVERY = 5.0
-"""Seconds between two words of progress."""
+NEEDS = ('weights', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor', 'public weights')
+"""What an attacker may have. Everybody knows the cipher, the block size, the encrypted places and this program."""
 
 
-class Budget:
-    """What an attack may spend.
+class NotApplicable(Exception):
+    """An attack has nothing to do on a target.
 
     Args:
-        seconds: From now on.
-        name: Of the attack, for progress; None: silent.
-        steps: Of training, for those that train.
+        reason: The reason, as the end of a sentence, for example ``images are not encrypted``.
     """
 
-    def __init__(self, seconds: float, name: str | None = None, steps: int = STEPS) -> None:
-        self.seconds, self.name, self.steps = seconds, name, steps
-        self._start = self._said = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._start
-
-    @property
-    def share(self) -> float:
-        """The part of the time that is gone, 0 to 1."""
-        return min(self.spent / self.seconds, 1.0) if self.seconds > 0 else 1.0
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is up."""
-        return self.spent >= self.seconds
-
-    def say(self, text: str) -> None:
-        """Print how far the attack is, now and then."""
-        if self.name and time.monotonic() - self._said > SAY_EVERY:
-            self._said = time.monotonic()
-            print(f'  {self.name}: {self.spent:.0f} of {self.seconds:.0f} s, {text}', flush=True)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass
@@ -65,16 +37,16 @@ class AttackResult:
     """What an attacker has in the end.
 
     Args:
-        sentence: What was found, in words; it never holds any part of a key.
-        key: His estimate of the key of images, for RGB; None where he looks for none.
-        features: His estimate of the transforms of channels, by the name of the place; None where he looks for none.
-        model: A model of his own that takes plain images; it is what he is measured by where there is one.
-        images: How many images he used.
-        queries: How many images he had encrypted.
+        sentence: The result in words; it never holds any part of a key.
+        key: The estimate of the key of images, for RGB blocks; None if the attack estimates none.
+        features: The estimates of the transforms of channels, by the name of the place; None if there are none.
+        model: The attacker's own model, which takes plain images. Where there is one, the accuracy is measured with it.
+        images: The number of images that the attacker used.
+        queries: The number of images that the attacker had encrypted.
     """
 
     sentence: str
-    key: BlockTransform | None = field(default=None, repr=False)  # it may be the key, so nothing prints it
+    key: BlockTransform | None = field(default=None, repr=False)  # it may equal the key, so it is never printed
     features: Mapping[str, BlockTransform] | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
     images: int = 0
@@ -84,27 +56,52 @@ class AttackResult:
 class Attack(ABC):
     """One way to use a protected model without its key.
 
-    An attack is one file with one subclass, and one line in :data:`mmseg_keyprotect.audit.attacks.ATTACKS`.
+    A new attack is one file with a subclass, and one line in :data:`~mmseg_keyprotect.audit.attacks.ATTACKS` or the
+    decorator :func:`~mmseg_keyprotect.audit.attacks.register_attack`.
+
+    Example:
+        >>> from mmseg_keyprotect.audit.attacks import register_attack
+        >>> @register_attack                                                       # doctest: +SKIP
+        ... class CountBlocks(Attack):
+        ...     '''Count the blocks of the encrypted images; it recovers nothing.'''
+        ...
+        ...     name = 'count-blocks'
+        ...     needs = ('encrypted images',)
+        ...
+        ...     def run(self, view, budget):
+        ...         blocks = len(view.cipher_info.blocks(view.encrypted))
+        ...         return AttackResult(f'{blocks} blocks.', images=len(view.encrypted))
     """
 
     name: ClassVar[str]
-    """The word for it, on the command line and in reports."""
+    """The name on the command line and in reports."""
 
     needs: ClassVar[tuple[str, ...]]
-    """What the attacker has, out of :data:`NEEDS`; ``run`` uses nothing else of the target."""
+    """What the attacker must have, out of :data:`~mmseg_keyprotect.audit.attack.NEEDS`."""
+
+    uses: ClassVar[tuple[str, ...]] = ()
+    """What the attack also uses if the attacker has it, out of the same."""
 
     seeks: ClassVar[str | None] = 'images'
-    """Whose key it looks for, that of ``'images'`` or of ``'feature maps'``; None: it does without any."""
+    """Which key the attack estimates, ``'images'`` or ``'feature maps'``; None if it works without any."""
 
-    def refusal(self, target: Target) -> str | None:
-        """Return why the attack has nothing to do on this target, or None."""
-        return None
+    def attack(self, target: Target, budget: Budget) -> AttackResult:
+        """Run the attack with what it declares, and nothing else.
+
+        Raises:
+            NotApplicable: The target lacks what the attack needs or seeks, or the attack cannot do anything with it.
+        """
+        target.require_key(self.seeks)
+        return self.run(target.view(self.needs, self.uses), budget)
 
     @abstractmethod
-    def run(self, target: Target, budget: Budget) -> AttackResult:
+    def run(self, view: View, budget: Budget) -> AttackResult:
         """Attack.
 
         Args:
-            target: What is attacked.
-            budget: The time to keep to; what was found by then is returned.
+            view: What the attacker has of the target: ``needs``, and of ``uses`` what there is.
+            budget: The limits to keep. When the time is up, the attack returns what it has found so far.
+
+        Raises:
+            NotApplicable: The attack cannot do anything with this target.
         """

@@ -1,4 +1,4 @@
-"""What everybody knows of a cipher, and images cut into its blocks."""
+"""The public facts about a cipher, and the division of images into its blocks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from mmseg_keyprotect.ciphers.base import BlockCipher
 
 CENTRE = 127.5
-"""255 - x mirrors 8-bit samples there."""
+"""The value at which 255 - x mirrors 8-bit samples."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """The public side of a cipher for RGB images (docs/spec.md, section 3).
+class CipherInfo:
+    """The public facts about a cipher for RGB images (specification, section 3).
 
     Args:
-        word: For example ``shuffle+negative-positive``.
+        word: The name of the cipher, for example ``shuffle+negative-positive``.
         block_size: M, in pixels.
         bits: log2 of the number of keys.
         has_order: Whether the key moves samples to other positions.
@@ -36,8 +36,12 @@ class Form:
     reference: bool = False
 
     @classmethod
-    def of(cls, cipher: BlockCipher | None) -> Form:
-        """Return that of a cipher for three channels; None: plain images."""
+    def of(cls, cipher: BlockCipher | None) -> CipherInfo:
+        """Return the facts about a cipher.
+
+        Args:
+            cipher: The cipher for three channels; None if images are plain.
+        """
         if cipher is None:
             return cls('none', 1, 0.0)
         facts = cipher.has_order, cipher.has_signs, cipher.has_table, cipher.from_seed
@@ -45,25 +49,25 @@ class Form:
 
     @property
     def samples(self) -> int:
-        """The samples n of a block."""
+        """The number n of samples of a block."""
         return 3 * self.block_size**2
 
     def blocks(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Cut images (H, W, 3), whole blocks, into their blocks: (N, n), row, column, channel."""
+        """Cut images (H, W, 3) of whole blocks into blocks (N, n), in the order row, column, channel."""
         return np.concatenate([self.grid(image).reshape(-1, self.samples) for image in images])
 
     def grid(self, image: np.ndarray) -> np.ndarray:
-        """Cut an image (H, W, 3) into its grid of blocks: (H / M, W / M, n)."""
+        """Cut an image (H, W, 3) into its grid of blocks, (H / M, W / M, n)."""
         m, (height, width) = self.block_size, image.shape[:2]
         cells = image.reshape(height // m, m, width // m, m, 3)
         return cells.transpose(0, 2, 1, 3, 4).reshape(height // m, width // m, self.samples)
 
     def strip(self, blocks: np.ndarray) -> np.ndarray:
-        """Put blocks (N, n) side by side, an image (M, N * M, 3)."""
+        """Put blocks (N, n) side by side into an image (M, N * M, 3)."""
         cells = blocks.reshape(len(blocks), self.block_size, self.block_size, 3)
         return np.ascontiguousarray(cells.transpose(1, 0, 2, 3).reshape(self.block_size, -1, 3))
 
     def whole_blocks(self, image: np.ndarray) -> np.ndarray:
-        """Cut an image (H, W, ...) down to whole blocks."""
+        """Crop an image (H, W, ...) to whole blocks."""
         height, width = (size - size % self.block_size for size in image.shape[:2])
         return image[:height, :width]

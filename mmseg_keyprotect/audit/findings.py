@@ -1,4 +1,4 @@
-"""What one attack gave, as it is kept and reported."""
+"""What one attack found, as it is stored and reported."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from mmseg_keyprotect.audit.key_shares import Share
 
 @dataclass(frozen=True)
 class Finding:
-    """What one attack gave.
+    """What one attack found.
 
     Args:
-        attack: Its name.
-        needs: What the attacker has.
-        shares: Of the key, none where the attack estimates no key.
-        mIoU: On held-out images, in percent; None where not measured.
-        seconds: What it took.
-        images: That the attacker used.
-        queries: That he had encrypted.
-        sentence: In words.
+        attack: The name of the attack.
+        needs: What the attacker needs.
+        shares: The recovered shares of the key; empty if the attack estimates no key.
+        mIoU: On held-out images, in percent; None if it was not measured.
+        seconds: The time that the attack took.
+        images: The number of images that the attacker used.
+        queries: The number of images that the attacker had encrypted.
+        sentence: The result in words.
+        applicable: Whether the attack could do anything on this target; if not, ``sentence`` tells the reason.
     """
 
     attack: str
@@ -31,16 +32,22 @@ class Finding:
     images: int
     queries: int
     sentence: str
+    applicable: bool = True
+
+    @classmethod
+    def not_applicable(cls, attack: str, needs: tuple[str, ...], reason: str) -> Finding:
+        """Return the finding of an attack that has nothing to do on the target."""
+        return cls(attack, needs, [], None, 0.0, 0, 0, f'Not applicable: {reason}.', applicable=False)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Finding:
-        """Read one from plain JSON types."""
+        """Read a finding from plain JSON types."""
         shares = [Share(**share) for share in found['shares']]
         return cls(**{**found, 'needs': tuple(found['needs']), 'shares': shares})
 
     @property
     def whole_key(self) -> bool:
-        """Whether every position of the key was found."""
+        """Whether every position of the key was recovered."""
         return bool(self.shares) and all(share.right == 1 for share in self.shares)
 
     @property

@@ -1,61 +1,68 @@
-"""What an attacker reaches: the accuracy on images that he never saw."""
+"""Measure the accuracy that an attacker reaches, on images that the attacker never saw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
+import torch
+from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.audit.attack import AttackResult
-from mmseg_keyprotect.audit.target import thief
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.model import ProtectedModel
 from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.session.users import User
 
 
 class HeldOut:
-    """Images of ``test_dataloader``, evenly spread over it, with their labels.
+    """Labelled images of ``test_dataloader``, evenly spread over it.
 
     Args:
-        evaluation: The model and its test images.
-        count: How many images, at most.
+        protected: The protected model.
+        images: Its test images.
+        count: The number of images, at most.
+
+    Attributes:
+        indices: The indices of the held-out images.
 
     Raises:
         ConfigError: The test images have no labels.
     """
 
-    def __init__(self, evaluation: AccessEvaluation, count: int) -> None:
-        if not evaluation.images.labelled:
+    def __init__(self, protected: ProtectedModel, images: TestImages, count: int) -> None:
+        if not images.labelled:
             raise ConfigError(
-                'Expected test images with labels, to measure what an attacker reaches, but there are none. '
-                'Add them, or give another data set by test_dataloader.'
+                'Expected test images with labels, to measure what an attacker reaches, but got none. '
+                'Add the labels, or give another data set in test_dataloader.'
             )
-        self._evaluation = evaluation
-        total = len(evaluation.images)
-        self.indices = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
+        self._protected, self._images = protected, images
+        total = len(images)
+        self.indices: list[int] = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
 
     def reference(self) -> dict[str, float]:
-        """Return the mIoU of the correct key, of no key, and of always saying the most frequent class (floor)."""
-        correct = self._of_user(self._evaluation.correct)
+        """Return the mIoU of ``correct key``, of ``no key`` and of ``floor``, the majority-class baseline."""
+        correct = self._counts_of(self._protected.users.correct())
         return {
             'correct key': Scores.from_counts(correct).mIoU,
-            'no key': Scores.from_counts(self._of_user(self._evaluation.without_key())).mIoU,
+            'no key': Scores.from_counts(self._counts_of(self._protected.users.without_key())).mIoU,
             'floor': Scores.of_most_frequent(correct[2]).mIoU,
         }
 
+    @torch.no_grad()
     def reached(self, result: AttackResult) -> float | None:
-        """Return the mIoU of an attacker, in percent; None where he has neither a model nor an estimate of a key."""
+        """Return the mIoU of an attacker in percent; None without a model and without an estimate of a key."""
         if result.model is not None:
             model = result.model.eval()
-            return Scores.from_counts(self._count(partial(self._evaluation.pixels_of, model))).mIoU
+            return Scores.from_counts(self._counts(lambda index: model.test_step(self._images.batch(index))[0])).mIoU
         if result.key is None and result.features is None:
             return None
-        return Scores.from_counts(self._of_user(thief(self._evaluation, result.key, result.features))).mIoU
+        user = self._protected.users.guessing(result.key, result.features)
+        return Scores.from_counts(self._counts_of(user)).mIoU
 
-    def _of_user(self, user: User) -> np.ndarray:
-        return self._count(partial(self._evaluation.pixels, user))
+    def _counts_of(self, user: User) -> np.ndarray:
+        return self._counts(lambda index: self._protected.predict(user, self._images.batch(index)))
 
-    def _count(self, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
-        return np.sum([pixels(index) for index in self.indices], axis=0)
+    def _counts(self, predict: Callable[[int], SegDataSample]) -> np.ndarray:
+        return np.sum([self._images.pixels(predict(index)) for index in self.indices], axis=0)

@@ -1,4 +1,4 @@
-"""A protected model as a target: the attacker's images out of its data sets."""
+"""Make a target of a protected model: the attacker's images come from its data sets."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ import numpy as np
 from mmengine.config import Config
 from torch import Tensor
 
-from mmseg_keyprotect.audit.cipher_info import Form
-from mmseg_keyprotect.audit.target import Loot, Target
-from mmseg_keyprotect.audit.training import Lessons
+from mmseg_keyprotect.audit.attacked_model import AttackedModel
+from mmseg_keyprotect.audit.cipher_info import CipherInfo
+from mmseg_keyprotect.audit.target import AttackerData, Target
+from mmseg_keyprotect.audit.training import AttackerTrainingSet
 from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.model import ProtectedModel
 
 
 def open_target(
-    cfg: Config,
-    evaluation: AccessEvaluation,
+    protected: ProtectedModel,
+    test_images: TestImages,
     images: int,
     held_out: Sequence[int],
     public_weights: Mapping[str, Tensor] | None = None,
 ) -> Target:
-    """Make a target of a protected model; its attacker has images of the training set, seen as test images are.
+    """Make a target of a protected model.
 
-    Without a training set he has test images other than those that he is measured on.
+    The attacker has images of the training set, loaded by the test pipeline. Without a training set they have test
+    images other than those that they are measured on.
 
     Args:
-        cfg: Of the model, with ``test_dataloader``; nothing of it encrypts in the pipeline.
-        evaluation: The model.
-        images: How many plain images the attacker has, and at most as many others encrypted.
-        held_out: The indices of the test images that he must not have.
-        public_weights: See :class:`Target`.
+        protected: The protected model.
+        test_images: Its test images.
+        images: The number of plain images that the attacker has, and at most as many others encrypted.
+        held_out: The indices of the test images that the attacker must not have.
+        public_weights: See :class:`~mmseg_keyprotect.audit.target.Target`.
 
     Raises:
         ConfigError: There are too few images.
     """
-    cipher = evaluation.cipher.cipher_for(3) if evaluation.cipher else None
-    form = Form.of(cipher)
+    cfg = protected.cfg
+    cipher = protected.cipher.cipher_for(3) if protected.cipher else None
+    info = CipherInfo.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers
         dataset = dataset.get('dataset') or dataset['datasets'][0]
@@ -49,12 +52,12 @@ def open_target(
         data = TestImages(source)
         free = np.arange(len(data))
     else:
-        data = evaluation.images
+        data = test_images
         free = np.setdiff1d(np.arange(len(data)), held_out)
     if not 0 < images <= len(free):
         raise ConfigError(
-            f'Expected 1 to {len(free)} images for the attacker, but got {images}. He takes them from '
-            'train_dataloader, or, where there is none, from the test images that are not held out.'
+            f'Expected 1 to {len(free)} images for the attacker, but got {images}; give another number. The images '
+            'come from train_dataloader, or, without one, from the test images that are not held out.'
         )
     own = spaced(free, images)
     others = np.setdiff1d(free, own)
@@ -62,23 +65,39 @@ def open_target(
     for index in [*spaced(others, min(images, len(others))), *own]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
-        if evaluation.channel_order == 'bgr':
+        if protected.channel_order == 'bgr':
             picture = picture[..., ::-1]
-        pictures.append(np.ascontiguousarray(form.whole_blocks(picture)))
+        pictures.append(np.ascontiguousarray(info.whole_blocks(picture)))
         if data.labelled:
-            labels.append(form.whole_blocks(_resize(batch['data_samples'][0].gt_sem_seg.data[0], picture.shape)))
+            labels.append(info.whole_blocks(_resize(batch['data_samples'][0].gt_sem_seg.data[0], picture.shape)))
     seen = len(pictures) - images
-    lessons = Lessons(unprotected(cfg), dataset, own.tolist()) if dataset and data.labelled else None
-    loot = Loot(pictures[:seen], pictures[seen:], labels[seen:], lessons)
-    return Target(cipher, loot, evaluation, public_weights)
+    training_set = None
+    if dataset and data.labelled:
+        training_set = AttackerTrainingSet(unprotected(cfg), dataset, own.tolist())
+    return Target(
+        cipher,
+        AttackerData(pictures[:seen], pictures[seen:], labels[seen:], training_set),
+        AttackedModel(protected, test_images.ignore_index),
+        protected.features,
+        public_weights,
+    )
 
 
 def spaced(indices: np.ndarray, count: int) -> np.ndarray:
-    """Return so many of the indices, evenly spaced."""
+    """Return a number of the indices, evenly spaced.
+
+    Args:
+        indices: int64 (N,).
+        count: The number of indices to return.
+
+    Example:
+        >>> spaced(np.arange(10), 4).tolist()
+        [0, 3, 6, 9]
+    """
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
 def _resize(label: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a label map in the size of its image, nearest."""
+    """Return a label map in the size of its image, by nearest neighbour."""
     rows, columns = ((np.arange(new) + 0.5) * old // new for new, old in zip(shape[:2], label.shape, strict=True))
     return label.numpy()[rows.astype(int)[:, None], columns.astype(int)]

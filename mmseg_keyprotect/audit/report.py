@@ -1,4 +1,4 @@
-"""What the attacks found, as a table, a verdict in words, JSON and Markdown."""
+"""The audit report: a table of findings and a verdict, as text, Markdown, HTML and JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ from typing import Any
 from prettytable import PrettyTable, TableStyle
 
 from mmseg_keyprotect.audit.findings import Finding
-from mmseg_keyprotect.evaluation.html_report import render
+from mmseg_keyprotect.evaluation.rendering import render
 from mmseg_keyprotect.evaluation.report import MAX_LEAK
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 FALLS = 0.5
-"""An attacker who gets more of the way from no key (or the floor) to the correct key has broken the protection."""
-
+"""The protection falls if an attacker gains more than this share of the way from no key to the correct key."""
 
 OWN_MODEL = 'from-scratch'
-"""The attack that steals nothing: what all others are to be compared with."""
+"""The attack that steals nothing; the others are compared with it."""
+
+NOT_APPLICABLE = 'not applicable'
+"""The verdict on an attack that has nothing to do on the model."""
+
+COLUMNS = (
+    'Everybody knows the cipher, the block size and this program. Positions recovered: the share of the key that the '
+    'attacker has right, and in brackets what a random key has right on average. mIoU, in percent: what their key or '
+    'their model reaches on images that they never saw. The protection FALLS if the attacker has the whole key, or '
+    'gains more than half of the way from no key (or the floor) to the correct key. The floor is the majority-class '
+    'baseline, which predicts the most frequent class everywhere.'
+)
+"""What the columns and rows of the table mean."""
 
 
 @dataclass
@@ -28,13 +39,20 @@ class AuditReport:
     """All findings about one protected model.
 
     Args:
-        findings: One for each attack.
-        reference: mIoU of ``correct key``, ``no key`` and ``floor`` on the same held-out images.
-        cipher: Its public description.
-        key_id: Of the correct key.
+        findings: One finding for each attack.
+        reference: The mIoU of ``correct key``, ``no key`` and ``floor`` on the same held-out images, in percent.
+        cipher: The public description of the ciphers.
+        key_id: The public id of the correct key.
         key_space_bits: log2 of the number of keys.
-        minutes: That an attack may take.
-        about: More to show: model, data, date, command.
+        minutes: The time limit of each attack.
+        about: More facts to show: model, data, date, command.
+
+    Example:
+        >>> found = Finding('un-key', ('weights', 'plain images', 'labels'), [], 41.0, 60.0, 16, 0, '200 steps.')
+        >>> reference = {'correct key': 53.0, 'no key': 4.0, 'floor': 3.0}
+        >>> report = AuditReport([found], reference, 'shuffle/M=4', '0' * 16, 202.9, minutes=5)
+        >>> report.verdict_on(found)
+        'FALLS: 76% of what the key is worth'
     """
 
     findings: list[Finding]
@@ -45,21 +63,21 @@ class AuditReport:
     minutes: float
     about: dict[str, str] = field(default_factory=dict)
 
-    columns = ('attack', 'what he needs', 'positions recovered', 'mIoU', 'cost', 'verdict')
+    columns = ('attack', 'attacker needs', 'positions recovered', 'mIoU', 'cost', 'verdict')
 
     def gain(self, finding: Finding) -> float | None:
-        """Return how far an attacker gets, from 0, what no key and the floor give, to 1, the correct key."""
+        """Return the gain of an attacker: 0 is the better of no key and floor, 1 the correct key; None if unknown."""
         start = max(self.reference['no key'], self.reference['floor'])
-        way = self.reference['correct key'] - start
-        return None if finding.mIoU is None or way <= 0 else (finding.mIoU - start) / way
+        distance = self.reference['correct key'] - start
+        return None if finding.mIoU is None or distance <= 0 else (finding.mIoU - start) / distance
 
     @property
     def own_model(self) -> float | None:
-        """What the attacker gets by training a model of his own; None where that was not tried."""
+        """The mIoU of a model that the attacker trains without stealing anything; None if that was not measured."""
         return next((finding.mIoU for finding in self.findings if finding.attack == OWN_MODEL), None)
 
     def falls(self, finding: Finding) -> bool:
-        """Whether the protection falls to an attack."""
+        """Return whether the protection falls to an attack."""
         if finding.attack == OWN_MODEL:
             return False
         gain = self.gain(finding)
@@ -67,19 +85,21 @@ class AuditReport:
 
     @property
     def fallen(self) -> list[Finding]:
-        """The findings of attacks that the protection falls to."""
+        """The findings of the attacks to which the protection falls."""
         return [finding for finding in self.findings if self.falls(finding)]
 
     def verdict_on(self, finding: Finding) -> str:
-        """Say in words what an attack did."""
+        """Return the verdict on one attack in words."""
+        if not finding.applicable:
+            return NOT_APPLICABLE
         if finding.attack == OWN_MODEL and finding.mIoU is not None:
             return 'for comparison: nothing is stolen'
         beside = ''
         if 'labels' in finding.needs and None not in (finding.mIoU, self.own_model):
-            beside = f'; {finding.mIoU - self.own_model:+.1f} mIoU against a model of his own'
-        return self._done_by(finding) + beside
+            beside = f'; {finding.mIoU - self.own_model:+.1f} mIoU against an own model'
+        return self._effect_of(finding) + beside
 
-    def _done_by(self, finding: Finding) -> str:
+    def _effect_of(self, finding: Finding) -> str:
         gain = self.gain(finding)
         if finding.whole_key:
             return 'FALLS: the whole key'
@@ -90,38 +110,35 @@ class AuditReport:
         above = [share.part for share in finding.shares if share.above_chance]
         if above:
             return f'leaks: {" and ".join(above)} above chance'
-        return 'held' if finding.shares or finding.mIoU is not None else 'not tried'
+        return 'held' if finding.shares or finding.mIoU is not None else 'held: no estimate of the key'
 
     @property
     def verdict(self) -> str:
-        """Say in words what the protection withstands."""
+        """The result of the audit in words."""
         correct, no_key, floor = (self.reference[who] for who in ('correct key', 'no key', 'floor'))
         figures = f'correct key {correct:.1f} mIoU, no key {no_key:.1f}, floor {floor:.1f}'
         if correct <= max(no_key, floor):
-            said = f'There is nothing to steal that no key would not give: {figures}.'
+            verdict = f'The correct key is worth nothing here: {figures}.'
         else:
-            said = f'{self.cipher}, {figures}.'
+            verdict = f'{self.cipher}, {figures}.'
         fallen = self.fallen
-        tried = [
-            finding
-            for finding in self.findings
-            if finding.attack != OWN_MODEL and self.verdict_on(finding) != 'not tried'
-        ]
+        tried = [finding for finding in self.findings if finding.attack != OWN_MODEL and finding.applicable]
         names = [f'{finding.attack} (needs {", ".join(finding.needs)}; {finding.cost})' for finding in fallen]
-        said += (
+        verdict += (
             f' It FALLS to {len(fallen)} of {len(tried)} attacks: {"; ".join(names)}.'
             if fallen
             else (f' It held against {len(tried)} attacks.')
         )
         held = [finding.attack for finding in tried if finding not in fallen]
         if fallen and held:
-            said += f' It held, or leaked a part, against {", ".join(held)}.'
+            verdict += f' It held, or leaked only a part, against {", ".join(held)}.'
         return (
-            f'{said} An attack of {self.minutes:g} minutes that fails proves nothing; one that works proves a weakness.'
+            f'{verdict} An attack that fails within {self.minutes:g} minutes proves nothing; one that works proves a '
+            'weakness.'
         )
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the lines of the table, by ``columns``: the attacks, then what to compare them with."""
+        """Return the rows of the table, by ``columns``: the attacks, then the reference accuracies."""
         lines = [
             (
                 finding.attack,
@@ -136,24 +153,28 @@ class AuditReport:
         return lines + [(who, '', '', f'{value:.2f}', '', '') for who, value in self.reference.items()]
 
     def table(self, style: TableStyle = TableStyle.DEFAULT) -> str:
-        """Return the table as text; ``TableStyle.MARKDOWN`` for documents."""
+        """Return the table as text.
+
+        Args:
+            style: ``TableStyle.MARKDOWN`` for documents.
+        """
         table = PrettyTable(self.columns, align='l')
         table.set_style(style)
         table.add_rows(self.rows())
         return table.get_string()
 
     def facts(self) -> dict[str, str]:
-        """Return what was attacked, in words."""
+        """Return what was attacked, as labels and texts."""
         return {
             **self.about,
             'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits',
             'key id': self.key_id,
-            'time for each attack': f'{self.minutes:g} minutes at most, on one machine',
+            'time for each attack': f'at most {self.minutes:g} minutes, on one machine',
             'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON types."""
+        """Return the whole report as plain JSON types."""
         found = [
             {**asdict(finding), 'whole_key': finding.whole_key, 'verdict': self.verdict_on(finding)}
             for finding in self.findings
@@ -164,7 +185,9 @@ class AuditReport:
         """Write ``audit.md``, ``audit.html`` and ``audit.json``."""
         sentences = ''.join(f'- {finding.attack}: {finding.sentence}\n' for finding in self.findings)
         facts = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
-        text = f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{sentences}\n{facts}'
+        text = f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{COLUMNS}\n\n{sentences}\n{facts}'
         replace_file(folder / 'audit.md', text)
-        replace_file(folder / 'audit.html', render('mmseg_keyprotect.audit', 'audit.html.jinja', report=self))
+        replace_file(
+            folder / 'audit.html', render('mmseg_keyprotect.audit', 'audit.html.jinja', report=self, columns=COLUMNS)
+        )
         replace_file(folder / 'audit.json', json.dumps(self.to_dict(), indent=1) + '\n')

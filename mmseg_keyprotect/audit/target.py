@@ -1,4 +1,4 @@
-"""What is attacked, and what an attacker is given of it."""
+"""The target of an audit: a cipher, a model, and the data of its attacker."""
 
 from __future__ import annotations
 
@@ -7,152 +7,127 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmseg_keyprotect.audit.attack import AttackResult
-from mmseg_keyprotect.audit.cipher_info import Form
+from mmseg_keyprotect.audit.attack import NEEDS, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.attacked_model import AttackedModel
+from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.key_shares import Share, feature_shares, key_shares
-from mmseg_keyprotect.audit.training import Lessons
+from mmseg_keyprotect.audit.training import AttackerTrainingSet
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.base import BlockCipher
-from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
-from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
-from mmseg_keyprotect.session.users import GuessedCipher, User
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
 
 @dataclass
-class Loot:
+class AttackerData:
     """The images of an attacker, RGB uint8 (H, W, 3), of whole blocks.
 
     Args:
-        seen: Those of which he has the encrypted form.
-        plain: Others of the same kind, plain.
-        labels: The label maps of ``plain``, (H, W); none where he has none.
-        lessons: ``plain`` with labels to train with; None where there is no training set.
+        seen: The images of which the attacker has the encrypted form.
+        plain: Other images of the same kind, plain.
+        labels: The label maps of ``plain``, (H, W); empty if the attacker has none.
+        training_set: ``plain`` with labels, to train with; None if there is no training set.
     """
 
     seen: list[np.ndarray]
     plain: list[np.ndarray]
     labels: list[np.ndarray] = field(default_factory=list)
-    lessons: Lessons | None = None
+    training_set: AttackerTrainingSet | None = None
 
 
 class Target:
-    """A protected model and the images of its attacker.
+    """A protected model and the data of its attacker.
 
-    Attacks use the public attributes; the correct cipher serves to make what they are given, and to mark them.
+    The target knows the correct key, to make what an attacker is given and to score estimates. Attacks get a
+    :class:`~mmseg_keyprotect.audit.view.View` and never the target itself.
 
     Args:
-        cipher: The correct cipher for RGB; None where images are plain.
-        loot: The attacker's images.
-        evaluation: The model; None where only the cipher is attacked.
-        public_weights: The state dict of the public model that the protected one was made from, if there is one.
+        cipher: The correct cipher for RGB images; None if images are plain.
+        data: The attacker's images.
+        attacked: The model; None if only the cipher is attacked.
+        features: The encryption of feature maps with the correct key; None if feature maps are plain.
+        public_weights: The state dict of the public model that the protected one was made from; None if the attacker
+            has none.
     """
 
     def __init__(
         self,
         cipher: BlockCipher | None,
-        loot: Loot,
-        evaluation: AccessEvaluation | None = None,
+        data: AttackerData,
+        attacked: AttackedModel | None = None,
+        features: FeatureEncryption | None = None,
         public_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._cipher, self._evaluation = cipher, evaluation
-        self.form = Form.of(cipher)
-        self.plain, self.labels, self._seen = loot.plain, loot.labels, loot.seen
-        self.lessons = loot.lessons
-        self.public_weights = public_weights
+        self._cipher, self._features = cipher, features
+        self.cipher_info = CipherInfo.of(cipher)
+        self.data, self.attacked, self.public_weights = data, attacked, public_weights
         self.queries = 0
 
-    @property
-    def model(self) -> nn.Module:
-        """The protected model: what a thief of weights has."""
-        return self._evaluation.model
+    def view(self, needs: Sequence[str], uses: Sequence[str] = ()) -> View:
+        """Return what an attacker may use.
 
-    def stolen(self) -> nn.Module:
-        """Return a copy that is the attacker's to change: no key, plain images, feature maps as they are."""
-        return self._evaluation.stolen_model()
+        Args:
+            needs: What the attacker must have, out of :data:`~mmseg_keyprotect.audit.attack.NEEDS`.
+            uses: What the attacker also gets where the target has it.
 
-    @property
-    def features(self) -> FeatureEncryption | None:
-        """What everybody knows of the encryption of feature maps: cipher and places; None where there is none."""
-        return self._evaluation.features if self.has_model else None
+        Raises:
+            NotApplicable: The target lacks something out of ``needs``.
+            ValueError: A need is not in the list.
+        """
+        unknown = sorted({*needs, *uses} - set(NEEDS))
+        if unknown:
+            raise ValueError(f'Expected needs of an attack out of {NEEDS}, but got {unknown}; correct the attack.')
+        if 'weights' in needs and self.attacked is None:
+            raise NotApplicable('there is no model')
+        if 'labels' in needs and not self.data.labels:
+            raise NotApplicable('the images have no labels')
+        if 'public weights' in needs and self.public_weights is None:
+            raise NotApplicable('no public weights are given')
+        if {'encrypted images', 'pairs'} & set(needs) and not self.encrypted:
+            raise NotApplicable('no image is left to be encrypted, since the attacker has all of them plain')
+        return View(self, {*needs, *uses})
 
-    @property
-    def network_sees_rgb(self) -> bool:
-        """Whether the backbone gets RGB images, not BGR."""
-        conversion = self.model.data_preprocessor.channel_conversion
-        return (self._evaluation.channel_order == 'rgb') != conversion
+    def require_key(self, seeks: str | None) -> None:
+        """Check that there is a key of the kind that an attack seeks.
 
-    @property
-    def ignore_index(self) -> int:
-        """The label of pixels that do not count."""
-        return self._evaluation.images.ignore_index
+        Args:
+            seeks: See :class:`~mmseg_keyprotect.audit.attack.Attack`.
 
-    @property
-    def has_model(self) -> bool:
-        """Whether there is a model, not a cipher alone."""
-        return self._evaluation is not None
+        Raises:
+            NotApplicable: There is none, or it is of another kind.
+        """
+        if seeks == 'images' and not self.cipher_info.bits:
+            raise NotApplicable('images are not encrypted')
+        if seeks == 'feature maps':
+            cipher = self.attacked and self.attacked.feature_cipher
+            if cipher is None:
+                raise NotApplicable('feature maps are not encrypted')
+            if cipher.block_size > 1:
+                raise NotApplicable('the key mixes positions of the feature map, so it is no permutation of channels')
 
     @cached_property
     def encrypted(self) -> list[np.ndarray]:
-        """Encrypted images (H, W, 3), uint8; with a table uint16, 0 to 999; none where images are plain."""
+        """Encrypted images (H, W, 3), uint8; with a table uint16, 0 to 999. Empty if images are plain."""
         if self._cipher is None:
             return []
-        return [self._cipher.encrypt(image) for image in self._seen]
+        return [self._cipher.encrypt(image) for image in self.data.seen]
 
     @property
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Plain images with their encrypted form."""
-        return list(zip(self._seen, self.encrypted, strict=True))
+        """Plain images, each with its encrypted form."""
+        return list(zip(self.data.seen, self.encrypted, strict=True))
 
     def encrypt(self, image: np.ndarray) -> np.ndarray:
-        """Have an image of one's choice encrypted: the encryptor as a black box. Queries are counted."""
+        """Encrypt an image (H, W, 3) and count the query."""
         self.queries += 1
         return self._cipher.encrypt(image)
 
-    @torch.no_grad()
-    def logits(
-        self,
-        images: Sequence[np.ndarray],
-        key: BlockTransform | None,
-        features: Mapping[str, BlockTransform] | None = None,
-    ) -> Tensor:
-        """Return what the model says to plain images that are encrypted with an estimate of the key.
-
-        Args:
-            images: RGB uint8 (H, W, 3), of one size.
-            key: The estimate; None for plain images.
-            features: The estimate for feature maps, see AttackResult; None for feature maps as they are.
-
-        Returns:
-            (N, classes, h, w), of the size at which the head predicts; images are not padded to the test size.
-        """
-        evaluation = self._evaluation
-        order = slice(None, None, -1) if evaluation.channel_order == 'bgr' else slice(None)
-        tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
-        user = thief(evaluation, key, features)
-        inputs = evaluation.prepare(user, dict(inputs=tensors), padded=False)['inputs']
-        with evaluation.using(user):
-            return evaluation.model(inputs, mode='tensor')
-
     def shares(self, result: AttackResult) -> list[Share]:
-        """Mark an estimate of the key, of images and of feature maps."""
+        """Score the estimates of a result against the correct key."""
         shares = []
         if result.key is not None:
-            shares += key_shares(result.key, self._cipher.transform, self.form)
+            shares += key_shares(result.key, self._cipher.transform, self.cipher_info)
         if result.features is not None:
-            shares += feature_shares(result.features, self.features)
+            shares += feature_shares(result.features, self._features)
         return shares
-
-
-def thief(
-    evaluation: AccessEvaluation, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None
-) -> User:
-    """Return the user who has estimates of the key, see AttackResult."""
-    without = evaluation.without_key()
-    guess = without.encryption if key is None else GuessedCipher(evaluation.cipher, lambda channels: key)
-    if features is None:
-        return User('thief', guess, without.features)
-    return User('thief', guess, {name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})

@@ -1,11 +1,11 @@
-"""Training by an attacker, on the plain labelled images that he has."""
+"""Training by an attacker, with the plain images that they have."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,37 +16,55 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.budget import Budget
 
 BATCH = 4
+"""Crops in a batch."""
 
 Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
+"""Returns the loss of a model for a prepared batch."""
 
 
 @dataclass
-class Lessons:
+class AttackerTrainingSet:
     """An attacker's images as the owner's pipeline gives them for training, with crops and flips.
 
     Args:
         cfg: The configuration without protection.
-        source: The dataset's configuration in it.
-        indices: Which of its images he has.
+        source: The configuration of the data set in it.
+        indices: The indices of the images that the attacker has.
+        labelled: Whether batches hold labels.
     """
 
     cfg: Config
     source: Mapping[str, Any]
     indices: list[int]
+    labelled: bool = True
+
+    def without_labels(self) -> AttackerTrainingSet:
+        """Return the same images without labels."""
+        return replace(self, labelled=False)
 
     @cached_property
-    def images(self) -> torch.utils.data.Dataset:
-        """The images."""
+    def _images(self) -> torch.utils.data.Dataset:
         init_default_scope(self.cfg.get('default_scope', 'mmseg'))
         return torch.utils.data.Subset(DATASETS.build(copy.deepcopy(self.source)), self.indices)
 
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw a batch, as a data loader gives it."""
+        batch = [self._images[int(index)] for index in rng.integers(len(self), size=BATCH)]
+        if not self.labelled:
+            batch = [{**one, 'data_samples': SegDataSample(metainfo=one['data_samples'].metainfo)} for one in batch]
+        return pseudo_collate(batch)
+
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return the owner's optimizer for the parameters of a model that want a gradient."""
+        """Return the owner's optimizer for the parameters of a model that require a gradient."""
         return build_optim_wrapper(model, self.cfg.optim_wrapper).optimizer
 
 
@@ -58,26 +76,26 @@ def segmentation_loss(model: nn.Module, data: dict[str, Any]) -> Tensor:
 def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    lessons: Lessons,
+    training_set: AttackerTrainingSet,
     budget: Budget,
     warm_up: float = 0.0,
     loss: Loss = segmentation_loss,
 ) -> int:
-    """Train in batches of 4 until steps or time are over, the learning rate falling to 0 as a cosine.
+    """Train with batches of 4 until the steps or the time are used up; the learning rate falls to 0 as a cosine.
 
     Args:
-        model: Whose ``data_preprocessor`` takes plain images.
-        optimizer: Of what is to be trained, with the first learning rates.
-        lessons: The images.
-        budget: How many steps, and how much time.
-        warm_up: The part of the way on which the learning rate rises, 0 to 1.
-        loss: Of a batch.
+        model: A segmentor whose ``data_preprocessor`` takes plain images.
+        optimizer: The optimizer of what is trained, with the initial learning rates.
+        training_set: The images.
+        budget: The limits of steps and time.
+        warm_up: The share of the training, 0 to 1, in which the learning rate rises.
+        loss: The loss of a batch.
 
     Returns:
-        How many steps were done.
+        The number of steps that were done.
     """
     rng = np.random.default_rng(0)
-    np.random.seed(0)  # which MMSegmentation's transforms draw from
+    np.random.seed(0)  # MMSegmentation's transforms draw from numpy's global generator
     rates = [group['lr'] for group in optimizer.param_groups]
     for step in range(budget.steps):
         done = max(step / budget.steps, budget.share)
@@ -86,10 +104,9 @@ def train(
         rate = min(done / warm_up, 1.0) if warm_up else 1.0
         for group, first in zip(optimizer.param_groups, rates, strict=True):
             group['lr'] = first * max(rate, 1e-3) * (1 + math.cos(math.pi * done)) / 2
-        batch = [lessons.images[int(index)] for index in rng.integers(len(lessons.images), size=BATCH)]
-        value = loss(model, model.data_preprocessor(pseudo_collate(batch), True))
+        value = loss(model, model.data_preprocessor(training_set.draw(rng), True))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        budget.say(f'step {step} of {budget.steps}, loss {float(value.detach()):.3f}')
+        budget.report(f'step {step} of {budget.steps}, loss {float(value.detach()):.3f}')
     return budget.steps

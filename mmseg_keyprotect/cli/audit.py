@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 
+from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.cli.evaluate import load
 from mmseg_keyprotect.cli.key_options import add_cfg_options, add_key_file, cfg_options
 
 EXAMPLE = """\
   keyprotect audit protected.py out/iter_20000.pth --minutes 1 -o audit
   keyprotect audit protected.py protected.pth --attacks un-key,fine-tuning --images 8 -o audit"""
-AFTER_INTERRUPTION = 'run the same command again to go on'
+AFTER_INTERRUPTION = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='protected config file')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     add_key_file(parser)
-    parser.add_argument('--attacks', default='all', metavar='NAME,...', help='all, or some of them; default: all')
     parser.add_argument(
-        '--minutes', type=float, default=5, metavar='N', help='the time that each attack may take; default: 5'
+        '--attacks',
+        type=attack_names,
+        default=list(ATTACKS),
+        metavar='NAME,...',
+        help=f'all, or a comma-separated list out of {", ".join(ATTACKS)}; default: all',
     )
+    parser.add_argument('--minutes', type=float, default=5, metavar='N', help='time limit of each attack; default: 5')
     parser.add_argument(
         '--images',
         type=int,
@@ -31,33 +36,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='plain images with labels that the attacker has, and at most as many others encrypted; default: 16',
     )
     parser.add_argument(
-        '--steps', type=int, default=200, metavar='N', help='training steps of an attack, at most; default: 200'
+        '--steps', type=int, default=200, metavar='N', help='limit of training steps of each attack; default: 200'
     )
     parser.add_argument(
-        '--held-out',
-        type=int,
-        default=30,
-        metavar='N',
-        help='test images to measure on; default: 30',
+        '--held-out', type=int, default=30, metavar='N', help='test images to measure attackers on; default: 30'
     )
     parser.add_argument(
         '--public-weights', metavar='FILE', help='checkpoint of the public model that this one was made from'
     )
     parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
     parser.add_argument(
-        '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an earlier run to go on'
+        '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an earlier run to continue'
     )
     add_cfg_options(parser)
 
 
+def attack_names(text: str) -> list[str]:
+    """Return the attacks that ``--attacks`` names.
+
+    Raises:
+        argparse.ArgumentTypeError: One of them is unknown.
+    """
+    if text == 'all':
+        return list(ATTACKS)
+    names = [name.strip() for name in text.split(',')]
+    unknown = [name for name in names if name not in ATTACKS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f'Expected all, or attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}; correct the list.'
+        )
+    return names
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the attacks, print the table and the verdict."""
-    from mmseg_keyprotect.audit.run import choose_attacks, run_audit
+    from mmseg_keyprotect.audit.run import run_audit
     from mmseg_keyprotect.config.checks import refuse_leaks
     from mmseg_keyprotect.config.edit import set_key_file
 
     refuse_leaks(args.words)
-    attacks = choose_attacks(args.attacks)
     cfg = load(args.config, cfg_options(args.cfg_options), args.data)
     if args.key_file:
         set_key_file(cfg, args.key_file)
@@ -65,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         cfg,
         args.checkpoint,
         args.out,
-        attacks,
+        args.attacks,
         args.minutes,
         args.images,
         args.held_out,

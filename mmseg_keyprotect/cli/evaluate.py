@@ -15,7 +15,7 @@ EXAMPLE = """\
   keyprotect evaluate protected.py out/iter_20000.pth --wrong-keys 10 -o report
   torchrun --nproc_per_node 4 -m mmseg_keyprotect evaluate protected.py out/iter_20000.pth -o report \\
       --launcher pytorch"""
-AFTER_INTERRUPTION = 'run the same command again to go on'
+AFTER_INTERRUPTION = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='protected config file')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     add_key_file(parser)
-    parser.add_argument('--wrong-keys', type=int, default=20, metavar='N', help='how many random keys; default: 20')
+    parser.add_argument('--wrong-keys', type=int, default=20, metavar='N', help='random wrong keys to try; default: 20')
     parser.add_argument(
-        '--baseline', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='the unprotected model to compare with'
+        '--baseline', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='unprotected model to compare with'
     )
     parser.add_argument(
         '--known',
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='*',
         default=[25, 50, 75, 90],
         metavar='PERCENT',
-        help='how much of the key partly right keys have right; default: 25 50 75 90',
+        help='shares of the key that partly right keys know; default: 25 50 75 90',
     )
     parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
     parser.add_argument(
@@ -41,17 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=12,
         metavar='N',
-        help='images to show; 0: no page, only figures in JSON',
+        help='images to show; 0: no page, only access.json and access.md; default: 12',
     )
     parser.add_argument(
-        '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an interrupted run to go on'
+        '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an interrupted run to continue'
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch: under torchrun')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch'],
+        default='none',
+        help='pytorch: under torchrun',
+    )
     add_cfg_options(parser, 'override settings; those of `model` do not apply to the baseline')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate, print the table and say where the report is."""
+    """Evaluate, and print the table, the verdict and the path of the report."""
     from mmengine.dist import is_main_process
 
     from mmseg_keyprotect.config.checks import refuse_leaks
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def load(config: str, options: dict[str, Any], data: str | None) -> Config:
-    """Load a configuration with what the command line says of it."""
+    """Load a configuration, and apply the overrides and the data folder of the command line."""
     from mmseg_keyprotect.config.edit import set_data_root
     from mmseg_keyprotect.config.view import load_quietly
 

@@ -1,4 +1,4 @@
-"""The access report: who gets which accuracy, and what the protection costs."""
+"""The access report: the accuracy of every user, and the cost of the protection."""
 
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 

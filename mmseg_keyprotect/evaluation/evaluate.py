@@ -1,4 +1,4 @@
-"""From a protected model to its access report on disk."""
+"""Evaluate a protected model and write its access report."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, OutputError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.figures import FIGURES, to_png
 from mmseg_keyprotect.evaluation.html_report import write_html
 from mmseg_keyprotect.evaluation.pictures import gallery, take_pictures
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.files import make_folder
 
 REPORT = 'report.html'
+"""The file name of the page."""
 
 
 def evaluate_access(
@@ -29,35 +31,47 @@ def evaluate_access(
     pictures: int = 12,
     command: str = '',
 ) -> AccessReport:
-    """Measure who gets which accuracy, and write the report.
+    """Measure the accuracy of every user, and write the access report.
 
-    An interrupted evaluation goes on where it was when it is run again with the same folder.
+    An interrupted evaluation continues if it is run again with the same folder.
 
     Args:
         cfg: A protected configuration with ``test_dataloader``.
         checkpoint: A checkpoint of the configuration's key.
         folder: The folder to make: ``report.html``, ``access.json``, ``access.md``, ``gallery.png`` and ``figures``.
-        wrong_keys: How many random wrong keys.
-        baseline: The unprotected model to compare with: its configuration and its checkpoint.
-        known: Percent of the positions that a partly right key has right, one such key each.
-        pictures: How many images to show; 0 writes ``access.json`` and ``access.md`` alone.
-        command: To show in the report.
+        wrong_keys: The number of random wrong keys, 0 or more.
+        baseline: The configuration and the checkpoint of an unprotected model to compare with.
+        known: Shares of the key in percent, 0 to 100; for each of them one partly right key is evaluated.
+        pictures: The number of images to show; 0 writes ``access.json`` and ``access.md`` alone.
+        command: The command line to show in the report.
+
+    Returns:
+        The report; in every process if there are several.
 
     Raises:
         WrongKeyError: The checkpoint belongs to another key.
-        ConfigError: The configuration cannot be evaluated, or the folder holds something else.
+        ConfigError: The configuration cannot be evaluated, or a number is out of range.
+        OutputError: The folder cannot be written, or holds something else.
+        DamagedFileError: The state of an interrupted evaluation is damaged.
+
+    Example:
+        >>> from mmengine.config import Config                                    # doctest: +SKIP
+        >>> cfg = Config.fromfile('protected.py')                                 # doctest: +SKIP
+        >>> report = evaluate_access(cfg, 'iter_20000.pth', 'report', 20)         # doctest: +SKIP
+        >>> report.leak                                                           # doctest: +SKIP
+        0.03
     """
     folder = Path(folder)
     if not all(0 <= share <= 100 for share in known) or min(wrong_keys, pictures) < 0:
         raise ConfigError(
-            f'Expected shares of a key of 0 to 100 percent, and numbers of keys and pictures, but got {list(known)}, '
-            f'{wrong_keys} and {pictures}.'
+            'Expected shares of the key from 0 to 100 percent, and no negative number of wrong keys or pictures, but '
+            f'got {list(known)}, {wrong_keys} and {pictures}; correct them.'
         )
-    problem: list[ConfigError | None] = [None]
+    problem: list[OutputError | None] = [None]
     if is_main_process():
         try:
-            make_folder(folder)
-        except ConfigError as error:
+            prepare_folder(folder)
+        except OutputError as error:
             problem[0] = error
     broadcast_object_list(problem)
     if problem[0] is not None:
@@ -86,26 +100,17 @@ def evaluate_access(
     return report
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of a report, unless it holds the state of an interrupted evaluation.
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a report, or accept that of an interrupted evaluation.
 
     Raises:
-        ConfigError: It holds a report or something else, or cannot be written.
+        OutputError: It holds a report or something else, or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in folder.iterdir())
-        probe = folder / '.writable'
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f'Expected a folder to write to, but {folder}: {error.strerror}. Name another with -o.'
-        ) from None
+    found = make_folder(folder)
     if 'access.json' in found:
-        raise ConfigError(f'Expected a folder without a report, but {folder} has one. Name another with -o.')
+        raise OutputError(f'Expected a folder without a report, but {folder} has one. Name another with -o.')
     if found and not any(name.startswith('state_') for name in found):
-        raise ConfigError(
-            f'Expected an empty folder, or an interrupted evaluation, but {folder} holds {found[0]}. '
+        raise OutputError(
+            f'Expected an empty folder, or that of an interrupted evaluation, but {folder} holds {found[0]}. '
             'Name another with -o.'
         )

@@ -1,4 +1,4 @@
-"""The plots of the access report, as PNG files for a paper and as SVG that takes the colours of its page."""
+"""Draw the figures of the access report, as PNG files for papers and as SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from matplotlib.figure import Figure
 
 from mmseg_keyprotect.evaluation.report import AccessReport
 
-COLOURS = {  # told apart by the colour-blind too (Okabe and Ito), on white and on black
+COLOURS = {  # distinguishable with colour blindness (Okabe and Ito), on white and on black
     'baseline': '#8c8c8c',
     'correct': '#3b8fd0',
     'none': '#e69f00',
     'wrong': '#d55e00',
     'partly': '#009e73',
 }
-_PAGE_INK = '#010203'  # stands for the text colour of the page, which SVG calls currentColor
+_PAGE_INK = '#010203'  # a placeholder, replaced by currentColor, the text colour of the page
 
 
 def draw_keys(axes: Axes, report: AccessReport) -> str:
-    """Draw the mIoU of every key against the unprotected model and the floor."""
+    """Draw the mIoU of every key beside that of the unprotected model and the floor; return a text alternative."""
     wrong = sorted(report.of('wrong'), key=lambda row: -row.scores.mIoU)
     rows = [*report.of('correct'), *report.of('none'), *wrong]
     axes.bar(range(len(rows)), [row.scores.mIoU for row in rows], color=[COLOURS[row.kind] for row in rows])
     _lines(axes, report)
     labels = {'correct': 'correct key', 'none': 'no key'}
     axes.set_xticks(range(len(rows)), [labels.get(row.kind, row.who.split()[-1]) for row in rows], rotation=60)
-    axes.set_xlabel(f'{len(wrong)} wrong keys by number, the best first')
+    axes.set_xlabel(f'{len(wrong)} wrong keys by number, best first')
     axes.set_ylabel('mIoU, %')
     best = report.best_unauthorised
     return (
-        f'Bars: {report.correct.mIoU:.1f} mIoU with the correct key; without it {best.scores.mIoU:.1f} at most '
-        f'({best.who}); the floor is {report.floor.mIoU:.1f}.'
+        f'mIoU of every key: {report.correct.mIoU:.1f} with the correct key, at most {best.scores.mIoU:.1f} without it '
+        f'({best.who}). The floor, the majority-class baseline, is {report.floor.mIoU:.1f}.'
     )
 
 
 def draw_partly(axes: Axes, report: AccessReport) -> str:
-    """Draw how accuracy falls with the share of the key that is known."""
+    """Draw the mIoU by the known share of the key; return a text alternative."""
     points = [(int(row.who.split('%')[0]), row.scores.mIoU) for row in report.of('partly')]
     wrong = [row.scores.mIoU for row in report.of('wrong')]
     if wrong:
@@ -48,13 +48,13 @@ def draw_partly(axes: Axes, report: AccessReport) -> str:
     points = sorted([*points, (100, report.correct.mIoU)])
     axes.plot(*zip(*points, strict=True), marker='o', color=COLOURS['partly'])
     _lines(axes, report)
-    axes.set_xlabel('positions of the key known, %; the rest guessed')
+    axes.set_xlabel('known positions of the key, %; the others are guessed')
     axes.set_ylabel('mIoU, %')
-    return 'mIoU by the share of the key that is known: ' + ', '.join(f'{x}%: {y:.1f}' for x, y in points) + '.'
+    return 'mIoU by the known share of the key: ' + ', '.join(f'{x}%: {y:.1f}' for x, y in points) + '.'
 
 
 def draw_classes(axes: Axes, report: AccessReport) -> str:
-    """Draw the IoU of every class for the unprotected model, the correct key, no key and the best wrong key."""
+    """Draw the IoU of every class for the main users and the best wrong key; return a text alternative."""
     rows = [row for kind in ('baseline', 'correct', 'none') for row in report.of(kind)]
     if report.worst_case:
         rows.append(report.worst_case)
@@ -71,26 +71,26 @@ def draw_classes(axes: Axes, report: AccessReport) -> str:
 
 
 FIGURES: dict[str, tuple[str, Callable[[Axes, AccessReport], str]]] = {
-    'keys': ('Every key', draw_keys),
-    'partly': ('A part of the key', draw_partly),
-    'classes': ('Class by class', draw_classes),
+    'keys': ('mIoU of every key', draw_keys),
+    'partly': ('mIoU with a part of the key', draw_partly),
+    'classes': ('IoU of every class', draw_classes),
 }
 
 
 def to_png(name: str, report: AccessReport, path: Path) -> None:
-    """Write one figure as a PNG file, 200 dots an inch on white."""
+    """Write one figure as a PNG file, 200 dots per inch, on white."""
     _figure(name, report, '#222222')[0].savefig(path, dpi=200, facecolor='white')
 
 
 def to_svg(name: str, report: AccessReport) -> tuple[str, str]:
-    """Return one figure as an SVG element for a page, and its text alternative."""
+    """Return one figure as an SVG element for an HTML page, and its text alternative."""
     figure, alternative = _figure(name, report, _PAGE_INK)
     text = StringIO()
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name, 'font.family': 'sans-serif'}):
         figure.savefig(text, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
     svg = text.getvalue()
     svg = svg[svg.index('<svg') :].replace(_PAGE_INK, 'currentColor')
-    for used in ('id="', '"#', 'url(#'):  # several figures on one page: each with its own names
+    for used in ('id="', '"#', 'url(#'):  # ids must be unique across the figures of a page
         svg = svg.replace(used, f'{used}{name}-')
     return svg, alternative
 
@@ -106,9 +106,9 @@ def _figure(name: str, report: AccessReport, ink: str) -> tuple[Figure, str]:
 
 
 def _lines(axes: Axes, report: AccessReport) -> None:
-    """Draw the unprotected model and the floor as lines."""
+    """Draw the mIoU of the unprotected model and the floor as lines."""
     for row in report.of('baseline'):
         axes.axhline(row.scores.mIoU, color=COLOURS['baseline'], linestyle='--', label=row.who)
-    axes.axhline(report.floor.mIoU, color=COLOURS['baseline'], linestyle=':', label='floor: most frequent class')
+    axes.axhline(report.floor.mIoU, color=COLOURS['baseline'], linestyle=':', label='floor: majority-class baseline')
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)

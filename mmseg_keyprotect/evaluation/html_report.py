@@ -1,43 +1,30 @@
-"""The access report as one HTML page that needs nothing else: no network, no server, no script."""
+"""Write the access report as one self-contained HTML page, which needs no network, server or script."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 
 from mmseg_keyprotect.evaluation.figures import FIGURES, to_svg
 from mmseg_keyprotect.evaluation.pictures import Picture
-from mmseg_keyprotect.evaluation.report import MAX_LEAK, AccessReport
+from mmseg_keyprotect.evaluation.rendering import render
+from mmseg_keyprotect.evaluation.report import COLUMNS, MAX_LEAK, AccessReport
 
 MAX_SIDE = 480
-"""Pixels; larger pictures are made smaller for the page."""
-
-
-def render(package: str, template: str, **values: Any) -> str:
-    """Fill in a template of a package; what is missing is an error, and text is escaped."""
-    environment = Environment(
-        loader=PackageLoader(package, '.'),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)
+"""The largest side of a picture on the page, in pixels; larger pictures are reduced."""
 
 
 def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> None:
     """Write ``report.html``.
 
     Args:
-        report: What was measured.
-        pictures: Of test images, see :func:`mmseg_keyprotect.evaluation.pictures.take_pictures`.
+        report: The measured accuracies.
+        pictures: Test images, see :func:`~mmseg_keyprotect.evaluation.pictures.take_pictures`.
         path: The file to write.
     """
     figures = []
@@ -49,6 +36,7 @@ def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> Non
         'report.html.jinja',
         report=report,
         max_leak=MAX_LEAK,
+        columns=COLUMNS,
         figures=figures,
         pictures=[
             (picture.name, {who: _embed(who, panel) for who, panel in picture.panels.items()}) for picture in pictures

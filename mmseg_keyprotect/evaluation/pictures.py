@@ -1,4 +1,4 @@
-"""Images side by side: plain, encrypted, truth, and what everybody sees in them."""
+"""Show test images side by side: plain, encrypted, true labels, and the predictions of several users."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmseg_keyprotect.evaluation.report import AccessReport
 
 @dataclass(frozen=True)
 class Picture:
-    """One test image.
+    """One test image and what users get for it.
 
     Args:
-        name: Its file name.
-        panels: By title, RGB uint8 (H, W, 3), not all of one size.
+        name: The file name of the image.
+        panels: RGB uint8 (H, W, 3) by title; their sizes may differ.
     """
 
     name: str
@@ -28,33 +28,32 @@ class Picture:
 
 
 def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int = 12) -> list[Picture]:
-    """Take pictures of test images, evenly spread over the data set.
+    """Return pictures of test images, evenly spread over the data set.
 
     Args:
         evaluation: The model and its images.
-        report: Of that evaluation; it knows which wrong key gets the most.
-        count: How many images.
+        report: The report of that evaluation, which tells the best wrong key.
+        count: The number of images, at most.
     """
     indices = np.unique(np.linspace(0, len(evaluation.images) - 1, count).round().astype(int))
     return [_take(evaluation, report, int(index)) for index in indices]
 
 
 def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Picture:
-    images, correct = evaluation.images, evaluation.correct
-    cipher = evaluation.cipher
-    batch = images.batch(index)
+    images, protected = evaluation.images, evaluation.protected
+    cipher, batch = protected.cipher, images.batch(index)
     image = batch['inputs'][0]
     palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
     panels = {'image': _rgb(image, cipher)}
     if cipher is not None:
         panels['encrypted'] = _rgb(cipher.encrypt(image)[0], cipher)
     if images.labelled:
-        panels['truth'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
+        panels['true labels'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
     users = {
-        'correct key': correct,
-        'no key': evaluation.without_key(),
-        worst: evaluation.wrong(int(worst.split()[-1])),
+        'correct key': evaluation.correct,
+        'no key': protected.users.without_key(),
+        worst: protected.users.wrong(evaluation.nonce, int(worst.split()[-1])),
     }
     for who, user in users.items():
         panels[who] = _paint(evaluation.predict(user, index).pred_sem_seg.data[0].cpu(), palette)
@@ -62,7 +61,12 @@ def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Pic
 
 
 def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
-    """Write the first pictures, a row each, as one PNG file.
+    """Write the first pictures as one PNG file, one row each.
+
+    Args:
+        pictures: At least one.
+        path: The file to write.
+        rows: The number of rows, at most.
 
     Returns:
         The path.
@@ -82,7 +86,7 @@ def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
 
 
 def _rgb(image: torch.Tensor, cipher: KeyedCipher | None) -> np.ndarray:
-    """Turn a tensor (C, H, W), 0 to 255, in the cipher's channel order, BGR by default, into an RGB picture."""
+    """Return an image (C, H, W), 0 to 255, in the cipher's channel order (default: BGR) as RGB uint8 (H, W, 3)."""
     image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     if cipher is None or cipher.channel_order == 'bgr':
         image = image.flip(0)
@@ -90,7 +94,7 @@ def _rgb(image: torch.Tensor, cipher: KeyedCipher | None) -> np.ndarray:
 
 
 def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
-    """Colour a label map (H, W); what is ignored stays white."""
+    """Return a label map (H, W) in colour; ignored pixels are white."""
     labels = labels.long().numpy()
     picture = np.full((*labels.shape, 3), 255, dtype=np.uint8)
     known = labels < len(palette)
@@ -99,5 +103,5 @@ def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
 
 
 def _palette(classes: int) -> np.ndarray:
-    """Return some colour for every class of a data set that has no palette."""
+    """Return a colour for every class of a data set without a palette."""
     return np.random.default_rng(0).integers(0, 256, (classes, 3))

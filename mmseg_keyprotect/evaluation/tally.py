@@ -1,4 +1,4 @@
-"""Pixel counts of everybody who is evaluated, kept on disk so that an interrupted evaluation goes on."""
+"""The pixel counts of all users, saved to disk so that an interrupted evaluation can continue."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import DamagedFileError, OutputError
 from mmseg_keyprotect.files import replace_file
 
 SAVE_EVERY = 10.0
-"""Seconds between two states on disk."""
+"""Seconds between two saved states."""
 
 
 class Tally:
-    """The sums of the pixel counts, image after image.
+    """Sums pixel counts, image after image.
 
     Args:
-        file: Where the state is kept; read if it is there.
-        fingerprint: Of all that the counts depend on.
-        nonce: Of the wrong keys; that of the state is taken where there is one.
-        shape: Of the counts: (users, 3, classes).
+        file: The file of the state; it is read if it exists.
+        fingerprint: Identifies everything that the counts depend on.
+        nonce: Fixes the wrong keys; a saved state keeps its own.
+        shape: The shape of the counts, (users, 3, classes).
 
     Raises:
-        ConfigError: There is a state of another evaluation, or a damaged one.
+        OutputError: The state is that of another evaluation.
+        DamagedFileError: The state is damaged.
     """
 
     def __init__(self, file: Path, fingerprint: str, nonce: bytes, shape: tuple[int, ...]) -> None:
         self.file, self.fingerprint, self.nonce = file, fingerprint, nonce
-        self._state = 0, np.zeros(shape)  # one attribute, so that an interruption never parts the two
+        self._state = 0, np.zeros(shape)  # one attribute, so that an interruption cannot separate the two
         self._saved = time.monotonic()
         if file.exists():
             self._read()
 
     @property
     def done(self) -> int:
-        """How many images are counted."""
+        """The number of counted images."""
         return self._state[0]
 
     @property
     def counts(self) -> np.ndarray:
-        """The sums, (users, 3, classes)."""
+        """The sums, float64 (users, 3, classes)."""
         return self._state[1]
 
     def _read(self) -> None:
@@ -53,24 +54,25 @@ class Tally:
             found, done, nonce = state['fingerprint'], int(state['done']), bytes.fromhex(state['nonce'])
             counts = np.array(state['counts'], dtype=np.float64)
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
+            raise DamagedFileError(
                 f'Expected the state of an interrupted evaluation, but {self.file} is damaged: {type(error).__name__}. '
                 'Delete it, or name another folder with -o.'
             ) from None
         if found != self.fingerprint or counts.shape != self.counts.shape:
-            raise ConfigError(
-                f'Expected the state of this evaluation, but {self.file} is that of another: another configuration, '
-                'checkpoint, key, data set, number of keys or of processes. Name another folder with -o, or delete it.'
+            raise OutputError(
+                f'Expected the state of this evaluation, but got that of another in {self.file}: another '
+                'configuration, checkpoint, key, data set, number of keys or number of processes. Name another folder '
+                'with -o, or delete the file.'
             )
         self.nonce, self._state = nonce, (done, counts)
 
     def keep_if(self, nonce: bytes) -> None:
-        """Begin anew unless the counts are those of the wrong keys of ``nonce``."""
+        """Start again from zero unless the counts belong to the wrong keys of ``nonce``."""
         if nonce != self.nonce:
             self.nonce, self._state = nonce, (0, np.zeros_like(self.counts))
 
     def add(self, counts: np.ndarray) -> None:
-        """Add one image: (users, 3, classes)."""
+        """Add the counts of one image, (users, 3, classes)."""
         self._state = self.done + 1, self.counts + counts
         if time.monotonic() - self._saved > SAVE_EVERY:
             self.save()
@@ -88,7 +90,7 @@ class Tally:
         self._saved = time.monotonic()
 
     def total(self) -> np.ndarray:
-        """Return the sums over all processes."""
+        """Return the sums over all processes, float64 (users, 3, classes)."""
         total = torch.from_numpy(self.counts.copy())
         all_reduce(total)
         return total.numpy()

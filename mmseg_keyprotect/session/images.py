@@ -1,17 +1,20 @@
-"""The test images of a configuration, one at a time, decoded and resized once for all keys."""
+"""The test images of a configuration, one at a time; each is decoded and resized once for all users."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.config.view import find_protections
 from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.session.scores import count_pixels
 
 _CHECK = 'Check data_root and data_prefix of test_dataloader, or give the folder with --data.'
 
@@ -20,13 +23,20 @@ class TestImages:
     """The data set of ``test_dataloader``.
 
     Args:
-        cfg: Nothing of it encrypts in the pipeline.
+        cfg: A configuration whose test pipeline does not encrypt.
+
+    Attributes:
+        dataset: The data set.
+        paths: The path of every image.
+        labelled: Whether the images have labels.
+        classes: The names of the classes.
+        ignore_index: The label of pixels that do not count.
 
     Raises:
-        ConfigError: The data set is empty, or only a part of its images has labels.
+        ConfigError: The data set is empty, or only some of its images have labels.
     """
 
-    __test__ = False  # for pytest, which takes it for a test
+    __test__ = False  # pytest would collect it because of its name
 
     def __init__(self, cfg: Config) -> None:
         init_default_scope(cfg.get('default_scope', 'mmseg'))
@@ -36,7 +46,7 @@ class TestImages:
         except FileNotFoundError as error:
             raise ConfigError(f'Expected test images, but {error.filename} does not exist. {_CHECK}') from None
         except ValueError as error:
-            if 'at least one array' not in str(error):  # what mmengine's BaseDataset says of no images at all
+            if 'at least one array' not in str(error):  # mmengine's BaseDataset says so if there are no images
                 raise
             raise ConfigError(f'Expected test images, but the data set is empty. {_CHECK}') from None
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
@@ -47,13 +57,13 @@ class TestImages:
         self._last: tuple[int, dict] | None = None
 
     def _check_labels(self, labels: list[str | None]) -> bool:
-        """Tell whether the images have labels; where none has, load none."""
+        """Return whether the images have labels; if none has, stop the pipeline from loading them."""
         missing = [path for path in labels if path is None or not ('://' in path or Path(path).exists())]
         if len(missing) < len(labels):
             if missing:
                 raise ConfigError(
                     f'Expected a label map for every image, but {len(missing)} of {len(labels)} are missing, '
-                    f'{missing[0]} for one. Add them, or take those images out of the data set.'
+                    f'for example {missing[0]}. Add them, or take those images out of the data set.'
                 )
             return True
         steps = self.dataset.pipeline.transforms
@@ -64,13 +74,28 @@ class TestImages:
         return len(self.dataset)
 
     def batch(self, index: int) -> dict[str, Any]:
-        """Return a batch of one image; the last one is remembered."""
+        """Return a batch of one image. The last batch is cached, since all users get the same image in turn."""
         if self._last is None or self._last[0] != index:
             self._last = index, pseudo_collate([self.dataset[index]])
         return self._last[1]
 
+    def pixels(self, prediction: SegDataSample) -> np.ndarray:
+        """Count the pixels of a prediction against its labels.
+
+        Args:
+            prediction: The prediction for one labelled image, with ``pred_sem_seg`` and ``gt_sem_seg``.
+
+        Returns:
+            float64 (3, classes), see :func:`~mmseg_keyprotect.session.scores.count_pixels`.
+        """
+        label, classes = prediction.gt_sem_seg.data, len(self.classes)
+        return count_pixels(prediction.pred_sem_seg.data, label, classes, self.ignore_index)
+
     def for_baseline(self, cfg: Config) -> TestImages:
-        """Return the images as an unprotected model wants them: these, where its pipeline is the same.
+        """Return the images for an unprotected model: these, if its data set and pipeline are the same.
+
+        Args:
+            cfg: The configuration of the unprotected model.
 
         Raises:
             ConfigError: That configuration is protected, or has other classes or images.
@@ -78,7 +103,7 @@ class TestImages:
         if find_protections(cfg.to_dict()):
             raise ConfigError(
                 'Expected an unprotected model as the baseline, but its configuration encrypts. '
-                'Give the model that you would use without protection.'
+                'Give the unprotected model that you would use instead.'
             )
         images = TestImages(cfg)
         if images.classes != self.classes:
@@ -89,8 +114,8 @@ class TestImages:
             )
         if [Path(path).name for path in images.paths] != [Path(path).name for path in self.paths]:
             raise ConfigError(
-                f'Expected the baseline to be tested on the same {len(self)} images, but its data set has other ones '
-                f'({len(images)}). Give both the same data_root, data_prefix and ann_file.'
+                f'Expected the baseline to be tested on the same {len(self)} images, but its data set has '
+                f'{len(images)} others. Give both the same data_root, data_prefix and ann_file.'
             )
         return self if images._config == self._config else images
 

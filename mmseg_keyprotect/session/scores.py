@@ -1,4 +1,4 @@
-"""mIoU, aAcc, mAcc and the IoU of every class, from pixel counts that add up over images and processes."""
+"""Compute mIoU, aAcc, mAcc and the IoU of every class from pixel counts, which add up over images and processes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ def count_pixels(prediction: Tensor, label: Tensor, classes: int, ignore_index: 
     """Count the pixels of one image.
 
     Args:
-        prediction: Class of each pixel, (1, H, W) or (H, W).
-        label: True class of each pixel, of the same size.
-        classes: How many classes there are.
+        prediction: The predicted class of each pixel, integers (1, H, W) or (H, W).
+        label: The true class of each pixel, of the same size.
+        classes: The number of classes.
         ignore_index: The label of pixels that do not count.
 
     Returns:
-        float64 (3, classes): pixels of each class that are right, predicted, true.
+        float64 (3, classes): for each class the number of right, predicted and true pixels.
+
+    Example:
+        >>> import torch
+        >>> count_pixels(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 1, 0]]), classes=2)
+        array([[1., 1.],
+               [1., 2.],
+               [2., 1.]])
     """
     label = label.squeeze().to(prediction.device)
     right, _, predicted, true = IoUMetric.intersect_and_union(prediction.squeeze(), label, classes, ignore_index)
@@ -31,13 +38,13 @@ class Scores:
     """Accuracies as mmseg's IoUMetric defines them, in percent.
 
     Args:
-        mIoU: The mean of ``IoU``.
+        mIoU: The mean of ``IoU`` over the classes that have one.
         aAcc: The share of right pixels.
-        mAcc: The mean share of right pixels over the classes that occur in the labels.
-        IoU: Of every class; None where the class neither occurs nor is predicted.
+        mAcc: The mean over the classes in the labels of the share of right pixels.
+        IoU: The intersection over union of every class; None if a class neither occurs nor is predicted.
     """
 
-    mIoU: float  # noqa: N815  the field's own spelling
+    mIoU: float  # noqa: N815  the metric's own spelling
     aAcc: float  # noqa: N815
     mAcc: float  # noqa: N815
     IoU: list[float | None] = field(default_factory=list)
@@ -47,7 +54,11 @@ class Scores:
         """Compute the scores.
 
         Args:
-            counts: (3, classes), sums of what :func:`count_pixels` returns.
+            counts: float64 (3, classes), the sum of :func:`~mmseg_keyprotect.session.scores.count_pixels` over images.
+
+        Example:
+            >>> Scores.from_counts(np.array([[1.0, 1], [1, 2], [2, 1]])).mIoU
+            50.0
         """
         right, predicted, true = counts
         with np.errstate(invalid='ignore', divide='ignore'):
@@ -62,10 +73,14 @@ class Scores:
 
     @classmethod
     def of_most_frequent(cls, true: np.ndarray) -> Scores:
-        """Score the predictor that always says the most frequent class: what "useless" is measured against.
+        """Score the majority-class baseline, which predicts the most frequent class everywhere (the floor).
 
         Args:
-            true: (classes,), pixels of each class in the labels.
+            true: float64 (classes,), the number of pixels of each class in the labels.
+
+        Example:
+            >>> Scores.of_most_frequent(np.array([30.0, 60, 0, 10])).aAcc
+            60.0
         """
         predicted = np.zeros_like(true)
         predicted[true.argmax()] = true.sum()

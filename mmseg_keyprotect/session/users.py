@@ -1,10 +1,9 @@
-"""Who tries to use a protected model: with the correct key, with none, a wrong one or a partly right one."""
+"""The users who try a protected model: with the correct key, without one, with a wrong or a partly right key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.base import BlockCipher
+from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.keys import SecretKey
@@ -20,12 +20,13 @@ from mmseg_keyprotect.models.features.encryption import FeatureEncryption, Featu
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who tries.
+    """One user of a protected model.
 
     Args:
-        kind: As in AccessRow.
-        encryption: What they encrypt images with.
-        features: What they do to feature maps, by the name of the place; empty where those are not encrypted.
+        kind: ``'correct'``, ``'none'``, ``'wrong'``, ``'partly'``, ``'guess'`` or ``'baseline'``.
+        encryption: How the user encrypts images; :class:`~mmseg_keyprotect.ciphers.PlainImages` without a key.
+        features: What the user does to the feature map of every place, by the name of the place. Empty if the model
+            has no encrypted feature maps.
     """
 
     kind: str
@@ -33,33 +34,84 @@ class User:
     features: Mapping[str, FeatureFunction] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Users:
+    """Makes the users of one protected model.
+
+    Args:
+        cipher: The correct cipher of images; None if images are plain.
+        features: The encryption of feature maps with the correct key; None if feature maps are plain.
+    """
+
+    cipher: KeyedCipher | None
+    features: FeatureEncryption | None
+
+    def correct(self) -> User:
+        """Return the user with the correct key."""
+        return User('correct', self.cipher or PlainImages(1), self.features.functions if self.features else {})
+
+    def without_key(self) -> User:
+        """Return the user without a key: images stay plain and feature maps unchanged."""
+        functions = self.features.identity_functions if self.features else {}
+        return User('none', PlainImages(self.cipher.block_size if self.cipher else 1), functions)
+
+    def wrong(self, nonce: bytes, number: int) -> User:
+        """Return the user with a random wrong key.
+
+        Args:
+            nonce: See :func:`~mmseg_keyprotect.session.users.wrong_key`.
+            number: The number of the wrong key.
+        """
+        key = wrong_key(nonce, number)
+        encryption = self.cipher.with_key(key) if self.cipher else PlainImages(1)
+        return User('wrong', encryption, self.features.functions_of(key) if self.features else {})
+
+    def partly_right(self, nonce: bytes, known: int) -> User:
+        """Return the user who knows a share of the key.
+
+        Args:
+            nonce: Fixes which positions are known and how the others are guessed.
+            known: The share in percent, 0 to 100.
+        """
+        encryption = partly_right_cipher(self.cipher, known, nonce) if self.cipher else PlainImages(1)
+        functions = partly_right_features(self.features, known, nonce) if self.features else {}
+        return User('partly', encryption, functions)
+
+    def guessing(self, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None) -> User:
+        """Return the user with an estimate of the key.
+
+        Args:
+            key: The estimate for images; None to leave images plain.
+            features: The estimates for channels, by the name of the place; None to leave feature maps unchanged.
+        """
+        without = self.without_key()
+        encryption = without.encryption if key is None else GuessedCipher(self.cipher, lambda channels: key)
+        if features is None:
+            return User('guess', encryption, without.features)
+        return User('guess', encryption, {name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})
+
+
 def wrong_key(nonce: bytes, number: int) -> SecretKey:
     """Return a random wrong key.
 
     Args:
-        nonce: Fresh random bytes for an evaluation; the same ones give the same keys, so that it can be resumed.
-        number: Of the wrong key.
+        nonce: Fresh random bytes of an evaluation. The same bytes give the same keys, so that the evaluation can be
+            resumed.
+        number: The number of the wrong key.
+
+    Example:
+        >>> wrong_key(bytes(16), 1).key_id == wrong_key(bytes(16), 1).key_id
+        True
     """
     return SecretKey.from_bytes(HKDF(SHA256(), 32, salt=None, info=f'wrong-key/{number}'.encode()).derive(nonce))
 
 
-def wrong_cipher(arguments: Mapping[str, Any], nonce: bytes, number: int) -> KeyedCipher:
-    """Return a cipher with a random wrong key.
-
-    Args:
-        arguments: Of the model's KeyedCipher.
-        nonce: As for :func:`wrong_key`.
-        number: Of the wrong key.
-    """
-    return KeyedCipher(**arguments).with_key(wrong_key(nonce, number))
-
-
 class GuessedCipher(KeyedCipher):
-    """The model's cipher with a guess in the place of its key.
+    """The model's cipher with a guess in place of its key.
 
     Args:
         correct: The model's cipher.
-        guess: Returns the transform that is used for images of so many channels.
+        guess: Returns the transform for images with a given number of channels.
     """
 
     def __init__(self, correct: KeyedCipher, guess: Callable[[int], BlockTransform]) -> None:
@@ -70,22 +122,23 @@ class GuessedCipher(KeyedCipher):
         self._bgr_cipher: BlockCipher | None = None
 
     def cipher_for(self, channels: int) -> BlockCipher:
-        """Return the cipher for images of that many channels."""
+        """Return the cipher for images with that many channels."""
         if channels not in self._ciphers:
             self._ciphers[channels] = self._correct.cipher_for(channels).with_transform(self._guess(channels))
         return self._ciphers[channels]
 
 
 def partly_right_cipher(correct: KeyedCipher, known: int, seed: bytes) -> GuessedCipher:
-    """Return a cipher that knows a share of the key's positions and has guessed the rest at random.
+    """Return a cipher that is right at a share of the key's positions and guessed at random elsewhere.
 
-    Known is where a sample goes, its sign, or (ffx) whether it is keyed and a share of the table. With 0 percent it is
-    a wrong key, with 100 the correct one. A guess can be right by chance: half of the signs of negative-positive are.
+    A known position has the right source and sign. With ffx it is also known whether the position is looked up, and
+    the same share of the table is known. With 0 percent the cipher has a wrong key, with 100 the correct one. A guess
+    can be right by chance: half of the signs of negative-positive are.
 
     Args:
         correct: The model's cipher.
-        known: Percent of the positions.
-        seed: Of the choice and of the guess.
+        known: The share of the positions in percent.
+        seed: Fixes the choice and the guess.
     """
 
     def guess(channels: int) -> BlockTransform:
@@ -96,12 +149,12 @@ def partly_right_cipher(correct: KeyedCipher, known: int, seed: bytes) -> Guesse
 
 
 def partly_right_features(encryption: FeatureEncryption, known: int, seed: bytes) -> dict[str, KeyedFeatures]:
-    """Return transforms of feature maps that are right for a share of the channels of every place, as above.
+    """Return transforms of feature maps that are right for a share of the channels of every place.
 
     Args:
         encryption: With the correct key.
-        known: Percent of the channels.
-        seed: Of the choice and of the guess.
+        known: The share of the channels in percent.
+        seed: Fixes the choice and the guess.
     """
     rng = np.random.default_rng([*seed, known])
     return {
@@ -116,9 +169,15 @@ def guess_rest(transform: BlockTransform, share: float, rng: np.random.Generator
     """Return a transform that is right at some positions of a block and random at the others.
 
     Args:
-        transform: The correct one.
-        share: Of the positions that are right, 0 to 1.
+        transform: The correct transform.
+        share: The share of right positions, 0 to 1.
         rng: The source of the choice and of the guess.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> correct = BlockTransform(rng.permutation(8))
+        >>> bool((guess_rest(correct, 1.0, rng).source == correct.source).all())
+        True
     """
     known = rng.random(transform.samples).argsort() < share * transform.samples
     source, mask, keyed, table = transform.source.copy(), transform.mask, transform.keyed, transform.table

@@ -38,8 +38,7 @@ def test_one_chosen_image_of_few_blocks_is_enough():
 
 def test_pairs_that_say_too_little_leave_the_key_open():
     target = planted('shuffle')
-    flat = target._seen[0] * 0 + 7
-    target._seen = [flat]
+    target.data.seen = [target.data.seen[0] * 0 + 7]
     result, shares = attack('known-pairs', target)
     assert 'leave a part of the key open' in result.sentence
     assert not shares['order'].above_chance
@@ -47,7 +46,7 @@ def test_pairs_that_say_too_little_leave_the_key_open():
 
 def test_a_table_of_which_not_all_was_seen_is_not_the_whole_key():
     target = planted('ffx')
-    target._seen = [target._seen[0] // 2]
+    target.data.seen = [target.data.seen[0] // 2]
     result, shares = attack('known-pairs', target)
     assert 'values never occurred' in result.sentence
     assert shares['positions'].right == 1

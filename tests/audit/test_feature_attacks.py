@@ -9,11 +9,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.channel_memory import Memory
-from mmseg_keyprotect.audit.run import not_there
-from mmseg_keyprotect.audit.target import Loot, Target
+from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
 from mmseg_keyprotect.models.features.binding import bind_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
@@ -49,33 +49,37 @@ class Network(nn.Module):
         return self.head(self.backbone(images)[-1])
 
 
-class Stolen(Target):
-    """A target whose model is such a network; the labels are what it says itself."""
+class Stolen:
+    """Such a network, stolen: its feature maps stay unchanged."""
 
-    has_model, ignore_index = True, 255
+    ignore_index = 255
 
-    def __init__(self, network, public=False, count=2, taught=False):
-        rng = np.random.default_rng(0)
-        images = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(count)]
-        super().__init__(None, Loot([], images), public_weights=network.public if public else None)
-        if taught:
-            with torch.no_grad():
-                network.eval().head.train()(network.backbone(_tensor(images))[-1])
-        self.network = network.eval()
-        said = [self.network(_tensor([image])).argmax(1)[0] for image in images]
-        self.labels = [np.kron(one.numpy(), np.ones((4, 4))).astype(np.uint8) for one in said]
-
-    model = property(lambda self: self.network)
-    features = property(lambda self: self.network.feature_encryption)
+    def __init__(self, network):
+        self.model = copy.deepcopy(network)
+        self.features = self.model.feature_encryption
+        self.features.use(self.features.identity_functions)
+        self.feature_cipher, self.feature_places = self.features.cipher, self.features.places
 
     @torch.no_grad()
     def logits(self, images, key, features=None):
-        correct = self.features.functions
-        self.features.use({name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})
-        try:
-            return self.network(_tensor(images))
-        finally:
-            self.features.use(correct)
+        with self.features.using({name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()}):
+            return self.model(_tensor(images))
+
+
+def target_of(network, public=False, count=2, taught=False):
+    """Make a target of a network; the labels are what it says itself."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(count)]
+    if taught:
+        with torch.no_grad():
+            network.eval().head.train()(network.backbone(_tensor(images))[-1])
+    network.eval()
+    said = [network(_tensor([image])).argmax(1)[0] for image in images]
+    labels = [np.kron(one.numpy(), np.ones((4, 4))).astype(np.uint8) for one in said]
+    weights = network.public if public else None
+    return Target(
+        None, AttackerData([], images, labels), Stolen(network), network.feature_encryption, public_weights=weights
+    )
 
 
 def _tensor(images):
@@ -101,7 +105,7 @@ def lively(network):
 
 def attack(name, target, seconds=20.0):
     """Run an attack; return what it says, and the share of each part of the key."""
-    result = ATTACKS[name]().run(target, Budget(seconds))
+    result = ATTACKS[name]().attack(target, Budget(seconds))
     return result.sentence, {share.part: share for share in target.shares(result)}
 
 
@@ -128,8 +132,9 @@ def test_the_public_model_shows_the_whole_key(name, cipher, places, tuned, build
         for value in network.backbone.parameters():
             value += tuned * value.abs().mean() * torch.randn_like(value)
     bind_features(network.backbone, network.feature_encryption)
-    result = ATTACKS['feature-statistics']().run(_quiet(network), Budget(20))
-    shares = _quiet(network).shares(result)
+    target = _quiet(network)
+    result = ATTACKS['feature-statistics']().attack(target, Budget(20))
+    shares = target.shares(result)
     assert shares
     least = 0.95 if tuned else 1  # where only a LayerNorm lies between two places, two numbers show a channel
     assert all(share.right >= least for share in shares), shares
@@ -137,38 +142,35 @@ def test_the_public_model_shows_the_whole_key(name, cipher, places, tuned, build
 
 
 def _quiet(network):
-    """A target of which nothing but the weights is looked at."""
-    target = Stolen.__new__(Stolen)
-    Target.__init__(target, None, Loot([], []), public_weights=network.public)
-    target.network = network
-    return target
+    """Make a target of which nothing but the weights is looked at."""
+    data = AttackerData([], [])
+    return Target(None, data, Stolen(network), network.feature_encryption, public_weights=network.public)
 
 
 def test_places_that_follow_one_another_show_what_they_do_together(build):
     network = build(BACKBONES['resnet18'], SHUFFLE, stages=(3,), blocks='all')
     bind_features(network.backbone, network.feature_encryption)
-    target = Stolen(network, public=True)
-    result = ATTACKS['feature-statistics']().run(target, Budget(20))
-    assert '1 places have no weight between them and the next' in result.sentence
-    expected = network(_tensor(target.plain))
-    torch.testing.assert_close(target.logits(target.plain, None, result.features), expected)
+    target = target_of(network, public=True)
+    result = ATTACKS['feature-statistics']().attack(target, Budget(20))
+    assert '1 places have no weight before the next place' in result.sentence
+    expected = network(_tensor(target.data.plain))
+    torch.testing.assert_close(target.attacked.logits(target.data.plain, None, result.features), expected)
 
 
 def test_public_weights_of_something_else_are_said_to_be_of_no_use(build):
     target = _quiet(build(BACKBONES['resnet18'], SHUFFLE, stages='all'))
     target.public_weights = {'backbone.layer1.0.conv2.weight': torch.zeros(3)}
-    sentence, shares = attack('feature-statistics', target)
-    assert sentence.startswith('Not tried: the public weights have none')
-    assert not shares
+    with pytest.raises(NotApplicable, match='the public weights have none'):
+        attack('feature-statistics', target)
 
 
 @pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
 def test_batch_norms_remember_the_channels(cipher, build):
     """A net whose channels differ strongly, and whose head has seen the images."""
     network = lively(build(SMALL, cipher, stages='all'))
-    target = Stolen(network, count=4, taught=True)
+    target = target_of(network, count=4, taught=True)
     sentence, shares = attack('feature-statistics', target)
-    assert sentence == '1 of 1 places matched with what batch norms remember.'
+    assert sentence == '1 of 1 places matched with the statistics of batch norms.'
     assert all(share.right >= 0.75 for share in shares.values()), shares
 
 
@@ -190,7 +192,7 @@ def test_memory_of_planted_statistics():
 
 @pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
 def test_labels_lead_to_the_key_of_few_channels(cipher, build):
-    target = Stolen(lively(build(SMALL, cipher, stages='all')), count=1, taught=True)
+    target = target_of(lively(build(SMALL, cipher, stages='all')), count=1, taught=True)
     for seconds in (3, 10, 40):  # the last for busy machines
         sentence, shares = attack('feature-swaps', target, seconds)
         if all(share.right == 1 for share in shares.values()):
@@ -200,22 +202,21 @@ def test_labels_lead_to_the_key_of_few_channels(cipher, build):
 
 
 def test_steps_of_swaps(build):
-    target = Stolen(build(SMALL, BOTH, stages='all'))
     swaps, rng = ATTACKS['feature-swaps'](), np.random.default_rng(0)
-    assert swaps.steps(target) == 8 * 7 // 2 + 8
-    key = swaps.draw(target, rng)
+    view = target_of(build(SMALL, BOTH, stages='all')).view(swaps.needs)
+    assert swaps.steps(view) == 8 * 7 // 2 + 8
+    key = swaps.draw(view, rng)
     assert (key['stage=0'].mask > 0).sum() == 4
     for _ in range(50):
-        key = swaps.change(key, target, rng)
+        key = swaps.change(key, view, rng)
         assert sorted(key['stage=0'].source) == list(range(8))
 
 
-def test_refusals(build):
-    target = Stolen(build(SMALL, dict(type='FeatureBlockShuffle', block_size=2), stages='all'))
+def test_what_is_not_applicable(build):
+    target = target_of(build(SMALL, dict(type='FeatureBlockShuffle', block_size=2), stages='all'))
     for name in ('feature-swaps', 'feature-statistics'):
-        assert 'mixes positions' in not_there(ATTACKS[name](), target)
-    target = Stolen(build(SMALL, SHUFFLE, stages='all'))  # its batch norms were never trained
-    assert ATTACKS['feature-statistics']().refusal(target) is None
-    sentence, shares = attack('feature-statistics', target)
-    assert sentence.startswith('Not tried: no batch norm remembers')
-    assert not shares
+        with pytest.raises(NotApplicable, match='mixes positions'):
+            attack(name, target)
+    target = target_of(build(SMALL, SHUFFLE, stages='all'))  # its batch norms were never trained
+    with pytest.raises(NotApplicable, match='no batch norm keeps statistics'):
+        attack('feature-statistics', target)

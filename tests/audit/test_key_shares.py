@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import CIPHERS
-from mmseg_keyprotect.audit.cipher_info import Form
+from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.key_shares import Share, key_shares
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.keys import SecretKey
@@ -24,7 +24,7 @@ def build(name, rng):
 @pytest.mark.parametrize('name', sorted(CIPHERS))
 def test_the_key_itself_has_all(name):
     cipher = build(name, np.random.default_rng(0))
-    shares = key_shares(cipher.transform, cipher.transform, Form.of(cipher))
+    shares = key_shares(cipher.transform, cipher.transform, CipherInfo.of(cipher))
     assert {share.right for share in shares} == {1.0}
     wanted = {'order': 'shuffle' in name or 'SHF' in name, 'signs': 'negative' in name or 'NP' in name}
     wanted |= dict.fromkeys(('positions', 'table'), 'ffx' in name or 'FFX' in name)
@@ -38,7 +38,7 @@ def test_random_keys_have_what_chance_says(name):
     found = {}
     trials = 60 if name == 'reference-FFX' else 300  # pyffx is slow
     for _ in range(trials):
-        for share in key_shares(build(name, rng).transform, correct.transform, Form.of(correct)):
+        for share in key_shares(build(name, rng).transform, correct.transform, CipherInfo.of(correct)):
             found.setdefault(share.part, []).append(share)
     for part, shares in found.items():
         spread = np.std([share.right for share in shares]) / np.sqrt(trials)

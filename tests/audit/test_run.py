@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.run import choose_attacks, run_audit
-from mmseg_keyprotect.errors import ConfigError, MissingFileError
+from mmseg_keyprotect.audit.run import run_audit
+from mmseg_keyprotect.errors import ConfigError, DamagedFileError, MissingFileError, OutputError
 
 QUICK = ['chosen-images', 'known-pairs']
 
@@ -50,17 +50,16 @@ def test_report_is_written_and_finished_attacks_are_not_run_again(model, tmp_pat
     line = key_file.read_text().splitlines()[-1]
     assert not any(line in path.read_text() for path in folder.iterdir())
 
-    with pytest.raises(ConfigError, match='is that of another'):
+    with pytest.raises(OutputError, match='is that of another'):
         run(model, folder, images=3)
     (folder / 'known-pairs.json').write_text('{')
-    with pytest.raises(ConfigError, match='is damaged'):
+    with pytest.raises(DamagedFileError, match='is damaged'):
         run(model, folder)
 
 
 def test_what_cannot_work_is_refused(model, tmp_path):
     with pytest.raises(ConfigError, match='attacks out of .*exhaustive.*, but got magic'):
-        choose_attacks('magic,exhaustive')
-    assert choose_attacks('all') == list(ATTACKS)
+        run(model, tmp_path / 'audit', attacks=['magic', 'exhaustive'])
     with pytest.raises(ConfigError, match='Expected 1 to 6 images'):
         run(model, tmp_path / 'audit', images=7)
     with pytest.raises(ConfigError, match='above 0'):
@@ -69,7 +68,7 @@ def test_what_cannot_work_is_refused(model, tmp_path):
         run(model, tmp_path / 'audit', public_weights=str(tmp_path / 'none.pth'))
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'thesis.txt').touch()
-    with pytest.raises(ConfigError, match='holds thesis'):
+    with pytest.raises(OutputError, match='holds thesis'):
         run(model, tmp_path / 'full')
     cfg = Config({name: value for name, value in model[0].items() if name != 'train_dataloader'})
     with pytest.raises(ConfigError, match='test images that are not held out'):

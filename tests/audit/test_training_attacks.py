@@ -8,17 +8,18 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_keyprotect.audit.attack import Budget
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.attacks.un_key import install
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.doubly_stochastic import restrict
 from mmseg_keyprotect.audit.held_out import HeldOut
 from mmseg_keyprotect.audit.open_target import open_target
 from mmseg_keyprotect.audit.run import carry_out
 from mmseg_keyprotect.config.edit import unprotected
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.protection import protect_checkpoint
 from mmseg_keyprotect.protection.checkpoints import build_model
+from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.model import ProtectedModel
 
 TRAINED: list[Path] = []
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
@@ -42,22 +43,23 @@ def opened(plain, out, images=6, **protection):
     """Bind the model; return the target, and what measures attackers."""
     config, checkpoint = protect_checkpoint(*plain, out, **protection)
     cfg = Config.fromfile(config)
-    evaluation = AccessEvaluation(cfg, str(checkpoint))
-    scene = HeldOut(evaluation, 6)
-    return evaluation, open_target(cfg, evaluation, images, scene.indices), scene
+    protected = ProtectedModel(cfg, str(checkpoint))
+    test_images = TestImages(protected.cfg)
+    scene = HeldOut(protected, test_images, 6)
+    return protected, open_target(protected, test_images, images, scene.indices), scene
 
 
 def test_attacks_that_train_succeed_where_one_stage_is_encrypted(plain, tmp_path):
-    evaluation, target, scene = opened(plain, tmp_path / 'out', cipher=None, features=dict(stages=(3,)))
-    before = {name: value.clone() for name, value in evaluation.model.state_dict().items()}
+    protected, target, scene = opened(plain, tmp_path / 'out', cipher=None, features=dict(stages=(3,)))
+    before = {name: value.clone() for name, value in protected.model.state_dict().items()}
     reference = scene.reference()
     half = (max(reference['no key'], reference['floor']) + reference['correct key']) / 2
     for name in ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled', 'fine-tuning'):
         found = carry_out(ATTACKS[name](), target, 5, scene, steps=40)
-        assert found['mIoU'] > half, name
-        assert found['sentence'] == '40 steps on 6 images.'
-        assert bool(found['shares']) == ('stochastic' in name)
-    assert all(torch.equal(value, before[name]) for name, value in evaluation.model.state_dict().items())
+        assert found.mIoU > half, name
+        assert found.sentence == '40 steps on 6 images.'
+        assert bool(found.shares) == ('stochastic' in name)
+    assert all(torch.equal(value, before[name]) for name, value in protected.model.state_dict().items())
     assert scene.reference() == reference
 
 
@@ -69,45 +71,49 @@ def test_first_layers_are_learned_where_images_are_encrypted(plain, tmp_path):
     start = max(reference['no key'], reference['floor'])
     for name in ('un-key', 'un-key-doubly-stochastic', 'fine-tuning-stem'):
         found = carry_out(ATTACKS[name](), target, 5, scene, steps=40)
-        assert found['mIoU'] > start + (reference['correct key'] - start) / 4, name
+        assert found.mIoU > start + (reference['correct key'] - start) / 4, name
         if 'stochastic' in name:
-            signs = found['shares'][0]
-            assert (signs['part'], signs['right'] > 0.6) == ('signs', True)
+            signs = found.shares[0]
+            assert (signs.part, signs.right > 0.6) == ('signs', True)
 
 
 def test_a_free_layer_begins_as_no_key(plain, tmp_path):
-    evaluation, target, _ = opened(plain, tmp_path / 'out', features=dict(stages='all'))
-    model = target.stolen()
-    install(model, target)
+    protected, target, _ = opened(plain, tmp_path / 'out', features=dict(stages='all'))
+    view = target.view(('weights',))
+    model = view.stolen()
+    install(model, view)
+    images = TestImages(protected.cfg)
     with torch.no_grad():
-        nothing = model.test_step(evaluation.images.batch(0))[0].seg_logits.data
-    no_key = evaluation.predict(evaluation.users(0, [])['no key'], 0).seg_logits.data
+        nothing = model.test_step(images.batch(0))[0].seg_logits.data
+    no_key = protected.predict(protected.users.without_key(), images.batch(0)).seg_logits.data
     torch.testing.assert_close(nothing, no_key, atol=1e-3, rtol=1e-4)
 
 
 def test_steps_end_with_the_time_and_a_model_of_ones_own_has_nothing_stolen(plain, tmp_path):
     _, target, scene = opened(plain, tmp_path / 'out', images=2, features=dict(stages='all'))
-    alone = ATTACKS['from-scratch']().run(target, Budget(60, steps=2)).model
+    alone = ATTACKS['from-scratch']().attack(target, Budget(60, steps=2)).model
     assert type(alone).__name__ == 'EncoderDecoder'
     assert not [name for name in alone.state_dict() if 'protection' in name]
     short = carry_out(ATTACKS['un-key'](), target, 1e-6, scene)
-    assert short['sentence'] == '0 steps on 2 images.'
-    assert short['mIoU'] == scene.reference()['no key']
+    assert short.sentence == '0 steps on 2 images.'
+    assert short.mIoU == scene.reference()['no key']
 
 
-def test_what_has_nothing_to_train_with_is_not_tried(tiny, tmp_path):
+def test_what_has_nothing_to_train_with_is_not_applicable(tiny, tmp_path):
     cfg = tiny()
     cfg.model.data_preprocessor.cipher = dict(type='FFX', block_size=4)
     torch.save(dict(state_dict=build_model(cfg).state_dict()), tmp_path / 'ffx.pth')
-    evaluation = AccessEvaluation(cfg, str(tmp_path / 'ffx.pth'))
-    target = open_target(cfg, evaluation, 6, [])
-    refused = carry_out(ATTACKS['un-key-doubly-stochastic'](), target, 1)
-    assert refused['sentence'].startswith('Not tried: the key is no permutation')
-    assert carry_out(ATTACKS['known-pairs'](), target, 1)['sentence'].startswith('Not tried: no image is left')
+    protected = ProtectedModel(cfg, str(tmp_path / 'ffx.pth'))
+    images = TestImages(protected.cfg)
+    target = open_target(protected, images, 6, [])
+    finding = carry_out(ATTACKS['un-key-doubly-stochastic'](), target, 1)
+    assert finding.sentence == 'Not applicable: the key is no signed permutation of samples or channels.'
+    assert not finding.applicable
+    assert carry_out(ATTACKS['known-pairs'](), target, 1).sentence.startswith('Not applicable: no image is left')
     cfg.train_dataloader = None
-    target = open_target(cfg, evaluation, 2, [0])
+    target = open_target(ProtectedModel(cfg, str(tmp_path / 'ffx.pth')), images, 2, [0])
     for name in ('un-key', 'fine-tuning', 'from-scratch'):
-        assert 'no train_dataloader' in carry_out(ATTACKS[name](), target, 1)['sentence']
+        assert 'no train_dataloader' in carry_out(ATTACKS[name](), target, 1).sentence
 
 
 def test_a_doubly_stochastic_layer_becomes_a_permutation_with_signs():

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from helpers import CIPHERS
-from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS, weights_alone
-from mmseg_keyprotect.audit.cipher_info import Form
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.stem_columns import columns_of, energies
 from mmseg_keyprotect.audit.estimators.stem_structure import StemStructure, find_pixels
-from mmseg_keyprotect.audit.target import Loot, Target
+from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
@@ -20,21 +20,19 @@ pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher')
 BOTH = 'shuffle+negative-positive'
 
 
-class Stolen(Target):
-    """A target whose model is a block stem."""
+class Stolen:
+    """A stolen model that is a block stem alone, and gets BGR images."""
 
-    has_model = True
+    feature_cipher, network_sees_rgb = None, False
 
-    def __init__(self, keyed, stem, weights=None):
-        super().__init__(keyed.cipher_for(3), Loot([], []), public_weights=weights)
-        self.stem = nn.Module()
-        self.stem.block_stem, self.stem.backbone = 'backbone.conv', nn.Module()
-        self.stem.backbone.conv = stem
-        self.plain = [np.zeros((8, 8, 3), dtype=np.uint8)]
+    def __init__(self, stem):
+        self.model, self.model.backbone = nn.Module(), nn.Module()
+        self.model.block_stem, self.model.backbone.conv = 'backbone.conv', stem
 
-    @property
-    def model(self):
-        return self.stem
+
+def target_of(keyed, stem, weights=None):
+    plain = [np.zeros((8, 8, 3), dtype=np.uint8)]
+    return Target(keyed.cipher_for(3), AttackerData([], plain), Stolen(stem), public_weights=weights)
 
 
 def smooth(out_channels, size, seed):
@@ -56,7 +54,7 @@ def stolen(word=BOTH, size=3, stride=2, padding=1, border='grey', noise=0.0, mea
     if noise:
         stem.weight.data += noise * stem.weight.data.std() * torch.randn(stem.weight.shape)
     weights = {'backbone.conv.weight': conv.weight.data} if public else None
-    return Stolen(keyed, stem, weights)
+    return target_of(keyed, stem, weights)
 
 
 def _border(stem):
@@ -64,7 +62,7 @@ def _border(stem):
 
 
 def attack(target, seconds=20):
-    result = ATTACKS['weights-alone']().run(target, Budget(seconds))
+    result = ATTACKS['weights-alone']().attack(target, Budget(seconds))
     return result, {share.part: share.right for share in target.shares(result)}
 
 
@@ -76,7 +74,7 @@ def test_the_public_model_shows_the_key_at_once(word, size, key_file):
 
 
 def test_public_weights_of_another_shape_are_said_to_be_of_no_use(key_file, monkeypatch):
-    monkeypatch.setattr(weights_alone, 'UnlabelledLoss', lambda target, count: lambda key: 0.0)
+    monkeypatch.setattr(weights_alone, 'UnlabelledLoss', lambda view, count: lambda key: 0.0)
     target = stolen()
     target.public_weights = {'backbone.conv.weight': torch.zeros(8, 3, 5, 5)}
     result, _ = attack(target, 0.2)
@@ -85,7 +83,7 @@ def test_public_weights_of_another_shape_are_said_to_be_of_no_use(key_file, monk
 
 def test_zeros_and_copies_leave_a_few_classes(key_file):
     target = stolen(noise=0.05)
-    stem = target.model.backbone.conv
+    stem = target.attacked.model.backbone.conv
     columns = columns_of(stem)
     structure = StemStructure(columns, find_pixels(energies(columns, stem.grid), stem.grid), stem.grid)
     true, signs = (value.numpy() for value in stem.absorber.transform(3, 4))
@@ -109,7 +107,7 @@ def test_what_is_left_is_tried(key_file, monkeypatch):
     def loss(key):
         return float((key.source != transform.source).mean() + (key.mask != transform.mask).mean())
 
-    monkeypatch.setattr(weights_alone, 'UnlabelledLoss', lambda target, count: loss)
+    monkeypatch.setattr(weights_alone, 'UnlabelledLoss', lambda view, count: loss)
     result, shares = attack(target)
     assert set(shares.values()) == {1.0}
     assert '4 classes' in result.sentence
@@ -128,11 +126,10 @@ def test_the_exact_border_shows_all_signs(key_file):
     for mean in (110.0, 140.0):
         result, shares = attack(stolen('negative-positive', 7, 4, 3, border='exact', mean=mean, public=False))
         assert shares['signs'] == 1
-        assert 'border shows the signs' in result.sentence
+        assert 'border reveals the signs' in result.sentence
 
 
 def test_no_block_stem_no_columns(key_file):
-    keyed = KeyedCipher(CIPHERS[BOTH])
-    target = Stolen(keyed, nn.Conv2d(3, 8, 3))
-    assert 'no block stem' in ATTACKS['weights-alone']().refusal(target)
-    assert Form.of(keyed.cipher_for(3)).samples == 48
+    target = target_of(KeyedCipher(CIPHERS[BOTH]), nn.Conv2d(3, 8, 3))
+    with pytest.raises(NotApplicable, match='no block stem'):
+        attack(target)

@@ -1,4 +1,4 @@
-"""tools/evaluate_access.py as a process: interrupted, in two processes, with a key where none belongs."""
+"""`keyprotect evaluate` as a process: interrupted, in two processes, with a key where none belongs."""
 
 import json
 import os
@@ -10,14 +10,12 @@ import time
 import pytest
 from mmengine.runner import Runner
 
-from helpers import ROOT
-
-TOOL = ROOT / 'tools' / 'evaluate_access.py'
+COMMAND = ['-m', 'mmseg_keyprotect', 'evaluate']
 
 
 @pytest.fixture
 def arguments(tiny, tmp_path):
-    """A trained model as the tool wants it."""
+    """The arguments for a trained model."""
     cfg = tiny()
     Runner.from_cfg(cfg).train()
     config = tmp_path / 'protected.py'
@@ -26,7 +24,7 @@ def arguments(tiny, tmp_path):
 
 
 def run(*words, launcher=()):
-    command = [sys.executable, *launcher, TOOL, *words]
+    command = [sys.executable, *launcher, *COMMAND, *words]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     return subprocess.run(command, text=True, capture_output=True, timeout=300, env=environment)
 
@@ -34,20 +32,20 @@ def run(*words, launcher=()):
 def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
     words = [*arguments, '--wrong-keys', '30']
     with open(tmp_path / 'out.txt', 'w+') as out:
-        process = subprocess.Popen([sys.executable, TOOL, *words], stdout=out, stderr=out)
+        process = subprocess.Popen([sys.executable, *COMMAND, *words], stdout=out, stderr=out)
         for _ in range(1200):
             if '1/3' in (tmp_path / 'out.txt').read_text():
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    assert 'run the same command again to go on' in (tmp_path / 'out.txt').read_text()
+    assert 'run the same command again to continue' in (tmp_path / 'out.txt').read_text()
     state = json.loads((tmp_path / 'report' / 'state_0.json').read_text())
     assert 1 <= state['done'] < 3
     assert sorted(path.name for path in (tmp_path / 'report').iterdir()) == ['state_0.json']
     done = run(*words)
     assert done.returncode == 0, done.stderr
-    assert f'going on after {state["done"]} of 3 images' in done.stdout
+    assert f'continuing after {state["done"]} of 3 images' in done.stdout
     report = json.loads((tmp_path / 'report' / 'access.json').read_text())
     assert len(report['rows']) == 2 + 30 + 4
     assert 'wrong keys, mean of 30' in done.stdout
@@ -63,7 +61,7 @@ def test_two_processes_count_what_one_counts(arguments, tmp_path):
     assert both.returncode == 0, both.stderr
     reports = [json.loads((tmp_path / name / 'access.json').read_text()) for name in ('alone', 'report')]
     assert reports[0]['rows'] == reports[1]['rows']
-    assert both.stdout.count('floor: most frequent class') == 1
+    assert both.stdout.count('floor: majority-class baseline') == 1
 
 
 def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):

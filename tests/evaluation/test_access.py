@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmseg_keyprotect.datasets.transforms import META_KEYS
-from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, DamagedFileError, LeakedKeyError, OutputError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 
@@ -69,7 +69,7 @@ def test_report_of_trained_models(trained, baseline, tmp_path, key):
         'gallery.png',
         'report.html',
     ]
-    with pytest.raises(ConfigError, match='without a report'):
+    with pytest.raises(OutputError, match='without a report'):
         evaluate_access(cfg, checkpoint, out, wrong_keys=2)
 
 
@@ -195,7 +195,7 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     assert state['done'] == 1
     monkeypatch.setattr(AccessEvaluation, 'predict', lambda *args: calls.append(args[2]) or predict(*args))
     calls.clear()
-    with pytest.raises(ConfigError, match='that of another'):
+    with pytest.raises(OutputError, match='that of another'):
         evaluate_access(cfg, checkpoint, out, 3, known=[75], pictures=0)
     report = evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
     assert set(calls) == {1, 2}
@@ -207,13 +207,13 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
 def test_damaged_state(trained, tmp_path):
     (tmp_path / 'report').mkdir()
     (tmp_path / 'report' / 'state_0.json').write_text('{"done": 1')
-    with pytest.raises(ConfigError, match='damaged'):
+    with pytest.raises(DamagedFileError, match='damaged'):
         evaluate_access(*trained, tmp_path / 'report', 1)
 
 
 def test_a_folder_with_something_else(tmp_path):
     (tmp_path / 'thesis.tex').touch()
-    with pytest.raises(ConfigError, match=r'holds thesis\.tex'):
+    with pytest.raises(OutputError, match=r'holds thesis\.tex'):
         evaluate_access(Config(), 'none.pth', tmp_path, 1)
 
 
@@ -226,5 +226,5 @@ def test_numbers_that_make_no_sense(wrong, tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(ConfigError, match='Not a directory'):
+    with pytest.raises(OutputError, match='Not a directory'):
         evaluate_access(Config(), 'none.pth', tmp_path / 'file' / 'report', 1)

@@ -17,13 +17,13 @@ def test_verdicts():
     denied = report_of(53.0, 4.0, 5.0, 3.5, baseline=54.5)
     assert denied.leak == pytest.approx(2 / 50)
     assert denied.price == 1.5
-    assert denied.verdict.startswith('shuffle/M=4 denies access: 53.0 mIoU with the correct key, 5.0 at best')
-    assert denied.verdict.endswith('It costs 1.5 points of the unprotected model.')
-    open_door = report_of(53.0, 20.0, 51.0)
-    assert open_door.leak == pytest.approx(48 / 50)
-    assert open_door.price is None
-    assert 'FAILS to deny access fully' in open_door.verdict
-    assert '51.0 at best without it (wrong key 1), floor 3.0: the key is worth 2.0 points' in open_door.verdict
+    assert denied.verdict.startswith('shuffle/M=4 denies access: 53.0 mIoU with the correct key, at best 5.0')
+    assert denied.verdict.endswith('It costs 1.5 points against the unprotected model.')
+    leaking = report_of(53.0, 20.0, 51.0)
+    assert leaking.leak == pytest.approx(48 / 50)
+    assert leaking.price is None
+    assert 'FAILS to deny access fully' in leaking.verdict
+    assert 'at best 51.0 without it (wrong key 1), floor 3.0. The key is worth 2.0 points' in leaking.verdict
     assert 'learned nothing' in report_of(3.0, 3.0).verdict
     assert math.isnan(report_of(3.0, 3.0).leak)
     assert report_of(3.0, 3.0).to_dict()['leak'] is None

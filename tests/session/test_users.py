@@ -5,7 +5,7 @@ import pytest
 
 from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.session.users import partly_right_cipher, wrong_cipher
+from mmseg_keyprotect.session.users import Users, partly_right_cipher
 
 NONCE = bytes(16)
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
@@ -21,6 +21,10 @@ def noise():
     return np.random.default_rng(1).integers(0, 256, (160, 160, 3), dtype=np.uint8)
 
 
+def wrong_cipher(correct, nonce, number):
+    return Users(correct, None).wrong(nonce, number).encryption
+
+
 def agreement(one, other, image):
     """The share of samples that two ciphers encrypt alike, where the image is noise."""
     return (one.encrypt(image)[0] == other.encrypt(image)[0]).mean()
@@ -29,13 +33,13 @@ def agreement(one, other, image):
 def test_all_known_is_the_correct_key_and_nothing_known_is_a_wrong_one(correct, noise):
     assert agreement(correct, partly_right_cipher(correct, 100, NONCE), noise) == 1
     assert agreement(correct, partly_right_cipher(correct, 0, NONCE), noise) < 0.8
-    wrong = wrong_cipher(correct._config, NONCE, 1)
+    wrong = wrong_cipher(correct, NONCE, 1)
     assert agreement(correct, wrong, noise) < 0.8
 
 
 def test_a_reference_cipher_in_a_list(noise, key_file):
     correct = KeyedCipher([CIPHERS['reference-SHF']])
-    assert agreement(correct, wrong_cipher(correct._config, NONCE, 1), noise) < 0.8
+    assert agreement(correct, wrong_cipher(correct, NONCE, 1), noise) < 0.8
 
 
 def test_shares_of_a_shuffle(key_file, noise):
@@ -56,8 +60,8 @@ def test_partly_right_tables_stay_injective(key_file):
 
 
 def test_wrong_keys_differ_and_can_be_had_again(correct, noise):
-    one, again, two = (wrong_cipher(correct._config, NONCE, number) for number in (1, 1, 2))
+    one, again, two = (wrong_cipher(correct, NONCE, number) for number in (1, 1, 2))
     assert agreement(one, again, noise) == 1
     assert agreement(one, two, noise) < 0.8
-    other_nonce = wrong_cipher(correct._config, bytes(range(16)), 1)
+    other_nonce = wrong_cipher(correct, bytes(range(16)), 1)
     assert agreement(one, other_nonce, noise) < 0.8

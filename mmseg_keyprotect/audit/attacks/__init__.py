@@ -1,37 +1,31 @@
-"""The attacks. A new one is one file here and one line in ``ATTACKS``."""
+"""The attacks. A new attack is one file here and one line in ``ATTACKS``."""
 
 from __future__ import annotations
 
-from mmseg_keyprotect.audit.attack import Attack
-from mmseg_keyprotect.audit.attacks.chosen_images import ChosenImages
-from mmseg_keyprotect.audit.attacks.exhaustive import Exhaustive
-from mmseg_keyprotect.audit.attacks.feature_statistics import FeatureStatistics
-from mmseg_keyprotect.audit.attacks.feature_swaps import FeatureSwaps
-from mmseg_keyprotect.audit.attacks.fine_tuning import FineTuning, FineTuningStem, FromScratch
-from mmseg_keyprotect.audit.attacks.hill_climbing import HillClimbingEntropy, HillClimbingLabels, RandomKeys
-from mmseg_keyprotect.audit.attacks.known_pairs import KnownPairs
-from mmseg_keyprotect.audit.attacks.pictures_alone import PicturesAlone
-from mmseg_keyprotect.audit.attacks.un_key import UnKey, UnKeyDoublyStochastic, UnKeyUnlabelled
-from mmseg_keyprotect.audit.attacks.weights_alone import WeightsAlone
+from mmseg_keyprotect.audit.registry import AttackRegistry
 
-ATTACKS: dict[str, type[Attack]] = {
-    attack.name: attack
-    for attack in (
-        ChosenImages,
-        KnownPairs,
-        Exhaustive,
-        PicturesAlone,
-        WeightsAlone,
-        RandomKeys,
-        HillClimbingLabels,
-        HillClimbingEntropy,
-        UnKey,
-        UnKeyDoublyStochastic,
-        UnKeyUnlabelled,
-        FeatureStatistics,
-        FeatureSwaps,
-        FineTuningStem,
-        FineTuning,
-        FromScratch,
-    )
-}
+ATTACKS = AttackRegistry(
+    {
+        'chosen-images': 'chosen_images:ChosenImages',
+        'known-pairs': 'known_pairs:KnownPairs',
+        'exhaustive': 'exhaustive:Exhaustive',
+        'pictures-alone': 'pictures_alone:PicturesAlone',
+        'weights-alone': 'weights_alone:WeightsAlone',
+        'random-keys': 'hill_climbing:RandomKeys',
+        'hill-climbing-labels': 'hill_climbing:HillClimbingLabels',
+        'hill-climbing-entropy': 'hill_climbing:HillClimbingEntropy',
+        'un-key': 'un_key:UnKey',
+        'un-key-doubly-stochastic': 'un_key:UnKeyDoublyStochastic',
+        'un-key-unlabelled': 'un_key:UnKeyUnlabelled',
+        'feature-statistics': 'feature_statistics:FeatureStatistics',
+        'feature-swaps': 'feature_swaps:FeatureSwaps',
+        'fine-tuning-stem': 'fine_tuning:FineTuningStem',
+        'fine-tuning': 'fine_tuning:FineTuning',
+        'from-scratch': 'fine_tuning:FromScratch',
+    },
+    package=__name__,
+)
+"""All attacks by name, in the order of reports; the class of an attack is imported on first use."""
+
+register_attack = ATTACKS.register
+"""Register an attack of your own, as a class decorator."""

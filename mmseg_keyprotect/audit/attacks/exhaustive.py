@@ -1,4 +1,4 @@
-"""All keys, one after another: a full search where it is feasible, else a part of it and what all of it would take."""
+"""Exhaustive key search: complete where it is feasible, else partial with an estimate of the whole cost."""
 
 from __future__ import annotations
 
@@ -6,68 +6,74 @@ import itertools
 
 import numpy as np
 
-from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
+from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.key_spaces import count_keys, key_batches
 from mmseg_keyprotect.audit.estimators.natural_score import NaturalScore
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.reference import reference_permutation, reference_table
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 STANDS_OUT = 0.01
-"""Energy above that of plain images, as a part of that of wrong keys, below which a seed is the right one."""
+"""A seed is the right one if its energy above that of plain images is below this share of that of wrong keys."""
 
 TABLE_PASSWORD = 'password'
-"""Of the published code; a thief tries it first."""
+"""The password in the published code, which an attacker tries first."""
 
 YEAR = 365.25 * 24 * 3600
+"""A year in seconds."""
 
 
 class Exhaustive(Attack):
-    """Try keys until one makes the encrypted images look natural; measure keys a second.
+    """Try keys until one makes the encrypted images look natural, and measure keys per second.
 
-    With a table only the reference implementation's seeds are tried, by the positions whose values exceed 255.
+    With a table, only the seeds of the reference implementation are tried: the positions whose values exceed 255 tell
+    which seed is right.
     """
 
     name = 'exhaustive'
     needs = ('encrypted images', 'plain images')
 
-    def run(self, target: Target, budget: Budget) -> AttackResult:
-        """Search for as long as the budget allows."""
-        if not target.form.has_table:
-            return self._search(target, budget)
-        return self._search_positions(target, budget) if target.form.reference else self._refuse(target)
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Search until the key is found or the time is up."""
+        info = view.cipher_info
+        if not info.has_table:
+            return self._search(view, budget)
+        if not info.reference:
+            raise NotApplicable(f'the 2^{info.bits:.0f} keys include the table, too many to search')
+        return self._search_positions(view, budget)
 
-    def _search(self, target: Target, budget: Budget) -> AttackResult:
-        form, total = target.form, count_keys(target.form)
-        score = NaturalScore(target.encrypted, target.plain, form)
+    def _search(self, view: View, budget: Budget) -> AttackResult:
+        info, total = view.cipher_info, count_keys(view.cipher_info)
+        score = NaturalScore(view.encrypted, view.plain, info)
         best, tried, mean, found, start = (np.inf, None), 0, 0.0, False, budget.spent
-        for source, signs in key_batches(form, np.random.default_rng()):
+        for source, signs in key_batches(info, np.random.default_rng()):
             energies = score.energies(source, signs) - score.natural
             first = int(energies.argmin())
             if energies[first] < best[0]:
                 best = energies[first], (source[first], signs[first])
             mean = (mean * tried + energies.sum()) / (tried + len(energies))
             tried += len(energies)
-            found = form.reference and tried > 1000 and best[0] < STANDS_OUT * mean
-            budget.say(f'{tried} keys')
+            found = info.reference and tried > 1000 and best[0] < STANDS_OUT * mean
+            budget.report(f'{tried} keys')
             if found or budget.over:
                 break
         source, signs = best[1]
         key = BlockTransform(source, np.where(signs < 0, 255, 0))
         return AttackResult(
-            sentence=_say(tried, total, budget.spent - start, found),
+            sentence=_summary(tried, total, budget.spent - start, found),
             key=key,
-            images=len(target.encrypted) + len(target.plain),
+            images=len(view.encrypted) + len(view.plain),
         )
 
-    def _search_positions(self, target: Target, budget: Budget) -> AttackResult:
-        """Look for the seed whose positions are those with values above 255."""
-        n = target.form.samples
-        observed = target.form.blocks(target.encrypted)
+    def _search_positions(self, view: View, budget: Budget) -> AttackResult:
+        """Search for the seed whose positions are those with values above 255."""
+        n = view.cipher_info.samples
+        observed = view.cipher_info.blocks(view.encrypted)
         keyed = (observed > 255).any(0)
         table = reference_table(TABLE_PASSWORD)
         if not np.isin(observed[:, keyed], table).all():
-            table = None  # another password: the positions alone
+            table = None  # another password: only the positions can be found
         best, tried, start = (n + 1, keyed), 0, budget.spent
         for seed in itertools.count():
             guess = reference_permutation(n, seed) > n / 2
@@ -76,27 +82,23 @@ class Exhaustive(Attack):
             tried += 1
             if wrong == 0 or tried == 2**32 or (tried % 1000 == 0 and budget.over):
                 break
-            budget.say(f'{tried} seeds')
-        said = _say(tried, 2.0**32, budget.spent - start, best[0] == 0)
+            budget.report(f'{tried} seeds')
+        summary = _summary(tried, 2.0**32, budget.spent - start, best[0] == 0)
         if table is None:
-            return AttackResult(sentence=f'{said} The table is not that of the published password.')
-        return AttackResult(sentence=said, key=BlockTransform(keyed=best[1], table=table), images=len(target.encrypted))
-
-    def _refuse(self, target: Target) -> AttackResult:
-        return AttackResult(
-            sentence=f'Not tried: 2^{target.form.bits:.0f} keys, tables among them. Look at the other attacks.'
-        )
+            return AttackResult(sentence=f'{summary} The table is not that of the published password.')
+        key = BlockTransform(keyed=best[1], table=table)
+        return AttackResult(sentence=summary, key=key, images=len(view.encrypted))
 
 
-def _say(tried: int, total: float, seconds: float, found: bool) -> str:
+def _summary(tried: int, total: float, seconds: float, found: bool) -> str:
     speed = tried / max(seconds, 1e-9)
     if tried >= total:
-        return f'All {tried} keys tried, {speed:.0f} a second; the most natural one is taken.'
+        return f'All {tried} keys tried, {speed:.0f} per second; the estimate is the most natural one.'
     years = total / speed / YEAR
     whole = f'{years:.0e} years' if years >= 1000 else f'{years * YEAR / 3600:.0f} hours'
-    whole = whole if np.isfinite(years) else 'longer than anything'
-    said = f'{tried} of {_power(total)} keys tried, {speed:.0f} a second on one core; all would take {whole}.'
-    return f'{said} One stands out.' if found else f'{said} The most natural one is taken.'
+    whole = whole if np.isfinite(years) else 'more years than a float can hold'
+    summary = f'{tried} of {_power(total)} keys tried, {speed:.0f} per second on one core; all would take {whole}.'
+    return f'{summary} One stands out.' if found else f'{summary} The estimate is the most natural one.'
 
 
 def _power(total: float) -> str:

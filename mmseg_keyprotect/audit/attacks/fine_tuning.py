@@ -1,76 +1,78 @@
-"""Train on: the stolen model, its first layer or the whole of it, on plain images; beside it a model of one's own."""
+"""Fine-tuning attacks: train the stolen model, or its first layer, on plain images; for comparison, an own model."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
+from mmengine.device import get_device
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.estimators.objectives import norms_that_know
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.budget import Budget
+from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
 from mmseg_keyprotect.audit.training import train
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 WARM_UP = 0.1
+"""The share of the training in which the learning rate rises."""
 
 
 class FineTuning(Attack):
-    """Train the whole stolen model on, by the owner's optimizer."""
+    """Train the whole stolen model with the owner's optimizer."""
 
     name = 'fine-tuning'
     needs = ('weights', 'plain images', 'labels')
     seeks = None
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where there is nothing to train with."""
-        if not target.lessons or 'optim_wrapper' not in target.lessons.cfg:
-            return 'Not tried: the configuration has no train_dataloader and optim_wrapper to train with.'
-        return None
-
-    def model(self, target: Target) -> nn.Module:
-        """Return the model to train, in training mode; folded batch norms stay as they are."""
-        model = target.stolen().train()
-        known = norms_that_know(model)
+    def model(self, view: View) -> nn.Module:
+        """Return the model to train, in training mode; batch norms without statistics of a training stay frozen."""
+        model = view.stolen().train()
+        trained = trained_batch_norms(model)
         for module in model.modules():
-            if isinstance(module, _BatchNorm) and module not in known:
+            if isinstance(module, _BatchNorm) and module not in trained:
                 module.eval()
         return model
 
-    def run(self, target: Target, budget: Budget) -> AttackResult:
-        """Train for as long as the budget allows."""
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Train until the budget is spent."""
+        training_set = view.training_set
+        if 'optim_wrapper' not in training_set.cfg:
+            raise NotApplicable('the configuration has no optim_wrapper to train with')
         torch.manual_seed(0)
-        model = self.model(target)
-        optimizer = target.lessons.optimizer(model)
-        steps = train(model, optimizer, target.lessons, budget, WARM_UP)
-        images = len(target.lessons.indices)
+        model = self.model(view)
+        steps = train(model, training_set.optimizer(model), training_set, budget, WARM_UP)
+        images = len(training_set)
         return AttackResult(f'{steps} steps on {images} images.', model=model, images=images)
 
 
 class FineTuningStem(FineTuning):
-    """Train its first convolution alone; the rest is as it was, batch norms included."""
+    """Train the first convolution alone; everything else stays frozen, batch norms included."""
 
     name = 'fine-tuning-stem'
 
-    def model(self, target: Target) -> nn.Module:
+    def model(self, view: View) -> nn.Module:
         """Return the model with all but its first convolution frozen."""
-        model = target.stolen().requires_grad_(False).eval()
+        model = view.stolen().requires_grad_(False).eval()
         stem = model.backbone.get_submodule(adapter_of(model.backbone).first_convolution())
         stem.requires_grad_(True)
         return model
 
 
 class FromScratch(FineTuning):
-    """Steal nothing: train an unprotected model from where its owner began. What every other attack is to be beside."""
+    """Steal nothing and train an own unprotected model, from the owner's starting point.
+
+    The other attacks with labels are compared with it: stealing pays only if they reach more.
+    """
 
     name = 'from-scratch'
     needs = ('plain images', 'labels')
 
-    def model(self, target: Target) -> nn.Module:
+    def model(self, view: View) -> nn.Module:
         """Return the untrained model."""
-        model = build_model(copy.deepcopy(target.lessons.cfg))
+        model = build_model(copy.deepcopy(view.training_set.cfg))
         model.init_weights()
-        return model.to(next(target.model.parameters()).device).train()
+        return model.to(get_device()).train()

@@ -1,4 +1,4 @@
-"""Images with their encrypted form: how many blocks of them until the whole key is known."""
+"""A known-plaintext attack: find how many blocks with their encrypted form fix the whole key."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
-from mmseg_keyprotect.audit.cipher_info import Form
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.attack import Attack, AttackResult
+from mmseg_keyprotect.audit.budget import Budget
+from mmseg_keyprotect.audit.cipher_info import CipherInfo
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 
 @dataclass
 class Match:
-    """What pairs of blocks tell.
+    """What pairs of blocks reveal.
 
     Args:
-        transform: An estimate that fits all of them.
-        whole: Whether no other fits.
-        open_values: How many values of the table were never seen.
+        transform: An estimate that fits all pairs.
+        whole: Whether no other estimate fits.
+        open_values: The number of values of the table that never occurred.
     """
 
     transform: BlockTransform
@@ -29,22 +30,22 @@ class Match:
 
 
 class KnownPairs(Attack):
-    """Match the columns of plain and encrypted blocks by where their values repeat, which no cipher here changes."""
+    """Match plain and encrypted samples by the blocks in which their values repeat, which no cipher here changes."""
 
     name = 'known-pairs'
     needs = ('pairs',)
 
-    def run(self, target: Target, budget: Budget) -> AttackResult:
-        """Take more and more blocks, in the order of the images, until the key is known."""
-        pairs = target.pairs
-        plain = target.form.blocks([image for image, _ in pairs])
-        encrypted = target.form.blocks([image for _, image in pairs]).astype(np.int64)
-        per_image = [image.size // target.form.samples for image, _ in pairs]
-        low, high, count = 0, None, 1  # known with `high` blocks, not with `low`
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Search for the smallest number of blocks, in the order of the images, that fixes the key."""
+        pairs, info = view.pairs, view.cipher_info
+        plain = info.blocks([image for image, _ in pairs])
+        encrypted = info.blocks([image for _, image in pairs]).astype(np.int64)
+        per_image = [image.size // info.samples for image, _ in pairs]
+        low, high, count = 0, None, 1  # the key is known with `high` blocks and not with `low`
         best = None
         while high is None or high - low > 1:
-            match = match_blocks(plain[:count], encrypted[:count], target.form)
-            budget.say(f'{count} blocks')
+            match = match_blocks(plain[:count], encrypted[:count], info)
+            budget.report(f'{count} blocks')
             if match.whole:
                 high, best = count, match
             else:
@@ -57,27 +58,29 @@ class KnownPairs(Attack):
                 break
         images = int(np.searchsorted(np.cumsum(per_image), high or low) + 1)
         if best.whole:
-            said = f'{_count(high, "block")} of {_count(images, "image")} with the encrypted form fix the whole key.'
+            sentence = (
+                f'{_count(high, "block")} of {_count(images, "image")} with the encrypted form fix the whole key.'
+            )
         else:
             missing = f': {best.open_values} of 256 values never occurred' if best.open_values else ''
-            said = f'{_count(low, "block")} of {_count(images, "image")} leave a part of the key open{missing}.'
-        return AttackResult(sentence=said, key=best.transform, images=images)
+            sentence = f'{_count(low, "block")} of {_count(images, "image")} leave a part of the key open{missing}.'
+        return AttackResult(sentence=sentence, key=best.transform, images=images)
 
 
-def match_blocks(plain: np.ndarray, encrypted: np.ndarray, form: Form) -> Match:
+def match_blocks(plain: np.ndarray, encrypted: np.ndarray, info: CipherInfo) -> Match:
     """Find a key that turns plain blocks into encrypted ones.
 
     Args:
         plain: uint8 (N, n).
         encrypted: int64 (N, n).
-        form: Of the cipher.
+        info: The public facts about the cipher.
     """
-    n, plain = form.samples, plain.astype(np.int64)
-    source, unique = _match_columns(plain, encrypted) if form.has_order else (np.arange(n), True)
+    n, plain = info.samples, plain.astype(np.int64)
+    source, unique = _match_columns(plain, encrypted) if info.has_order else (np.arange(n), True)
     moved = plain[:, source]
     same, inverted = (encrypted == moved).all(0), (encrypted == 255 - moved).all(0)
-    flipped = inverted & ~same if form.has_signs else np.zeros(n, dtype=bool)
-    if not form.has_table:
+    flipped = inverted & ~same if info.has_signs else np.zeros(n, dtype=bool)
+    if not info.has_table:
         clear = not (same & inverted).any()
         return Match(BlockTransform(source, np.where(flipped, 255, 0)), unique and clear, 0)
     keyed = ~same & ~flipped
@@ -86,7 +89,7 @@ def match_blocks(plain: np.ndarray, encrypted: np.ndarray, form: Form) -> Match:
     table, mirrored = np.full(256, -1), np.zeros(n, dtype=bool)
     for k in np.flatnonzero(keyed):
         known = table[moved[:, k]]
-        mirrored[k] = form.has_signs and bool(((known >= 0) & (known != encrypted[:, k])).any())
+        mirrored[k] = info.has_signs and bool(((known >= 0) & (known != encrypted[:, k])).any())
         table[255 - moved[:, k] if mirrored[k] else moved[:, k]] = encrypted[:, k]
     missing = table < 0
     free = np.setdiff1d(np.arange(DOMAIN), table)
@@ -96,7 +99,7 @@ def match_blocks(plain: np.ndarray, encrypted: np.ndarray, form: Form) -> Match:
 
 
 def _match_columns(plain: np.ndarray, encrypted: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Match columns by the pattern of their equal values; tell whether each pattern occurs once."""
+    """Match columns by the pattern of their equal values; also return whether every pattern is unique."""
     places: dict[bytes, list[int]] = {}
     for j, column in enumerate(plain.T):
         places.setdefault(_pattern(column), []).append(j)
@@ -113,7 +116,7 @@ def _match_columns(plain: np.ndarray, encrypted: np.ndarray) -> tuple[np.ndarray
 
 
 def _pattern(column: np.ndarray) -> bytes:
-    """Number the values of a column by their first occurrence."""
+    """Number the values of a column by their first occurrence, and return the numbers as bytes."""
     _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int32).tobytes()
 

@@ -1,7 +1,7 @@
-"""Learn what stands in the place of the key: free layers in front of, and inside, the frozen model.
+"""Un-key attacks: train free layers in place of the key, in front of the frozen model and inside it.
 
-A linear layer on the blocks of plain images, and a 1x1 convolution at every place whose feature map is encrypted,
-are trained alone. The key is not looked for; whatever the layers become, the network behind them is as good as new.
+The attack trains a linear layer on the blocks of plain images, and a 1x1 convolution at every encrypted place. It does
+not look for the key: any layers with which the frozen network works will do.
 """
 
 from __future__ import annotations
@@ -12,110 +12,115 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
+from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.doubly_stochastic import DoublyStochastic, restrict
-from mmseg_keyprotect.audit.estimators.objectives import norms_that_know, unlabelled_loss, watch
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms, unlabelled_loss, watch
 from mmseg_keyprotect.audit.training import Loss, segmentation_loss, train
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 
-BLOCKS_LR, MAPS_LR = 1e-2, 3e-2  # the better ones of 0.003, 0.01 and 0.03 on SegFormer-B0 with 8 images
+BLOCKS_LR, MAPS_LR = 1e-2, 3e-2  # the best of 0.003, 0.01 and 0.03 on SegFormer-B0 with 8 images
 STOCHASTIC_LR = 0.1
 
 
 class UnKey(Attack):
-    """Free layers, learned with labels."""
+    """Train free layers with labels."""
 
     name = 'un-key'
     needs = ('weights', 'plain images', 'labels')
     seeks = None
     rates = BLOCKS_LR, MAPS_LR
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where there is nothing to train with."""
-        return None if target.lessons else 'Not tried: the configuration has no train_dataloader to train with.'
-
     def loss(self, model: nn.Module) -> Loss:
         """Return the loss to train with."""
         return segmentation_loss
 
-    def run(self, target: Target, budget: Budget) -> AttackResult:
-        """Train the layers for as long as the budget allows."""
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Train the layers until the budget is spent."""
         torch.manual_seed(0)
-        model = target.stolen().requires_grad_(False)
-        layers = install(model, target)
-        makers = self.prepare(target, layers)
+        training_set = view.training_set
+        model = view.stolen().requires_grad_(False)
+        layers = install(model, view)
+        makers = self.prepare(view, layers)
         groups = [([layers.blocks] if layers.blocks else [], self.rates[0]), (layers.maps, self.rates[1])]
         groups = [dict(params=layer.parameters(), lr=rate) for some, rate in groups for layer in some]
         optimizer = torch.optim.Adam(groups)
-        steps = train(model, optimizer, target.lessons, budget, loss=self.loss(model))
-        return self.result(target, model, steps, makers)
+        steps = train(model, optimizer, training_set, budget, loss=self.loss(model))
+        return self.result(view, model, steps, makers)
 
-    def prepare(self, target: Target, layers: FreeLayers) -> dict[str, Any]:
-        """Change the layers before they are trained; nothing here."""
+    def prepare(self, view: View, layers: FreeLayers) -> dict[str, Any]:
+        """Change the layers before the training; here nothing."""
         return {}
 
-    def result(self, target: Target, model: nn.Module, steps: int, makers: dict[str, Any]) -> AttackResult:
-        """Return what was learned."""
-        images = len(target.lessons.indices)
+    def result(self, view: View, model: nn.Module, steps: int, makers: dict[str, Any]) -> AttackResult:
+        """Return the result with the trained model."""
+        images = len(view.training_set)
         return AttackResult(f'{steps} steps on {images} images.', model=model, images=images)
 
 
 class UnKeyUnlabelled(UnKey):
-    """Free layers, learned without labels: sure and varied predictions, and batch norms that see what they know."""
+    """Train free layers without labels, for confident and varied predictions and the usual batch-norm statistics."""
 
     name = 'un-key-unlabelled'
     needs = ('weights', 'plain images')
 
     def loss(self, model: nn.Module) -> Loss:
         """Return the loss to train with."""
-        norms = norms_that_know(model)
+        norms = trained_batch_norms(model)
 
         def loss(model: nn.Module, data: dict[str, Any]) -> Tensor:
-            with watch(norms) as strange:
+            with watch(norms) as deviations:
                 logits = model(data['inputs'], mode='tensor')
-            return unlabelled_loss(logits, strange)
+            return unlabelled_loss(logits, deviations)
 
         return loss
 
 
 class UnKeyDoublyStochastic(UnKey):
-    """Layers that may become permutations with signs only: what they become is an estimate of the key as well."""
+    """Train layers that can only become signed permutations, which also gives an estimate of the key."""
 
     name = 'un-key-doubly-stochastic'
     rates = STOCHASTIC_LR, STOCHASTIC_LR
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where the key is no permutation with signs."""
-        if target.form.has_table or (target.features and target.features.cipher.block_size > 1):
-            return 'Not tried: the key is no permutation with signs of samples or channels.'
-        return super().refusal(target)
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Train the layers until the budget is spent."""
+        if view.cipher_info.has_table or (view.feature_cipher and view.feature_cipher.block_size > 1):
+            raise NotApplicable('the key is no signed permutation of samples or channels')
+        return super().run(view, budget)
 
-    def prepare(self, target: Target, layers: FreeLayers) -> dict[str, DoublyStochastic]:
-        """Restrict the layers."""
-        form, makers = target.form, {}
+    def prepare(self, view: View, layers: FreeLayers) -> dict[str, DoublyStochastic]:
+        """Restrict the layers to doubly stochastic ones."""
+        info, cipher, makers = view.cipher_info, view.feature_cipher, {}
         if layers.blocks is not None:
-            makers['images'] = restrict(layers.blocks, form.has_order, form.has_signs)
+            makers['images'] = restrict(layers.blocks, info.has_order, info.has_signs)
         for name, layer in layers.functions.items():
-            cipher = target.features.cipher
             makers[name] = restrict(layer, cipher.has_order, cipher.has_signs)
         return makers
 
-    def result(self, target: Target, model: nn.Module, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
-        """Return the model, and the nearest key."""
-        found = super().result(target, model, steps, makers)
+    def result(self, view: View, model: nn.Module, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
+        """Return the result with the trained model and the nearest key."""
+        found = super().result(view, model, steps, makers)
         nearest = {name: maker.nearest() for name, maker in makers.items()}
         images = nearest.pop('images', None)
-        found.key = None if images is None else _in_order_of_the_format(images, target)
+        found.key = None if images is None else _in_order_of_the_format(images, view)
         found.features = nearest or None
         return found
 
 
-def install(model: nn.Module, target: Target) -> FreeLayers:
-    """Put free layers into a stolen model wherever a key was; they begin as the identity."""
+def install(model: nn.Module, view: View) -> FreeLayers:
+    """Put free layers, which start as the identity, into a stolen model wherever the key would be.
+
+    Args:
+        model: From :meth:`~mmseg_keyprotect.audit.view.View.stolen`; it is changed.
+        view: The view that it comes from.
+
+    Returns:
+        The layers.
+    """
     encryption = getattr(model, 'feature_encryption', None)
-    layers = FreeLayers(target.form.block_size if target.form.bits else None, encryption)
+    layers = FreeLayers(view.cipher_info.block_size if view.cipher_info.bits else None, encryption)
     layers.to(next(model.parameters()).device)
     layers.put_before(model.backbone)
     if encryption is not None:
@@ -123,9 +128,9 @@ def install(model: nn.Module, target: Target) -> FreeLayers:
     return layers
 
 
-def _in_order_of_the_format(estimate: BlockTransform, target: Target) -> BlockTransform:
-    """Rename the samples of a block from (channel, row, column), as the network has them, to (row, column, RGB)."""
-    m = target.form.block_size
+def _in_order_of_the_format(estimate: BlockTransform, view: View) -> BlockTransform:
+    """Reorder the samples of a block from (channel, row, column), as in the network, to (row, column, RGB)."""
+    m = view.cipher_info.block_size
     samples = np.arange(3 * m * m).reshape(m, m, 3)
-    channels = samples if target.network_sees_rgb else samples[..., ::-1]
+    channels = samples if view.network_sees_rgb else samples[..., ::-1]
     return estimate.renamed(np.argsort(channels.transpose(2, 0, 1).ravel()))

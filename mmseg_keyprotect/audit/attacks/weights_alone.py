@@ -1,4 +1,4 @@
-"""The weights alone: a block stem that absorbed the key shows it in its columns."""
+"""Key recovery from the weights: the columns of a block stem reveal the key that it has absorbed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mmseg_keyprotect.audit.attack import Attack, AttackResult, Budget
+from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.matching import match, match_features
 from mmseg_keyprotect.audit.estimators.objectives import UnlabelledLoss
 from mmseg_keyprotect.audit.estimators.stem_columns import (
@@ -20,71 +21,71 @@ from mmseg_keyprotect.audit.estimators.stem_columns import (
     typical_columns,
 )
 from mmseg_keyprotect.audit.estimators.stem_structure import STATES, StemStructure, find_pixels
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 
 FEW_CLASSES = 6
-"""Of pixels, whose colours and signs are tried; with more the columns are matched with those of typical filters."""
+"""Up to this many classes of pixels their colours and signs are tried; else columns are matched with typical ones."""
 
 WINDOWS = 6
+"""Windows of images that a key is scored on."""
+
 SETTLED = 5
-"""Starts in a row that lead to nothing better, after which the search ends."""
+"""The search ends after this many starts in a row without an improvement."""
 
 
 class WeightsAlone(Attack):
-    """Match the columns with those of the public model, or find their places from what a lifted stem must look like.
+    """Match the columns with those of the public model, or locate them by the structure of a lifted stem.
 
-    A lifted stem has zeros where the kernel does not reach, which tells the pixel of each column, and holds every tap
-    several times, which ties columns and signs together. What is left, the colours and signs of a few classes of
-    pixels, is tried, led by the entropy of what the model says to plain images. Where every tap stands once, the
-    smoothness of typical filters is all there is. The border ``exact`` shows all signs.
+    A lifted stem has zeros where the kernel does not reach, which tells the pixel of each column. It holds every tap
+    several times, which ties columns and signs together. The colours and signs of a few classes of pixels remain: they
+    are tried, guided by the entropy of the predictions for plain images. If every tap occurs only once, the attack can
+    only use the smoothness of typical filters. The border ``exact`` reveals all signs.
     """
 
     name = 'weights-alone'
     needs = ('weights', 'plain images')
+    uses = ('public weights',)
 
-    def refusal(self, target: Target) -> str | None:
-        """Say where the key is in no columns."""
-        if find_block_stem(target.model) is None:
-            return 'Not tried: the model has no block stem, so that its first convolution shows no samples of blocks.'
-        return None
-
-    def run(self, target: Target, budget: Budget) -> AttackResult:
+    def run(self, view: View, budget: Budget) -> AttackResult:
         """Match columns."""
-        stem = find_block_stem(target.model)
+        stem = find_block_stem(view.model)
+        if stem is None:
+            raise NotApplicable('the model has no block stem, so its first convolution has no column for each sample')
         columns, public, images = columns_of(stem), None, 0
-        if target.public_weights is not None:
-            public = public_columns(stem, target.model, target.public_weights)
+        if view.public_weights is not None:
+            public = public_columns(stem, view.model, view.public_weights, view.network_sees_rgb)
         if public is not None:
-            key, said = _key(target, stem, *_match_public(columns, public)), 'Compared with the public model.'
+            key, sentence = _key(view, stem, *_match_public(columns, public)), 'Compared with the public model.'
         else:
             pixels = find_pixels(energies(columns, stem.grid), stem.grid)
             structure = StemStructure(columns, pixels, stem.grid)
             if (classes := structure.classes.max() + 1) <= FEW_CLASSES:
-                images = min(WINDOWS, len(target.plain))
-                key, tried = _try_states(target, stem, structure, budget)
-                said = f'Zeros and copies leave {classes} classes of pixels; {tried} of their colours and signs tried.'
+                images = min(WINDOWS, len(view.plain))
+                key, tried = _try_states(view, stem, structure, budget)
+                sentence = f'Zeros and copies leave {classes} classes of pixels; {tried} of their states tried.'
             else:
-                key = _key(target, stem, *_match_typical(columns, stem, budget))
-                said = 'Compared with typical filters.'
-            if target.public_weights is not None:
-                said += ' The public weights have no first convolution of this shape.'
-        if target.form.has_signs and (shown := border_signs(stem)) is not None:
-            key = BlockTransform(key.source, _key(target, stem, np.arange(len(shown)), shown).mask)
-            said += ' The border shows the signs.'
-        return AttackResult(sentence=said, key=key, images=images)
+                key = _key(view, stem, *_match_typical(columns, stem, budget))
+                sentence = 'Compared with typical filters.'
+            if view.public_weights is not None:
+                sentence += ' The public weights have no first convolution of this shape.'
+        if view.cipher_info.has_signs and (shown := border_signs(stem)) is not None:
+            key = BlockTransform(key.source, _key(view, stem, np.arange(len(shown)), shown).mask)
+            sentence += ' The border reveals the signs.'
+        return AttackResult(sentence=sentence, key=key, images=images)
 
 
-def _key(target: Target, stem: BlockStem, source: np.ndarray, signs: np.ndarray) -> BlockTransform:
-    key = to_key(stem, source, signs)
+def _key(view: View, stem: BlockStem, source: np.ndarray, signs: np.ndarray) -> BlockTransform:
+    key = to_key(stem, source, signs, view.network_sees_rgb)
     return BlockTransform(
-        key.source if target.form.has_order else None, key.mask if target.form.has_signs else np.zeros(len(signs))
+        key.source if view.cipher_info.has_order else None,
+        key.mask if view.cipher_info.has_signs else np.zeros(len(signs)),
     )
 
 
 def _match_public(columns: Tensor, public: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Assign each column to the public one that it is most alike, up to sign."""
+    """Assign each column to the most similar public column, up to sign."""
     seen, known = (
         value.transpose(0, 1).flatten(1) / value.transpose(0, 1).flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-12)
         for value in (columns, public)
@@ -95,7 +96,7 @@ def _match_public(columns: Tensor, public: Tensor) -> tuple[np.ndarray, np.ndarr
 
 
 def _match_typical(columns: Tensor, stem: BlockStem, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
-    """Assign columns where they are as alike one another as those of typical filters."""
+    """Assign columns so that they resemble each other as those of typical filters do."""
     typical = typical_columns(stem.grid, stem.plain_shape[1])
     seen, known = likeness(columns), likeness(typical)
     signs = np.where(np.linalg.eigh(seen[0])[1][:, -1] < 0, -1, 1)
@@ -104,22 +105,20 @@ def _match_typical(columns: Tensor, stem: BlockStem, budget: Budget) -> tuple[np
     return match(seen, known, start, budget), signs
 
 
-def _try_states(
-    target: Target, stem: BlockStem, structure: StemStructure, budget: Budget
-) -> tuple[BlockTransform, int]:
-    """Try the states of one class after another, again and again, from several starts, while there is time."""
-    loss = UnlabelledLoss(target, min(WINDOWS, len(target.plain)))
+def _try_states(view: View, stem: BlockStem, structure: StemStructure, budget: Budget) -> tuple[BlockTransform, int]:
+    """Search by coordinate descent over the states of the classes, from several starts, until the time is up."""
+    loss = UnlabelledLoss(view, min(WINDOWS, len(view.plain)))
     rng, pixels, classes = np.random.default_rng(), stem.grid.block_size**2, structure.classes.max() + 1
     known: dict[tuple, float] = {}
 
     def key_of(states: tuple) -> BlockTransform:
         channels, signs = structure.resolve(list(states))
-        return _key(target, stem, channels * pixels + structure.pixels, signs)
+        return _key(view, stem, channels * pixels + structure.pixels, signs)
 
     def value_of(states: tuple) -> float:
         if states not in known:
             known[states] = loss(key_of(states))
-            budget.say(f'{len(known)} tried, loss {min(known.values()):.3f}')
+            budget.report(f'{len(known)} tried, loss {min(known.values()):.3f}')
         return known[states]
 
     guesses = [(value_of(states), states) for states in structure.guesses() if not budget.over]

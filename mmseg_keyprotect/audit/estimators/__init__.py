@@ -1,1 +1,1 @@
-"""What attacks estimate keys by: statistics, matching, objectives."""
+"""The statistics, matching and objectives by which attacks estimate keys."""

@@ -1,4 +1,4 @@
-"""How the samples of blocks, and of blocks side by side, vary together."""
+"""Correlations of the samples of blocks, and of neighbouring blocks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from mmseg_keyprotect.audit.cipher_info import CENTRE
 
 MAX_CORRELATION = 0.9999
-"""So that the transform of Fisher stays finite."""
+"""Keeps Fisher's transform finite."""
 
 
 @dataclass
 class BlockStatistics:
-    """Correlations of the samples of blocks, as Fisher's z, whose error is the same for all.
+    """Correlations of the samples of blocks as Fisher's z, whose error is the same for all correlations.
 
     Args:
-        within: (n, n), of samples of one block; 0 on the diagonal.
-        right: (n, n), of samples of a block (rows) with those of its right neighbour (columns).
-        below: (n, n), of samples of a block (rows) with those of the block below (columns).
-        mean: (n,), of each sample.
-        deviation: (n,), the standard deviation of each sample.
+        within: float64 (n, n), between samples of one block; 0 on the diagonal.
+        right: float64 (n, n), between samples of a block (rows) and those of its right neighbour (columns).
+        below: float64 (n, n), between samples of a block (rows) and those of the block below (columns).
+        mean: float64 (n,), the mean of each sample.
+        deviation: float64 (n,), the standard deviation of each sample.
     """
 
     within: np.ndarray
@@ -33,7 +33,7 @@ class BlockStatistics:
 
     @classmethod
     def of(cls, grids: Sequence[np.ndarray]) -> BlockStatistics:
-        """Measure grids of blocks, (rows, columns, n)."""
+        """Return the statistics of grids of blocks, each (rows, columns, n)."""
         flat = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in grids]).astype(np.float64)
         mean, deviation = flat.mean(0), flat.std(0) + 1e-9
         flat = (flat - mean) / deviation
@@ -59,17 +59,20 @@ class BlockStatistics:
         return self.within, self.right, self.below
 
     def signs(self) -> np.ndarray:
-        """Return which samples vary with which: (n,), 1 or -1, up to all of them; natural samples vary together."""
+        """Return the sign of each sample, (n,), 1 or -1, up to a global sign.
+
+        Natural samples are positively correlated, so the signs are those of the leading eigenvector.
+        """
         _, vectors = np.linalg.eigh(np.tanh(self.within))
         return np.where(vectors[:, -1] < 0, -1, 1)
 
     def signed(self, signs: np.ndarray) -> BlockStatistics:
-        """Return the statistics with samples of sign -1 mirrored."""
+        """Return the statistics after mirroring the samples of sign -1."""
         both = signs[:, None] * signs
         mean = CENTRE + signs * (self.mean - CENTRE)
         return BlockStatistics(*(both * value for value in self.matrices), mean, self.deviation)
 
     def features(self) -> np.ndarray:
-        """Return what can be said of a sample without knowing which one any other is: (n, features)."""
+        """Return features of each sample that do not depend on the order of the others, float64 (n, features)."""
         sums = [matrix.mean(axis) for matrix in self.matrices for axis in (0, 1)]
         return np.stack([*sums, self.within.max(1), self.mean, self.deviation], axis=1)

@@ -1,4 +1,4 @@
-"""What a network remembers of a feature map: the batch norm behind the convolution that reads it first."""
+"""The statistics of a feature map that a network keeps, in the batch norm behind the convolution that reads it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import torch
 from scipy.optimize import linear_sum_assignment, nnls
 from torch import Tensor, nn
 
-from mmseg_keyprotect.audit.estimators.objectives import norms_that_know
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.features.places import Place
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""How far the statistics of single channels are drawn to zero, as parts of the mean square of a column."""
+"""The strengths of regularisation that are tried, as shares of the mean square of a column."""
 
 SPREADS = (0.0, 0.3, 1.0, 3.0)
-"""How much the spread of a channel counts beside its mean."""
+"""The weights of the spread of a channel, relative to its mean, that are tried."""
 
 FLOOR = 1e-3
+"""Added to variances before the logarithm."""
 
 
 @dataclass
 class Memory:
-    """Readers of a feature map, and the map as it is now.
+    """The convolutions that read a feature map (the readers), and the statistics of the map.
 
     Args:
-        weights: Of the readers, (O, C), over the spread that each of their outputs is remembered with.
-        means: Of their outputs, remembered, over the same spread, (O,).
-        mean: Of each channel now, (C,).
-        covariance: Of the channels now, (C, C).
+        weights: float64 (O, C), the weights of the readers, each row over the kept standard deviation of its output.
+        means: float64 (O,), the kept means of the outputs, over the same standard deviations.
+        mean: float64 (C,), the measured mean of each channel.
+        covariance: float64 (C, C), the measured covariance of the channels.
     """
 
     weights: np.ndarray
@@ -42,17 +43,22 @@ class Memory:
     covariance: np.ndarray
 
     def mismatch(self, source: np.ndarray, signs: np.ndarray) -> float:
-        """Return how far the outputs are from what is remembered, if the channels are ``signs * x[source]``."""
+        """Return how far the outputs are from the kept statistics if the channels are ``signs * x[source]``."""
         covariance = self.covariance[np.ix_(source, source)] * np.outer(signs, signs)
         shift = self.weights @ (signs * self.mean[source]) - self.means
         variance = ((self.weights @ covariance) * self.weights).sum(1)
         return float((shift**2).mean() + (np.log(variance.clip(0) + FLOOR) ** 2).mean() / 2)
 
     def match(self, has_order: bool, has_signs: bool) -> BlockTransform:
-        """Return the transform whose channels have the means and spreads that are remembered, as nearly as may be.
+        """Return the transform whose channels best fit the kept means and spreads.
 
-        The outputs are linear in the means of the channels, and, were these independent, in their variances; both are
-        solved for, and matched with those of now.
+        The outputs are linear in the means of the channels. If the channels are independent, the variances of the
+        outputs are linear in those of the channels. Both systems are solved, and the solutions are matched with the
+        measured statistics.
+
+        Args:
+            has_order: Whether channels may change places.
+            has_signs: Whether channels may change signs.
         """
         now, spread = self.mean, np.sqrt(self.covariance.diagonal())
         scale = np.sqrt((now**2).mean()) + 1e-12, spread.std() + 1e-12
@@ -69,7 +75,7 @@ class Memory:
         return BlockTransform(source, np.where(signs < 0, 255, 0))
 
     def _solve(self, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the remembered mean and standard deviation of each channel."""
+        """Return the mean and the standard deviation of each channel that explain the kept statistics."""
         channels, gram, squares = len(self.mean), self.weights.T @ self.weights, self.weights**2
         less = ridge * np.trace(gram) / channels * np.eye(channels)
         means = np.linalg.solve(gram + less, self.weights.T @ self.means)
@@ -78,27 +84,27 @@ class Memory:
         return means, np.sqrt(nnls(np.vstack([squares, pull * np.eye(channels)]), wanted)[0])
 
 
-def remember(target: Target, place: Place, features: Mapping[str, BlockTransform]) -> Memory | None:
-    """Return what is remembered of the feature map of a place; None where nothing that reads it remembers.
+def remember(view: View, place: Place, features: Mapping[str, BlockTransform]) -> Memory | None:
+    """Return the kept statistics of the feature map of a place; None if no batch norm behind a reader keeps any.
 
     Args:
-        target: The model, and plain images.
-        place: One of ``target.features.places``.
-        features: Estimates for the places before it; at this one the map is left as it is.
+        view: The view, with weights and plain images.
+        place: One of ``view.feature_places``.
+        features: Estimates for the places before it; the map of this place must stay unchanged.
     """
-    known, readers, sums = set(map(id, norms_that_know(target.model))), {}, [0, 0.0, 0.0]
+    known, readers, sums = set(map(id, trained_batch_norms(view.model))), {}, [0, 0.0, 0.0]
     maps, read, normed = [], [], []
     hooks = [place.module.register_forward_hook(lambda module, args, out: maps.append(_channels_first(out, place)))]
-    for module in target.model.modules():
+    for module in view.model.modules():
         if isinstance(module, nn.Conv2d) and module.weight.shape[1:] == (place.channels, 1, 1):
             hooks.append(module.register_forward_hook(_noting(read)))
         elif id(module) in known:
             hooks.append(module.register_forward_hook(_noting(normed)))
     try:
-        for image in target.plain:
+        for image in view.plain:
             for noted in (maps, read, normed):
                 noted.clear()
-            target.logits([image], None, features)
+            view.logits([image], None, features)
             x = maps[-1]
             for conv, seen, out in read:
                 if seen.flatten(2).shape == x.shape and torch.equal(seen.flatten(2), x):
@@ -117,17 +123,17 @@ def remember(target: Target, place: Place, features: Mapping[str, BlockTransform
 
 
 def _noting(where: list) -> Callable:
-    """Return a hook that notes the module, what comes in, and what goes out."""
+    """Return a hook that records a module with its input and output."""
     return lambda module, args, out: where.append((module, args[0], out))
 
 
 def _channels_first(x: Tensor, place: Place) -> Tensor:
-    """Return a feature map, or tokens, as (N, C, positions)."""
+    """Return a feature map or tokens as (N, C, positions)."""
     return x.flatten(2) if place.embedding is None else x.transpose(1, 2)
 
 
 def _over_spread(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the weights, and the remembered means, over the remembered spread of each output."""
+    """Return the weights and the kept means, each over the kept standard deviation of its output."""
     spread = (norm.running_var.double() + norm.eps).sqrt()
     means = norm.running_mean.double() - (0 if conv.bias is None else conv.bias.detach().double())
     return conv.weight.detach().double().flatten(1) / spread[:, None], means / spread

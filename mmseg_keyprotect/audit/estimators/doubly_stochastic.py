@@ -1,4 +1,4 @@
-"""Linear layers that may become permutations with signs, and nothing else."""
+"""Linear layers that can only become signed permutations."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.nn.utils import parametrize
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 ROUNDS = 10
-"""Of Sinkhorn's normalisation."""
+"""Rounds of Sinkhorn's normalisation."""
 
 
 class DoublyStochastic(nn.Module):
-    """A square weight as the difference of two parts of a doubly stochastic matrix, one for each sign.
+    """Parametrises a square weight as the difference of two parts of a doubly stochastic matrix, one for each sign.
 
-    Every output is a mean of the inputs, with signs, and every input is used once; at the corners these are the
-    permutations with signs (Sinkhorn's normalisation; Mena et al., arXiv 1802.08665).
+    Every output is a signed mean of the inputs, and every input is used once in total. The extreme points of this set
+    are the signed permutations (Sinkhorn's normalisation; Mena et al., arXiv 1802.08665).
 
     Args:
-        n: Rows and columns.
+        n: The number of rows and columns.
         order: Whether samples may change places.
-        signs: Whether they may change signs.
+        signs: Whether samples may change signs.
     """
 
     def __init__(self, n: int, order: bool, signs: bool) -> None:
@@ -34,7 +34,7 @@ class DoublyStochastic(nn.Module):
         self.raw = nn.Parameter(torch.zeros(2, n, n))
 
     def parts(self) -> Tensor:
-        """Return both parts, (2, n, n); their sum is doubly stochastic."""
+        """Return both parts, float (2, n, n); their sum is doubly stochastic."""
         log = self.raw.masked_fill(self.forbidden, -1e4)
         for _ in range(ROUNDS):
             log = log - log.logsumexp((0, 2), keepdim=True)
@@ -42,13 +42,13 @@ class DoublyStochastic(nn.Module):
         return log.exp()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight, of the shape of ``weight``, whose values do not matter."""
+        """Return the weight in the shape of ``weight``, whose values are ignored."""
         positive, negative = self.parts()
         return (positive - negative).reshape(weight.shape)
 
     @torch.no_grad()
     def nearest(self) -> BlockTransform:
-        """Return the permutation with signs that is nearest."""
+        """Return the nearest signed permutation."""
         parts = self.parts().cpu().numpy()
         rows, source = linear_sum_assignment(-parts.max(0))
         flipped = parts[1, rows, source] > parts[0, rows, source]
@@ -56,7 +56,16 @@ class DoublyStochastic(nn.Module):
 
 
 def restrict(layer: nn.Module, order: bool, signs: bool) -> DoublyStochastic:
-    """Let a square linear layer become a permutation with signs only, and a bias; return its weight's maker."""
+    """Restrict a square linear layer to signed permutations; its bias stays free.
+
+    Args:
+        layer: A layer with ``weight``; it is changed.
+        order: Whether samples may change places.
+        signs: Whether samples may change signs.
+
+    Returns:
+        The parametrisation of its weight.
+    """
     maker = DoublyStochastic(len(layer.weight), order, signs).to(layer.weight.device)
     layer.weight.requires_grad_(False)
     parametrize.register_parametrization(layer, 'weight', maker)

@@ -1,4 +1,4 @@
-"""Quadratic assignment: the order in which one set of samples varies together as another does."""
+"""Quadratic assignment: find the order in which one set of samples has the correlations of another."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mmseg_keyprotect.audit.attack import Budget
+from mmseg_keyprotect.audit.budget import Budget
 
 FIRST_RANK = 4
+"""The number of eigenvectors to begin with."""
+
 MAX_ROUNDS = 20
-"""With one rank."""
+"""Rounds with one number of eigenvectors, at most."""
 
 
 def match_features(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Assign samples by what can be said of each on its own; a first guess for :func:`match`.
+    """Assign samples by features of each sample alone, as a first guess for ``match``.
 
     Args:
-        seen: (n, features).
-        known: (n, features).
+        seen: float64 (n, features).
+        known: float64 (n, features).
 
     Returns:
         int64 (n,): for each sample of ``seen`` its place in ``known``.
@@ -29,20 +31,20 @@ def match_features(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray, budget: Budget) -> np.ndarray:
-    """Find ``source`` with ``seen[k, l]`` near ``known[source[k], source[l]]`` in every pair of matrices.
+    """Find ``source`` so that ``seen[k, l]`` is near ``known[source[k], source[l]]`` in every pair of matrices.
 
-    Each round assigns all samples anew, given where the others are. The rows are compared in the leading eigenvectors
-    of the first known matrix, a few of them first and twice as many each time: the few are smooth, so that they hardly
-    notice samples that are a little out of place, which would hold each other there otherwise.
+    Each round assigns all samples again, given the places of the others. Rows are compared in the basis of the leading
+    eigenvectors of the first known matrix, a few of them first and twice as many each time. The first few are smooth,
+    so they are insensitive to samples that are slightly out of place, which would otherwise hold each other there.
 
     Args:
-        seen: Matrices (n, n), the first symmetric.
-        known: As many.
+        seen: Matrices float64 (n, n), the first symmetric.
+        known: As many matrices.
         source: The first guess, int64 (n,).
-        budget: The time to keep to.
+        budget: The time limit.
 
     Returns:
-        int64 (n,), the best order of all rounds, refined by swaps of two.
+        int64 (n,), the best order of all rounds, refined by pairwise swaps.
     """
     n = len(source)
     values, vectors = np.linalg.eigh(known[0])
@@ -68,12 +70,12 @@ def match(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
 
 
 def mismatch(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray) -> float:
-    """Return the sum of squared differences that :func:`match` makes small."""
+    """Return the sum of squared differences that ``match`` minimises."""
     return float(sum(((a - b[np.ix_(source, source)]) ** 2).sum() for a, b in zip(seen, known, strict=True)))
 
 
 def _swap(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.ndarray, budget: Budget) -> np.ndarray:
-    """Give each sample in turn the partner that it gains most by swapping with, until no swap gains."""
+    """Swap each sample in turn with the best partner, until no swap is an improvement."""
     source, improved = source.copy(), True
     moved = [b[np.ix_(source, source)] for b in known]
     while improved:
@@ -94,16 +96,16 @@ def _swap(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
 
 
 def _gains(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
-    """Return by how much the sum of ``a * b`` grows where the samples k and s of ``b`` change places, for all s."""
+    """Return, for all s, by how much the sum of ``a * b`` grows if the samples k and s of ``b`` are swapped."""
     columns = a[:, k] @ b + b[:, k] @ a - (a * b).sum(0) - (a[:, k] * b[:, k]).sum()
     rows = b @ a[k] + a @ b[k] - (a * b).sum(1) - (a[k] * b[k]).sum()
-    # what the sums say of the places k and s themselves, and what is true of them
-    said = (a[k, k] - a[k]) * (b[k] - b[k, k]) + (a[:, k] - a.diagonal()) * (b.diagonal() - b[:, k])
-    said += (a[k, k] - a[:, k]) * (b[:, k] - b[k, k]) + (a[k] - a.diagonal()) * (b.diagonal() - b[k])
+    # the sums treat the entries at k and s wrongly: replace their terms by the true ones
+    summed = (a[k, k] - a[k]) * (b[k] - b[k, k]) + (a[:, k] - a.diagonal()) * (b.diagonal() - b[:, k])
+    summed += (a[k, k] - a[:, k]) * (b[:, k] - b[k, k]) + (a[k] - a.diagonal()) * (b.diagonal() - b[k])
     true = (a[k, k] - a.diagonal()) * (b.diagonal() - b[k, k]) + (a[k] - a[:, k]) * (b[:, k] - b[k])
-    return columns + rows - said + true
+    return columns + rows - summed + true
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return squared distances of the rows of ``a`` from those of ``b``."""
+    """Return the squared distances between the rows of ``a`` and those of ``b``."""
     return (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)

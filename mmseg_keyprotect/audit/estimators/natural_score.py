@@ -1,4 +1,4 @@
-"""How natural a key makes encrypted images look: the score of those who search without labels."""
+"""Score how natural a key makes encrypted images look, without labels."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmseg_keyprotect.audit.cipher_info import CENTRE, Form
+from mmseg_keyprotect.audit.cipher_info import CENTRE, CipherInfo
 
 
 class NaturalScore:
-    """The energy of decrypted blocks under a Gaussian with the mean and covariance of natural blocks.
+    """Computes the energy of decrypted blocks under a Gaussian with the mean and covariance of natural blocks.
 
-    It needs second moments of the encrypted blocks alone, so that a key costs one gather whatever the images.
-    Neighbouring samples of natural images are nearly alike, so that a wrong key makes blocks very improbable.
+    It needs only the second moments of the encrypted blocks, so the cost of a key does not depend on the number of
+    images. Neighbouring samples of natural images are nearly equal, so a wrong key makes blocks very improbable.
 
     Args:
-        encrypted: Images without a table, uint8 (H, W, 3), whole blocks.
+        encrypted: Images encrypted without a table, uint8 (H, W, 3), of whole blocks.
         plain: Other images of the same kind.
-        form: Of the cipher.
+        info: The facts about the cipher.
     """
 
-    def __init__(self, encrypted: Sequence[np.ndarray], plain: Sequence[np.ndarray], form: Form) -> None:
-        natural, secret = (form.blocks(images).astype(np.float64) - CENTRE for images in (plain, encrypted))
+    def __init__(self, encrypted: Sequence[np.ndarray], plain: Sequence[np.ndarray], info: CipherInfo) -> None:
+        natural, secret = (info.blocks(images).astype(np.float64) - CENTRE for images in (plain, encrypted))
         covariance = np.atleast_2d(np.cov(natural.T))
-        self._precision = np.linalg.inv(covariance + 1e-3 * covariance.trace() / len(covariance) * np.eye(form.samples))
+        self._precision = np.linalg.inv(covariance + 1e-3 * covariance.trace() / len(covariance) * np.eye(info.samples))
         self._pull = self._precision @ natural.mean(0)
         self._moments, self._mean = natural.T @ natural / len(natural), natural.mean(0)
-        identity = np.arange(form.samples)[None], np.ones((1, form.samples))
+        identity = np.arange(info.samples)[None], np.ones((1, info.samples))
         self.natural = float(self.energies(*identity)[0])
         """The energy of the plain images."""
         self._moments, self._mean = secret.T @ secret / len(secret), secret.mean(0)
 
     def energies(self, source: np.ndarray, signs: np.ndarray) -> np.ndarray:
-        """Score keys; the lower the more natural.
+        """Score keys; lower is more natural.
 
         Args:
-            source: int64 (K, n), as of BlockTransform.
+            source: int64 (K, n), see :class:`~mmseg_keyprotect.ciphers.transform.BlockTransform`.
             signs: (K, n), 1 or -1.
 
         Returns:
-            float64 (K,), up to a constant the negative log likelihood of a block.
+            float64 (K,), the mean negative log likelihood of a block, up to a constant.
         """
         precision = self._precision[source[:, :, None], source[:, None, :]]
         quadratic = ((precision * self._moments) @ signs[:, :, None].astype(float))[:, :, 0]

@@ -1,4 +1,4 @@
-"""How well a key makes a model work on a few images: with labels, and without."""
+"""Objectives of a search: how well a model works with a key on a few images, with and without labels."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_keyprotect.audit.cipher_info import Form
-from mmseg_keyprotect.audit.target import Target
+from mmseg_keyprotect.audit.cipher_info import CipherInfo
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
-NEW = 0.1
-"""A batch norm whose variances are nearer to 1 has learned nothing, or was folded into its convolution."""
+UNTRAINED = 0.1
+"""A batch norm whose variances are all this near to 1 was never trained, or was folded into its convolution."""
 
 WINDOW = 96
-"""Pixels; windows of images are enough, and quick."""
+"""The side of a window in pixels; a part of an image is enough, and fast."""
 
 
-def windows(pictures: Sequence[np.ndarray], form: Form, count: int) -> list[np.ndarray]:
-    """Cut one window of whole blocks out of each of the first pictures, or label maps, of about 96 x 96 pixels.
+def windows(pictures: Sequence[np.ndarray], info: CipherInfo, count: int) -> list[np.ndarray]:
+    """Crop one window of whole blocks, about 96 x 96 pixels, from each of the first images or label maps.
 
-    The windows are spread over the images; two calls with images of one size cut the same places.
+    The windows are spread over the images. Two calls with images of one size crop the same windows.
+
+    Args:
+        pictures: Images (H, W, 3) or label maps (H, W).
+        info: The facts about the cipher.
+        count: The number of windows.
     """
-    side = max(WINDOW // form.block_size, 1) * form.block_size
+    side = max(WINDOW // info.block_size, 1) * info.block_size
     height, width = (min(side, *(picture.shape[axis] for picture in pictures)) for axis in (0, 1))
     cut = []
     for number, picture in enumerate(pictures[:count]):
         rng = np.random.default_rng(number)
         top, left = (
-            form.block_size * int(rng.integers((picture.shape[axis] - size) // form.block_size + 1))
+            info.block_size * int(rng.integers((picture.shape[axis] - size) // info.block_size + 1))
             for axis, size in ((0, height), (1, width))
         )
         cut.append(picture[top : top + height, left : left + width])
@@ -41,65 +46,73 @@ def windows(pictures: Sequence[np.ndarray], form: Form, count: int) -> list[np.n
 
 
 class LabelledLoss:
-    """The cross-entropy of the labels of plain windows.
+    """Computes the cross-entropy of the labels on windows of plain images.
 
     Args:
-        target: The model and the attacker's images with labels.
-        count: How many windows.
+        view: A view with weights, plain images and labels.
+        count: The number of windows.
     """
 
-    def __init__(self, target: Target, count: int) -> None:
-        self._target = target
-        self._images = windows(target.plain, target.form, count)
-        labels = np.stack(windows(target.labels, target.form, count))
+    def __init__(self, view: View, count: int) -> None:
+        self._view = view
+        self._images = windows(view.plain, view.cipher_info, count)
+        labels = np.stack(windows(view.labels, view.cipher_info, count))
         self._labels = torch.from_numpy(labels.astype(np.int64))[:, None].float()
 
     def __call__(self, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None = None) -> float:
-        """Return the loss of an estimate of the key, as of ``Target.logits``; the lower the better."""
-        logits = self._target.logits(self._images, key, features)
+        """Return the loss of an estimate of the key; lower is better.
+
+        Args:
+            key: See :meth:`~mmseg_keyprotect.audit.view.View.logits`.
+            features: See there.
+        """
+        logits = self._view.logits(self._images, key, features)
         labels = F.interpolate(self._labels, logits.shape[-2:], mode='nearest').long()[:, 0].to(logits.device)
-        return float(F.cross_entropy(logits, labels, ignore_index=self._target.ignore_index))
+        return float(F.cross_entropy(logits, labels, ignore_index=self._view.ignore_index))
 
 
 class UnlabelledLoss:
-    """Predictions that are sure, and not all the same, in a network whose layers see what they saw in training.
+    """Scores a key without labels, by confident and varied predictions and by the statistics of batch norms.
 
-    The mean entropy of the predictions, less the entropy of the mean prediction, so that a constant answer is no way
-    out; and how far the statistics of a batch are from those that the batch norms keep.
+    The loss is the mean entropy of the predictions minus the entropy of the mean prediction, so that a constant
+    prediction scores badly. The deviations of the batch from the statistics that the batch norms keep are added.
 
     Args:
-        target: The model and the attacker's plain images.
-        count: How many windows.
+        view: A view with weights and plain images.
+        count: The number of windows.
     """
 
-    def __init__(self, target: Target, count: int) -> None:
-        self._target = target
-        self._images = windows(target.plain, target.form, count)
-        model = target.model
-        self._norms = norms_that_know(model)
+    def __init__(self, view: View, count: int) -> None:
+        self._view = view
+        self._images = windows(view.plain, view.cipher_info, count)
+        self._norms = trained_batch_norms(view.model)
 
     def __call__(self, key: BlockTransform) -> float:
-        """Return the loss of a key, the lower the better."""
-        with watch(self._norms) as strange:
-            logits = self._target.logits(self._images, key)
-        return float(unlabelled_loss(logits, strange))
+        """Return the loss of an estimate of the key; lower is better."""
+        with watch(self._norms) as deviations:
+            logits = self._view.logits(self._images, key)
+        return float(unlabelled_loss(logits, deviations))
 
 
-def unlabelled_loss(logits: Tensor, strange: Sequence[Tensor]) -> Tensor:
-    """Return the loss of predictions, (N, classes, h, w), and of what the batch norms saw meanwhile."""
+def unlabelled_loss(logits: Tensor, deviations: Sequence[Tensor]) -> Tensor:
+    """Return the unlabelled loss of a batch.
+
+    Args:
+        logits: float (N, classes, h, w).
+        deviations: Scalars, see :func:`~mmseg_keyprotect.audit.estimators.objectives.watch`.
+    """
     shares = logits.softmax(1)
     unsure = _entropy(shares).mean() - _entropy(shares.mean((0, 2, 3), keepdim=True)).mean()
-    return unsure + (sum(strange) / len(strange) if strange else 0)
+    return unsure + (sum(deviations) / len(deviations) if deviations else 0)
 
 
-def norms_that_know(model: nn.Module) -> list[nn.Module]:
-    """Return the batch norms of a model that remember its training."""
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and _knows(module)]
+def trained_batch_norms(model: nn.Module) -> list[nn.Module]:
+    """Return the batch norms of a model that keep statistics of its training."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and _is_trained(module)]
 
 
-def _knows(norm: nn.Module) -> bool:
-    """Whether a batch norm keeps statistics, and not those that it was made with."""
-    return norm.track_running_stats and float((norm.running_var - 1).abs().max()) > NEW
+def _is_trained(norm: nn.Module) -> bool:
+    return norm.track_running_stats and float((norm.running_var - 1).abs().max()) > UNTRAINED
 
 
 def _entropy(shares: Tensor) -> Tensor:
@@ -108,18 +121,25 @@ def _entropy(shares: Tensor) -> Tensor:
 
 @contextmanager
 def watch(norms: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect how strange the input of each batch norm is, while the model runs."""
-    strange: list[Tensor] = []
+    """Collect the deviation of each batch norm's input from its kept statistics, within a ``with`` block.
+
+    Args:
+        norms: Batch norms of the model that runs in the block.
+
+    Yields:
+        A list that receives one scalar for each batch norm that runs.
+    """
+    deviations: list[Tensor] = []
 
     def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
         usual = norm.running_var + 1e-5
         shift = (mean - norm.running_mean) ** 2 / usual
-        strange.append((shift.clamp_max(10) + ((variance + 1e-5) / usual).log().abs()).mean())
+        deviations.append((shift.clamp_max(10) + ((variance + 1e-5) / usual).log().abs()).mean())
 
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     try:
-        yield strange
+        yield deviations
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,31 +1,32 @@
-"""The channels of a protected model beside those of the public model that it was made from."""
+"""Match the channels of a protected model with those of the public model that it was made from."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.backbones import Chain, Part, adapter_of
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+from mmseg_keyprotect.models.features.places import Place
 
 Pair = tuple[Tensor, Tensor]
-"""What a weight of the protected model, and of the public one, has of each channel: (C, ...) both."""
+"""A weight of the protected model and the same weight of the public one, channels first: (C, ...) both."""
 
 
 @dataclass
 class Stretch:
-    """The part of a stream between two places; its channels are in one order.
+    """The part of a stream of channels between two encrypted places; all its layers have one order of channels.
 
     Args:
         places: The names of the encrypted places at its end, in order.
-        order: Weights that show the order of the channels.
-        signs: Weights that show their signs too.
+        order: Weights that reveal the order of the channels.
+        signs: Weights that also reveal the signs.
     """
 
     places: list[str]
@@ -33,7 +34,7 @@ class Stretch:
     signs: list[Pair] = field(default_factory=list)
 
     def match(self, has_order: bool) -> BlockTransform | None:
-        """Return what makes the public channels those of the protected model; None where no weight shows it."""
+        """Return the transform from the public to the protected channels; None if no weight reveals it."""
         if not (self.order or self.signs):
             return None
         order, signs = sum(map(_alike, self.order)), sum(map(_alike, self.signs))
@@ -45,39 +46,42 @@ class Stretch:
 
 
 def _alike(pair: Pair) -> np.ndarray:
-    """Return the product of each channel with each public one, (C, C); a perfect match adds up to 1."""
+    """Return the products of all channels with all public ones, float64 (C, C); a perfect match sums to 1."""
     seen, known = (one.detach().cpu().double().reshape(len(one), -1) for one in pair)
     return (seen @ known.T / (seen.norm() * known.norm()).clamp_min(1e-12)).numpy()
 
 
 class PublicChannels:
-    """What the public weights tell of the transforms of channels.
+    """What the public weights reveal about the transforms of channels.
 
     Args:
-        backbone: Of the protected model.
-        encryption: Its places and its cipher.
+        backbone: The backbone of the protected model.
+        places: The encrypted places.
+        cipher: The cipher of feature maps; it must transform channels only.
         weights: The public model's state dict, of the segmentor or of the backbone alone.
     """
 
-    def __init__(self, backbone: nn.Module, encryption: FeatureEncryption, weights: Mapping[str, Tensor]) -> None:
-        self._weights, self._channels = weights, {place.name: place.channels for place in encryption.places}
-        self._has_order, self._has_signs = encryption.cipher.has_order, encryption.cipher.has_signs
+    def __init__(
+        self, backbone: nn.Module, places: Sequence[Place], cipher: FeatureCipher, weights: Mapping[str, Tensor]
+    ) -> None:
+        self._weights, self._channels = weights, {place.name: place.channels for place in places}
+        self._has_order, self._has_signs = cipher.has_order, cipher.has_signs
         named = itertools.chain(backbone.named_modules(), backbone.named_parameters())
         self._names = {id(part): name for name, part in named}
         self.streams = [(chain.signed, self._stretches(chain)) for chain in adapter_of(backbone).chains()]
 
     @property
     def compared(self) -> int:
-        """The number of weights that are compared."""
+        """The number of compared weights."""
         return sum(len(one.order) + len(one.signs) for _, stream in self.streams for one in stream if one.places)
 
     @property
     def hidden(self) -> int:
-        """The number of places that nothing divides from the next, so that only what both do together shows."""
+        """The number of places without a weight before the next place, so that only their product is revealed."""
         return sum(len(one.places) - 1 for _, stream in self.streams for one in stream if one.places)
 
     def estimate(self) -> dict[str, BlockTransform]:
-        """Return the transform of every place; where several follow one another, the last has all."""
+        """Return the transform of every place; of several consecutive places the last gets the product."""
         found = {name: BlockTransform(np.arange(channels)) for name, channels in self._channels.items()}
         for signed, stream in self.streams:
             after = None
@@ -90,7 +94,7 @@ class PublicChannels:
         return found
 
     def _stretches(self, chain: Chain) -> list[Stretch]:
-        """Cut a stream at its places; from the first stretch to the last."""
+        """Cut a stream at its encrypted places, and return the parts from first to last."""
         found = [Stretch([name for name in chain.tail_places if name in self._channels])]
         if chain.tail is not None:
             self._note(found[0], chain.tail, signed=True)
@@ -113,19 +117,19 @@ class PublicChannels:
         return found
 
     def _note(self, stretch: Stretch, part: Part | None, signed: bool) -> None:
-        """Note a part that writes to the stream."""
+        """Add the weights of a part that writes to the stream."""
         if isinstance(part, nn.Parameter):  # of tokens
             self._add(stretch, part, '', signed, dim=-1)
         elif part is not None:
             for name in ('weight', 'bias'):
                 self._add(stretch, part, name, signed)
-            for name in ('running_mean', 'running_var'):  # of what comes before the signs
+            for name in ('running_mean', 'running_var'):  # the statistics of what comes before the signs
                 self._add(stretch, part, name, False)
 
     def _add(self, stretch: Stretch, part: Part, tensor: str, signed: bool, dim: int = 0) -> None:
         seen = getattr(part, tensor, None) if tensor else part
         name = '.'.join(filter(None, (self._names[id(part)], tensor)))
         known = self._weights.get(f'backbone.{name}', self._weights.get(name))
-        if seen is not None and known is not None and seen.shape == known.shape:  # a block stem has another shape
+        if seen is not None and known is not None and seen.shape == known.shape:  # the shape of a block stem differs
             pairs = stretch.signs if signed and self._has_signs else stretch.order
             pairs.append((seen.movedim(dim, 0), known.movedim(dim, 0)))

@@ -1,8 +1,8 @@
-"""What the structure of a lifted stem gives away, where no public model is there to compare with.
+"""What the structure of a lifted stem reveals without a public model to compare with.
 
-A tap (u, v) of the plain kernel stands in several columns of the block stem, at known places. Columns that share taps
-are copies of one another, up to sign, if they are of one channel: that ties the columns of a class of pixels together.
-Which channel is which, and the signs of the classes, are left: few enough to be tried.
+A tap (u, v) of the plain kernel occurs in several columns of the block stem, at known positions. Columns of one channel
+that share taps are copies of each other, up to sign. This ties the columns of a class of pixels together. The channels
+and the signs of the classes remain unknown; they are few enough to be tried.
 """
 
 from __future__ import annotations
@@ -19,29 +19,34 @@ from mmseg_keyprotect.models.stem.lifting import Grid
 
 CHANNELS = 3
 STATES = [(order, signs) for order in permutations(range(CHANNELS)) for signs in product((1, -1), repeat=CHANNELS)]
-"""Of a class: which channel each group of columns is, and its sign."""
+"""The states of a class: the channel of each group of columns, and its sign."""
 
 
 def pixel_patterns(grid: Grid) -> np.ndarray:
-    """Return where the energy of a column can lie for each pixel of a block: (M * M, (M/s)**2 * K * K), unit length."""
+    """Return where a column of each pixel can have energy, unit vectors (M * M, (M/s)**2 * K * K)."""
     reach = grid.rows().any(1).double()  # (M/s, K, M)
     both = torch.einsum('akm,bln->mnabkl', reach, reach).flatten(2).flatten(0, 1)
     return (both / both.norm(dim=1, keepdim=True)).numpy()
 
 
 def find_pixels(energies: np.ndarray, grid: Grid) -> np.ndarray:
-    """Assign columns to pixels by their zeros: int64 (n,), row * M + column; each pixel gets one of each channel."""
+    """Assign columns to pixels by their zeros, three to each pixel: int64 (n,), row * M + column."""
     patterns = np.repeat(pixel_patterns(grid), CHANNELS, axis=0)
     return linear_sum_assignment(energies @ patterns.T, maximize=True)[1] // CHANNELS
 
 
 class StemStructure:
-    """The columns of a stem, tied together where they share taps.
+    """Ties the columns of a stem together where they share taps.
 
     Args:
         columns: float64 (O * (M/s)**2, n, K, K).
-        pixels: int64 (n,), of each column.
-        grid: Of the stem.
+        pixels: int64 (n,), the pixel of each column.
+        grid: The grid of the stem.
+
+    Attributes:
+        classes: int64 (n,), the class of each column; columns of a class share taps, directly or indirectly.
+        groups: int64 (n,), the group of each column in its class, 0 to 2; a group has one channel.
+        signs: int64 (n,), the sign of each column in its group, 1 or -1.
     """
 
     def __init__(self, columns: Tensor, pixels: np.ndarray, grid: Grid) -> None:
@@ -60,7 +65,7 @@ class StemStructure:
         self.groups, self.signs = self._tie()
 
     def _tie(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the group of each column within its class, 0 to 2, and its sign within the group."""
+        """Return ``groups`` and ``signs``."""
         groups, signs = np.zeros(len(self.pixels), dtype=int), np.ones(len(self.pixels), dtype=int)
         for number in np.unique(self.classes):
             members = np.flatnonzero(self.classes == number)
@@ -81,7 +86,7 @@ class StemStructure:
         return groups, signs
 
     def parts(self) -> np.ndarray:
-        """Return the filters of each group of each class: (classes, 3, O, k, k), 0 at taps of other classes."""
+        """Return the filters of each group of each class, float64 (classes, 3, O, k, k), 0 at taps of other classes."""
         count = self.classes.max() + 1
         total = torch.zeros(count, CHANNELS, *self._taps.shape[1:], dtype=torch.float64)
         weight = torch.zeros(count, CHANNELS, 1, *self._taps.shape[2:], dtype=torch.float64)
@@ -91,9 +96,10 @@ class StemStructure:
         return (total / weight.clamp_min(1)).numpy()
 
     def guesses(self) -> list[tuple]:
-        """Return first guesses, a state for each class: learned filters are much the same in all colours.
+        """Return first guesses, each with a state for every class.
 
-        That tells the signs of the groups of a class against one another; the signs of the classes are left.
+        Learned filters are similar in all colours, which tells the signs of the groups of a class relative to each
+        other. The signs of the classes remain, and all of them are returned.
         """
         parts = self.parts()
         signs = np.where(np.einsum('cgouv,couv->cg', parts, parts[:, 0]) < 0, -1, 1)
@@ -103,7 +109,7 @@ class StemStructure:
         ]
 
     def resolve(self, states: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the channel and the sign of each column, given the state of each class."""
+        """Return the channel and the sign of each column, int64 (n,) both, given the state of each class."""
         channels = np.array([states[c][0][g] for c, g in zip(self.classes, self.groups, strict=True)])
         signs = np.array([states[c][1][g] for c, g in zip(self.classes, self.groups, strict=True)])
         return channels, signs * self.signs

@@ -1,4 +1,4 @@
-"""What a keyed table (ffx) does, read from what its values occur with: half of the samples of a block stay plain."""
+"""Estimate a keyed table (ffx) from the plain samples beside its values: half of the samples of a block stay plain."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from scipy.optimize import linear_sum_assignment
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 
 SMOOTH = 2.0
-"""Grey values over which the natural joint histogram is smoothed."""
+"""The standard deviation, in grey values, by which the natural joint histogram is smoothed."""
 
 
 def read_table(grid: np.ndarray, keyed: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Undo a table, as far as it is known: values that it does not give become 127.5."""
+    """Invert a table on a grid of blocks, (rows, columns, n); values that it never gives become 127.5."""
     inverse = np.full(DOMAIN, 127.5)
     inverse[table] = np.arange(256)
     return np.where(keyed, inverse[grid.astype(int)], grid)
 
 
 def keyed_signs(secret: list[np.ndarray], keyed: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Tell which samples were inverted before they were looked up, against the others that were looked up.
+    """Find which samples were inverted before the lookup, relative to the other looked-up samples.
 
-    The brightness of the plain samples with which a value of the table occurs is the other way round there.
+    For an inverted sample, the brightness of the plain samples beside each value of the table is reversed.
 
     Args:
         secret: Grids of encrypted blocks, (rows, columns, n).
         keyed: bool (n,), where the table is looked up.
-        signs: (n,), 1 or -1; of plain samples.
+        signs: (n,), 1 or -1; those of plain samples are right.
 
     Returns:
-        (n,), those of plain samples unchanged.
+        (n,), 1 or -1; those of plain samples are unchanged.
     """
     count, total = _beside(secret, keyed, signs)
     overall = total.sum(1, keepdims=True) / count.sum(1, keepdims=True)
-    brightness = np.sqrt(count) * (total / np.maximum(count, 1) - overall)  # of values, as certain as they are frequent
+    brightness = np.sqrt(count) * (total / np.maximum(count, 1) - overall)  # weighted by frequency
     _, vectors = np.linalg.eigh(brightness @ brightness.T)
     signs = signs.copy()
     signs[keyed] = np.where(vectors[:, -1] * vectors[:, -1].sum() < 0, -1, 1)
@@ -44,10 +44,10 @@ def keyed_signs(secret: list[np.ndarray], keyed: np.ndarray, signs: np.ndarray) 
 def first_table(
     secret: list[np.ndarray], natural: list[np.ndarray], keyed: np.ndarray, signs: np.ndarray
 ) -> np.ndarray:
-    """Guess a table without knowing the order of samples.
+    """Estimate the table without knowing the order of samples.
 
-    The brighter the plain samples of a block, the larger the values that were looked up: values of the table are
-    ranked by the former, and get the grey values that are as frequent as they are.
+    The brighter the plain samples of a block, the larger the values that were looked up. The values of the table are
+    ranked by that brightness, and each gets the grey value at the same quantile.
 
     Args:
         secret: Grids of encrypted blocks, (rows, columns, n).
@@ -71,7 +71,7 @@ def first_table(
 
 
 def _beside(secret: list[np.ndarray], keyed: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each value occurs at each keyed position, and the sum of the brightness beside it: (k, 1000)."""
+    """Return the count of each value at each keyed position and the summed brightness beside it, (k, 1000) both."""
     positions = np.arange(keyed.sum()) * DOMAIN
     size = len(positions) * DOMAIN
     count, total = np.zeros(size), np.zeros(size)
@@ -89,15 +89,15 @@ def refine_table(
 ) -> np.ndarray:
     """Find the most likely table, given the order of samples.
 
-    For every keyed position the plain one that varies most with it is its witness: how often a value of the table
-    occurs with each value of the witness is compared with how often grey values do in natural images.
+    The witness of a keyed position is the plain position that is most correlated with it. The joint frequencies of the
+    values of the table and of the witness are compared with those of grey values in natural images.
 
     Args:
         secret: Grids of encrypted blocks, (rows, columns, n).
         natural: Grids of natural blocks.
         keyed: bool (n,), where the table is looked up.
         signs: (n,), 1 or -1.
-        source: int64 (n,), the order.
+        source: int64 (n,), the order of samples.
 
     Returns:
         int64 (256,), distinct values.
@@ -125,7 +125,7 @@ def refine_table(
 
 
 def _assign(seen: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Give values of the table (rows) to grey values (columns) at the least cost; the others get what is free."""
+    """Assign values of the table (rows) to grey values (columns) at the least cost; fill the rest with free values."""
     rows, columns = linear_sum_assignment(costs)
     table = np.full(256, -1)
     table[columns] = seen[rows]

@@ -1,0 +1,184 @@
+"""Load a protected model, and predict with it as a given user."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.edit import to_preprocessor_form
+from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, PREPROCESSOR, find_model
+from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
+from mmseg_keyprotect.keys.identity import identities_of, joined
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
+from mmseg_keyprotect.session.users import User, Users
+
+
+class ProtectedModel:
+    """A protected model with its weights, which predicts as any user.
+
+    It predicts and never trains, so that it is built without ``denial``.
+
+    Args:
+        cfg: A protected configuration. It may encrypt in the pipelines or in the preprocessor.
+        checkpoint: A checkpoint of the configuration's key.
+
+    Attributes:
+        cfg: A copy of the configuration in which the preprocessor encrypts, and no pipeline does.
+        model: The segmentor, in eval mode, on the default device.
+        cipher: The cipher of images; None if images are plain.
+        features: The encryption of feature maps; None if feature maps are plain.
+        users: Makes the users of the model.
+        identity: The public identity of its key and ciphers.
+        sources: What every result depends on: configuration, digest of the checkpoint, key id.
+
+    Raises:
+        WrongKeyError: The checkpoint belongs to another key.
+        ConfigError: The configuration is not protected, or not sound.
+
+    Example:
+        >>> model = ProtectedModel(cfg, 'iter_20000.pth')                                # doctest: +SKIP
+        >>> model.predict(model.users.without_key(), batch).pred_sem_seg.data.shape      # doctest: +SKIP
+        torch.Size([1, 512, 1024])
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str) -> None:
+        cfg = Config(copy.deepcopy(cfg.to_dict()))
+        to_preprocessor_form(cfg)
+        raise_problems(check_config(cfg))
+        self.cfg = cfg
+        self.model = load_model(_without_denial(cfg), checkpoint)
+        self.cipher: KeyedCipher | None = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
+        self.features: FeatureEncryption | None = getattr(self.model, 'feature_encryption', None)
+        self.users = Users(self.cipher, self.features)
+        self.identity = joined(identities_of(self.model).values())
+        self.sources = [repr(cfg.to_dict()), digest(checkpoint), self.identity.key_id]
+
+    @property
+    def channel_order(self) -> str:
+        """The channel order of the images of the test pipeline, ``'bgr'`` or ``'rgb'``."""
+        return self.cipher.channel_order if self.cipher else 'bgr'
+
+    @property
+    def key_space_bits(self) -> float:
+        """log2 of the number of keys, of images and feature maps together, at most 256."""
+        images = self.cipher.cipher_for(3).key_space_bits if self.cipher else 0.0
+        return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
+
+    def prepare(self, user: User, batch: dict[str, Any], padded: bool = True) -> dict[str, Any]:
+        """Return what the network gets if a user sends a batch.
+
+        Args:
+            user: The user.
+            batch: ``inputs`` and ``data_samples``, as from a data loader.
+            padded: Whether images are padded to the test size of the configuration.
+
+        Returns:
+            ``inputs``, float (N, C, H, W), and ``data_samples``.
+        """
+        preprocessor = self.model.data_preprocessor if padded else self._unpadded
+        if self.cipher is None:
+            return preprocessor(batch, False)
+        return preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
+
+    @torch.no_grad()
+    def predict(self, user: User, batch: dict[str, Any]) -> SegDataSample:
+        """Return the prediction that a user gets for a batch of one image."""
+        data = self.prepare(user, batch)
+        with using(self.model, user):
+            return self.model(**data, mode='predict')[0]
+
+    def stolen(self) -> nn.Module:
+        """Return a copy for an attacker who has the weights and no key.
+
+        No part of it holds the key: images come plain, feature maps stay unchanged, and a tied block stem, which
+        absorbs the key at every step, is a free one with the absorbed weights.
+
+        Returns:
+            A new segmentor in eval mode, on the default device; the attacker may change and train it.
+        """
+        cfg = _without_denial(self.cfg)
+        settings = find_model(cfg)
+        preprocessor = settings.data_preprocessor
+        if preprocessor.type == PREPROCESSOR:
+            if settings.get('feature_encryption'):
+                settings.feature_encryption.setdefault('key', preprocessor.get('key'))
+            preprocessor.type = SegDataPreProcessor.__name__
+            for name in CIPHER_ARGUMENTS:
+                preprocessor.pop(name, None)
+        stem = getattr(self.model, 'stem', None)
+        if stem is not None:
+            options = settings.get('block_stem') or {}
+            settings.block_stem = {**options, 'block_size': stem.grid.block_size, 'tied': False}
+        model = build_model(cfg)
+        if self.cipher is not None:
+            model.data_preprocessor = self.model.data_preprocessor.without_key()
+        model.load_state_dict(self.model.state_dict())
+        if self.features is not None:
+            model.feature_encryption.use(model.feature_encryption.identity_functions)
+        return _on_device(model)
+
+    @cached_property
+    def _unpadded(self) -> nn.Module:
+        """The preprocessor of this model without padding to a test size; only a whole model can build it."""
+        cfg = _without_denial(self.cfg)
+        if find_model(cfg).data_preprocessor.pop('test_cfg', None) is None:
+            return self.model.data_preprocessor
+        return build_model(cfg).data_preprocessor.to(get_device())
+
+
+def using(model: nn.Module, user: User) -> AbstractContextManager[None]:
+    """Let a model transform feature maps as a user does, within a ``with`` block.
+
+    Args:
+        model: A protected model, or a copy of one from
+            :meth:`~mmseg_keyprotect.session.model.ProtectedModel.stolen`.
+        user: The user.
+    """
+    features = getattr(model, 'feature_encryption', None)
+    return nullcontext() if features is None else features.using(user.features)
+
+
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build the model of a configuration and load its weights.
+
+    Returns:
+        The model in eval mode, on the default device.
+    """
+    model = build_model(cfg)
+    load_strictly(model, read_checkpoint(checkpoint)[0])
+    return _on_device(model)
+
+
+def digest(file: str) -> str:
+    """Return the SHA-256 of a file in hex; ``sealed://`` in front of its path is ignored."""
+    found = sha256()
+    with open(without_scheme(file), 'rb') as opened:
+        while chunk := opened.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _on_device(model: nn.Module) -> nn.Module:
+    device = get_device()
+    return (revert_sync_batchnorm(model) if device == 'cpu' else model).to(device).eval()
+
+
+def _without_denial(cfg: Config) -> Config:
+    cfg = Config(copy.deepcopy(cfg.to_dict()))
+    find_model(cfg).pop('denial', None)
+    return cfg
