@@ -1,8 +1,8 @@
 """Attack a protected model as an adversary would, and measure what each attack recovers.
 
-``keyprotect audit`` runs the attacks. :data:`~mmseg_keyprotect.audit.attacks.ATTACKS` lists them, and
-:func:`~mmseg_keyprotect.audit.run.run_audit` is the function behind the command. Importing this package loads neither
-torch nor OpenMMLab.
+``keyprotect audit`` runs the attacks, and :func:`~mmseg_keyprotect.audit.run.run_audit` is the function behind it.
+:data:`~mmseg_keyprotect.audit.attacks.ATTACKS` lists them. Importing this package loads neither torch nor OpenMMLab, so
+that the command line can list the attacks at once.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Target:
         if seeks == 'images' and not self.cipher_info.bits:
             raise NotApplicable('images are not encrypted')
         if seeks == 'feature maps':
-            cipher = self.attacked and self.attacked.feature_cipher
+            cipher = None if self.attacked is None else self.attacked.feature_cipher
             if cipher is None:
                 raise NotApplicable('feature maps are not encrypted')
             if cipher.block_size > 1:

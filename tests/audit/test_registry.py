@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
+from mmseg_keyprotect import audit
 from mmseg_keyprotect.audit.attack import Attack, AttackResult
 from mmseg_keyprotect.audit.attacks import ATTACKS, register_attack
+from mmseg_keyprotect.audit.run import run_audit
 
 
 def test_names_are_those_of_the_classes():
@@ -27,6 +29,12 @@ def test_listing_imports_neither_torch_nor_mmengine():
     names, loaded = done.stdout.splitlines()
     assert names.split() == list(ATTACKS)
     assert loaded == '[]'
+
+
+def test_the_function_behind_the_command():
+    assert audit.run_audit is run_audit
+    with pytest.raises(AttributeError, match='nothing'):
+        audit.nothing  # noqa: B018
 
 
 def test_an_attack_of_ones_own(monkeypatch):

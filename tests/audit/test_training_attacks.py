@@ -17,7 +17,7 @@ from mmseg_keyprotect.audit.open_target import open_target
 from mmseg_keyprotect.audit.run import carry_out
 from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.protection import protect_checkpoint
-from mmseg_keyprotect.protection.checkpoints import build_model
+from mmseg_keyprotect.protection.checkpoints import build_model, read_checkpoint
 from mmseg_keyprotect.session.images import TestImages
 from mmseg_keyprotect.session.model import ProtectedModel
 
@@ -75,6 +75,22 @@ def test_first_layers_are_learned_where_images_are_encrypted(plain, tmp_path):
         if 'stochastic' in name:
             signs = found.shares[0]
             assert (signs.part, signs.right > 0.6) == ('signs', True)
+
+
+@pytest.mark.parametrize(
+    ('name', 'protection'),
+    [('weights-alone', {}), ('feature-statistics', dict(cipher=None, features=dict(stages='all')))],
+)
+def test_the_public_model_reveals_the_key_of_a_bound_model(name, protection, plain, tmp_path):
+    """The weights of the stolen copy, which holds no key, are enough."""
+    config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', **protection)
+    protected = ProtectedModel(Config.fromfile(config), str(checkpoint))
+    images = TestImages(protected.cfg)
+    target = open_target(protected, images, 2, [], read_checkpoint(plain[1])[0])
+    scene = HeldOut(protected, images, 2)
+    finding = carry_out(ATTACKS[name](), target, 1, scene)
+    assert finding.whole_key
+    assert finding.mIoU == scene.reference()['correct key']
 
 
 def test_a_free_layer_begins_as_no_key(plain, tmp_path):

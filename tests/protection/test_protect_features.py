@@ -212,7 +212,7 @@ class TestTools:
         pairs, trained = json.loads((tmp_path / 'audit' / 'audit.json').read_text())['findings']
         assert trained['sentence'] == '2 steps on 2 images.'
         assert 0 <= trained['mIoU'] <= 100
-        assert (pairs['verdict'], pairs['sentence']) == ('not tried', 'Not tried: images are not encrypted.')
+        assert (pairs['verdict'], pairs['sentence']) == ('not applicable', 'Not applicable: images are not encrypted.')
 
     @pytest.mark.parametrize(
         ('words', 'message'),
