@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -68,6 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps words with hyphens whole, so that names can be copied from the help."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(' '.join(text.split()), width, break_on_hyphens=False)
+
+
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the parser; if ``words`` name a command, with the arguments of that command alone, else of all."""
     parser = argparse.ArgumentParser(
@@ -88,7 +96,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             help=description.partition('\n')[0],
             description=description,
             epilog=f'example:\n{module.EXAMPLE}',
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
         )
         module.add_arguments(command)
     return parser

@@ -1,0 +1,1 @@
+"""A cipher, a backbone and an attack as users add them: one file and one registration each."""
