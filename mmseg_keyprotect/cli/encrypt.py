@@ -17,7 +17,7 @@ from mmseg_keyprotect.images.files import SUFFIXES
 from mmseg_keyprotect.keys.providers import build_key
 
 EXAMPLE = '  keyprotect encrypt photos -o encrypted --key-file my.key --resize 1024 512'
-AFTER_INTERRUPTION = 'run the same command again to go on'
+AFTER_INTERRUPTION = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def plan(args: argparse.Namespace, suffix: str) -> dict[Path, Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encrypt everything that is not there yet; go on after a bad image.
+    """Encrypt everything that is not there yet; continue after a bad image.
 
     Returns:
         The exit code.

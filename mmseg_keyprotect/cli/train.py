@@ -10,13 +10,13 @@ import argparse
 from mmseg_keyprotect.cli.mmseg_options import add_mmseg_arguments
 
 EXAMPLE = '  keyprotect train protected.py --work-dir out'
-AFTER_INTERRUPTION = 'go on with --resume'
+AFTER_INTERRUPTION = 'continue with --resume'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of MMSegmentation's script."""
     add_mmseg_arguments(parser)
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work dir')
+    parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
 
 

@@ -12,7 +12,6 @@ import pytest
 from benchmarks.paper import cells, feature_cells
 from benchmarks.paper.reproduce import TABLES
 from helpers import ROOT
-from mmseg_keyprotect.audit.run import choose_attacks
 from mmseg_keyprotect.cli.key_options import cfg_options
 from mmseg_keyprotect.cli.main import build_parser
 
@@ -59,7 +58,7 @@ class Commands:
 
     def audit(self, args):
         Path(args.out).mkdir()
-        found = [dict(SCORES, attack=name) for name in choose_attacks(args.attacks)]
+        found = [dict(SCORES, attack=name) for name in args.attacks]
         (Path(args.out) / 'audit.json').write_text(json.dumps(dict(reference={}, findings=found)))
 
 

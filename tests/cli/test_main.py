@@ -85,7 +85,7 @@ def test_interruption_exits_with_130(monkeypatch, capsys):
 
     monkeypatch.setattr(command_module('evaluate'), 'run', interrupt)
     assert main(['evaluate', 'a.py', 'a.pth', '-o', 'x']) == 130
-    assert capsys.readouterr().err == '\ninterrupted: run the same command again to go on\n'
+    assert capsys.readouterr().err == '\ninterrupted: run the same command again to continue\n'
 
 
 def test_other_errors_are_not_hidden(monkeypatch):
