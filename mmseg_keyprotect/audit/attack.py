@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import nn
-
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 if TYPE_CHECKING:
+    from mmseg.models.segmentors import BaseSegmentor
+
     from mmseg_keyprotect.audit.target import Target
     from mmseg_keyprotect.audit.view import View
 
@@ -48,7 +48,7 @@ class AttackResult:
     sentence: str
     key: BlockTransform | None = field(default=None, repr=False)  # it may equal the key, so it is never printed
     features: Mapping[str, BlockTransform] | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
+    model: BaseSegmentor | None = field(default=None, repr=False)
     images: int = 0
     queries: int = 0
 

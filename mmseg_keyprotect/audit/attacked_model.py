@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor
 
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
@@ -28,11 +29,11 @@ class AttackedModel:
         self.ignore_index = ignore_index
 
     @cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> BaseSegmentor:
         """The stolen model, in eval mode; no part of it holds the key."""
         return self.stolen()
 
-    def stolen(self) -> nn.Module:
+    def stolen(self) -> BaseSegmentor:
         """Return a new copy of the stolen model."""
         return self._protected.stolen()
 

@@ -89,7 +89,7 @@ def feature_shares(estimate: Mapping[str, BlockTransform], encryption: FeatureEn
         estimate: The attacker's estimates, by the name of the place.
         encryption: The encryption with the correct key; it must transform channels only.
     """
-    correct = {name: function.steps[0].transform for name, function in encryption.functions.items()}
+    correct = {name: function.steps[0].transform for name, function in encryption.keyed_functions.items()}
     order = np.concatenate([estimate[name].source == one.source for name, one in correct.items()])
     shares = []
     if any(one.moves for one in correct.values()):

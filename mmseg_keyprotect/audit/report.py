@@ -94,9 +94,9 @@ class AuditReport:
             return NOT_APPLICABLE
         if finding.attack == OWN_MODEL and finding.mIoU is not None:
             return 'for comparison: nothing is stolen'
-        beside = ''
-        if 'labels' in finding.needs and None not in (finding.mIoU, self.own_model):
-            beside = f'; {finding.mIoU - self.own_model:+.1f} mIoU against an own model'
+        beside, own = '', self.own_model
+        if 'labels' in finding.needs and finding.mIoU is not None and own is not None:
+            beside = f'; {finding.mIoU - own:+.1f} mIoU against an own model'
         return self._effect_of(finding) + beside
 
     def _effect_of(self, finding: Finding) -> str:
@@ -139,7 +139,7 @@ class AuditReport:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the rows of the table, by ``columns``: the attacks, then the reference accuracies."""
-        lines = [
+        lines: list[tuple[str, ...]] = [
             (
                 finding.attack,
                 ', '.join(finding.needs),

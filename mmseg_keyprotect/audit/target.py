@@ -119,7 +119,13 @@ class Target:
         return list(zip(self.data.seen, self.encrypted, strict=True))
 
     def encrypt(self, image: np.ndarray) -> np.ndarray:
-        """Encrypt an image (H, W, 3) and count the query."""
+        """Encrypt an image (H, W, 3) and count the query.
+
+        Raises:
+            NotApplicable: Images are plain.
+        """
+        if self._cipher is None:
+            raise NotApplicable('images are not encrypted')
         self.queries += 1
         return self._cipher.encrypt(image)
 
@@ -127,7 +133,9 @@ class Target:
         """Score the estimates of a result against the correct key."""
         shares = []
         if result.key is not None:
+            assert self._cipher is not None, 'an attack estimates a key of images only where there is one'
             shares += key_shares(result.key, self._cipher.transform, self.cipher_info)
         if result.features is not None:
+            assert self._features is not None, 'an attack estimates a key of feature maps only where there is one'
             shares += feature_shares(result.features, self._features)
         return shares

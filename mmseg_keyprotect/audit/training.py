@@ -15,16 +15,17 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_keyprotect.audit.budget import Budget
 
 BATCH = 4
 """Crops in a batch."""
 
-Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
+Loss = Callable[[BaseSegmentor, dict[str, Any]], Tensor]
 """Returns the loss of a model for a prepared batch."""
 
 
@@ -63,18 +64,18 @@ class AttackerTrainingSet:
             batch = [{**one, 'data_samples': SegDataSample(metainfo=one['data_samples'].metainfo)} for one in batch]
         return pseudo_collate(batch)
 
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    def optimizer(self, model: BaseSegmentor) -> torch.optim.Optimizer:
         """Return the owner's optimizer for the parameters of a model that require a gradient."""
         return build_optim_wrapper(model, self.cfg.optim_wrapper).optimizer
 
 
-def segmentation_loss(model: nn.Module, data: dict[str, Any]) -> Tensor:
+def segmentation_loss(model: BaseSegmentor, data: dict[str, Any]) -> Tensor:
     """Return the loss that the owner trains with."""
     return model.parse_losses(model(**data, mode='loss'))[0]
 
 
 def train(
-    model: nn.Module,
+    model: BaseSegmentor,
     optimizer: torch.optim.Optimizer,
     training_set: AttackerTrainingSet,
     budget: Budget,

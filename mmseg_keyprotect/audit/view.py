@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
+from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
@@ -61,11 +62,23 @@ class View:
         return None if attacked is None else attacked.feature_cipher
 
     @property
-    def model(self) -> nn.Module:
+    def sought_feature_cipher(self) -> FeatureCipher:
+        """The cipher of feature maps, for an attack that seeks its key.
+
+        Raises:
+            NotApplicable: Feature maps are plain.
+        """
+        cipher = self.feature_cipher
+        if cipher is None:
+            raise NotApplicable('feature maps are not encrypted')
+        return cipher
+
+    @property
+    def model(self) -> BaseSegmentor:
         """The stolen model, in eval mode, without a key: its weights are to be read, and left unchanged."""
         return self._attacked().model
 
-    def stolen(self) -> nn.Module:
+    def stolen(self) -> BaseSegmentor:
         """Return a new copy of the stolen model, which the attack may change and train."""
         return self._attacked().stolen()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from collections.abc import Sequence as AnySequence
 from typing import Any, TypeAlias
 
 from mmseg_keyprotect.ciphers.base import MIN_KEY_BITS, BlockCipher
@@ -12,11 +13,14 @@ from mmseg_keyprotect.ciphers.sequence import Sequence
 from mmseg_keyprotect.errors import ConfigError, WeakCipherError
 from mmseg_keyprotect.keys import SecretKey
 
-DEFAULT_CIPHER = (dict(type='Shuffle', block_size=4), dict(type='NegativePositive', block_size=4))
+DEFAULT_CIPHER: tuple[dict[str, Any], ...] = (
+    dict(type='Shuffle', block_size=4),
+    dict(type='NegativePositive', block_size=4),
+)
 """Shuffle, then negative-positive, M = 4: 248 key bits for RGB."""
 
-CipherConfig: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]] | tuple[Mapping[str, Any], ...]
-"""The configuration of a cipher, or of a sequence of ciphers."""
+CipherConfig: TypeAlias = Mapping[str, Any] | AnySequence[Mapping[str, Any]]
+"""The configuration of a cipher, or a list or tuple of them for a sequence of ciphers."""
 
 
 def build_cipher(cfg: CipherConfig, key: SecretKey | None = None, channels: int = 3) -> BlockCipher:
@@ -79,7 +83,7 @@ def cipher_parts(cfg: CipherConfig) -> list[dict[str, Any]]:
             )
         weak = dict(allow_weak=True) if cfg.get('allow_weak', False) else {}
         return [{**part, **weak} for part in cipher_parts(cfg['ciphers'])]
-    parts = cfg if isinstance(cfg, list | tuple) else [cfg]
+    parts: AnySequence[Any] = cfg if isinstance(cfg, list | tuple) else [cfg]  # unchecked before the next line
     if not parts or not all(isinstance(part, Mapping) and 'type' in part for part in parts):
         raise ConfigError(
             "Expected a cipher as dict(type='Shuffle', block_size=4) or a list of such dicts, but got "

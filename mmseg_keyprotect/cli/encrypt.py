@@ -82,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         The exit code.
     """
     key = build_key(key_of(args.key_file))
-    encryptor = Encryptor(key, cipher_of(args), tuple(args.resize) if args.resize else None)
+    cipher = cipher_of(args)
+    assert cipher is not None, 'only a command with --features offers plain images'
+    encryptor = Encryptor(key, cipher, tuple(args.resize) if args.resize else None)
     targets = plan(args, encryptor.suffix)
     start, made, problems = time.monotonic(), 0, []
     for number, (target, image) in enumerate(targets.items(), 1):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
 from mmengine.fileio import FileClient, LocalBackend, register_backend
@@ -20,7 +20,6 @@ from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
-from mmseg_keyprotect.sealing.stream import SealedReader
 
 SCHEME = 'sealed://'
 
@@ -57,7 +56,7 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
         try:
             checkpoint = torch.load(reader, map_location=map_location, weights_only=True)
         except Exception:
-            failure = cast(SealedReader, reader.raw).failure
+            failure = reader.raw.failure
             if failure is not None:  # torch replaces the error of a damaged chunk by its own
                 raise failure from None
             raise

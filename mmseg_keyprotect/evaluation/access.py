@@ -11,8 +11,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.utils import ProgressBar
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from mmseg_keyprotect.ciphers import PlainImages
 from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
@@ -52,7 +52,7 @@ class AccessEvaluation:
         self.correct = self.protected.users.correct()
         self.nonce = _shared(secrets.token_bytes(16))
         self.sources = list(self.protected.sources)
-        self.baseline: nn.Module | None = None
+        self.baseline: BaseSegmentor | None = None
         self.baseline_images = self.images
         if baseline is not None:
             baseline_cfg, baseline_checkpoint = baseline
@@ -77,6 +77,7 @@ class AccessEvaluation:
     def predict(self, user: User, index: int) -> SegDataSample:
         """Return the prediction that a user gets for the test image ``index``."""
         if user.kind == 'baseline':
+            assert self.baseline is not None, 'only an evaluation with a baseline has that user'
             return self.baseline.test_step(self.baseline_images.batch(index))[0]
         return self.protected.predict(user, self.images.batch(index))
 

@@ -35,7 +35,7 @@ def draw_keys(axes: Axes, report: AccessReport) -> str:
     best = report.best_unauthorised
     return (
         f'mIoU of every key: {report.correct.mIoU:.1f} with the correct key, at most {best.scores.mIoU:.1f} without it '
-        f'({best.who}). The floor, the majority-class baseline, is {report.floor.mIoU:.1f}.'
+        f'({best.who}). The floor, the majority-class baseline, is {report.floor_miou:.1f}.'
     )
 
 
@@ -96,8 +96,15 @@ def to_svg(name: str, report: AccessReport) -> tuple[str, str]:
 
 
 def _figure(name: str, report: AccessReport, ink: str) -> tuple[Figure, str]:
-    inked = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color')
-    with matplotlib.rc_context({key: ink for key in inked}):
+    with matplotlib.rc_context(
+        {
+            'text.color': ink,
+            'axes.labelcolor': ink,
+            'axes.edgecolor': ink,
+            'xtick.color': ink,
+            'ytick.color': ink,
+        }
+    ):
         tall = 1 + 0.5 * len(report.classes) if name == 'classes' else 3.6
         figure = Figure(figsize=(7, tall), layout='constrained')
         axes = figure.subplots()
@@ -109,6 +116,6 @@ def _lines(axes: Axes, report: AccessReport) -> None:
     """Draw the mIoU of the unprotected model and the floor as lines."""
     for row in report.of('baseline'):
         axes.axhline(row.scores.mIoU, color=COLOURS['baseline'], linestyle='--', label=row.who)
-    axes.axhline(report.floor.mIoU, color=COLOURS['baseline'], linestyle=':', label='floor: majority-class baseline')
+    axes.axhline(report.floor_miou, color=COLOURS['baseline'], linestyle=':', label='floor: majority-class baseline')
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)

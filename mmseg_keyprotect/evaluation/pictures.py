@@ -95,10 +95,10 @@ def _rgb(image: torch.Tensor, cipher: KeyedCipher | None) -> np.ndarray:
 
 def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
     """Return a label map (H, W) in colour; ignored pixels are white."""
-    labels = labels.long().numpy()
-    picture = np.full((*labels.shape, 3), 255, dtype=np.uint8)
-    known = labels < len(palette)
-    picture[known] = palette[labels[known]]
+    classes = labels.long().numpy()
+    picture = np.full((*classes.shape, 3), 255, dtype=np.uint8)
+    known = classes < len(palette)
+    picture[known] = palette[classes[known]]
     return picture
 
 

@@ -83,6 +83,12 @@ class AccessReport:
         return self.of('correct')[0].scores
 
     @property
+    def floor_miou(self) -> float:
+        """The mIoU of the majority-class baseline; only a report with rows has one."""
+        assert self.floor is not None, 'only a report without rows has no floor'
+        return self.floor.mIoU
+
+    @property
     def unauthorised(self) -> list[AccessRow]:
         """The rows of all users without any part of the key: no key, and the wrong keys."""
         return self.of('none') + self.of('wrong')
@@ -109,15 +115,15 @@ class AccessReport:
 
         It is NaN if the model with the correct key is no better than the floor.
         """
-        gain = self.correct.mIoU - self.floor.mIoU
-        return (self.best_unauthorised.scores.mIoU - self.floor.mIoU) / gain if gain > 0 else math.nan
+        gain = self.correct.mIoU - self.floor_miou
+        return (self.best_unauthorised.scores.mIoU - self.floor_miou) / gain if gain > 0 else math.nan
 
     @property
     def verdict(self) -> str:
         """The result in words."""
         if not self.rows:
             return f'No verdict: the {self.images} images have no labels, so the report shows pictures only.'
-        correct, best, floor = self.correct.mIoU, self.best_unauthorised, self.floor.mIoU
+        correct, best, floor = self.correct.mIoU, self.best_unauthorised, self.floor_miou
         if not correct > floor:
             return f'The model has learned nothing: {correct:.1f} mIoU with the correct key, the floor is {floor:.1f}.'
         figures = (
@@ -134,11 +140,11 @@ class AccessReport:
         lines: list[tuple[str, Scores, float | None]] = [
             (row.who, row.scores, None) for kind in ('baseline', 'correct', 'none') for row in self.of(kind)
         ]
-        wrong = [row.scores for row in self.of('wrong')]
-        if wrong:
+        if (worst := self.worst_case) is not None:
+            wrong = [row.scores for row in self.of('wrong')]
             means = {name: round(mean(getattr(row, name) for row in wrong), 2) for name in ('mIoU', 'aAcc', 'mAcc')}
             lines.append((f'wrong keys, mean of {len(wrong)}', Scores(**means), pstdev(row.mIoU for row in wrong)))
-            lines.append(('wrong keys, best of them', self.worst_case.scores, None))
+            lines.append(('wrong keys, best of them', worst.scores, None))
         lines += [(row.who, row.scores, None) for row in self.of('partly')]
         return [*lines, ('floor: majority-class baseline', self.floor, None)] if self.floor else lines
 

@@ -13,18 +13,19 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
-from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, PREPROCESSOR, find_model
+from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, find_model
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
+from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.session.users import User, Users
 
 
@@ -102,7 +103,7 @@ class ProtectedModel:
         with using(self.model, user):
             return self.model(**data, mode='predict')[0]
 
-    def stolen(self) -> nn.Module:
+    def stolen(self) -> BaseSegmentor:
         """Return a copy for an attacker who has the weights and no key.
 
         No part of it holds the key: images come plain, feature maps stay unchanged, and a tied block stem, which
@@ -113,17 +114,17 @@ class ProtectedModel:
         """
         cfg = _without_denial(self.cfg)
         settings = find_model(cfg)
-        preprocessor = settings.data_preprocessor
-        if preprocessor.type == PREPROCESSOR:
+        preprocessor = settings['data_preprocessor']
+        if preprocessor['type'] == PREPROCESSOR:
             if settings.get('feature_encryption'):
-                settings.feature_encryption.setdefault('key', preprocessor.get('key'))
-            preprocessor.type = SegDataPreProcessor.__name__
+                settings['feature_encryption'].setdefault('key', preprocessor.get('key'))
+            preprocessor['type'] = SegDataPreProcessor.__name__
             for name in CIPHER_ARGUMENTS:
                 preprocessor.pop(name, None)
         stem = getattr(self.model, 'stem', None)
         if stem is not None:
             options = settings.get('block_stem') or {}
-            settings.block_stem = {**options, 'block_size': stem.grid.block_size, 'tied': False}
+            settings['block_stem'] = {**options, 'block_size': stem.grid.block_size, 'tied': False}
         model = build_model(cfg)
         if self.cipher is not None:
             model.data_preprocessor = self.model.data_preprocessor.without_key()
@@ -133,15 +134,15 @@ class ProtectedModel:
         return _on_device(model)
 
     @cached_property
-    def _unpadded(self) -> nn.Module:
+    def _unpadded(self) -> SegDataPreProcessor:
         """The preprocessor of this model without padding to a test size; only a whole model can build it."""
         cfg = _without_denial(self.cfg)
-        if find_model(cfg).data_preprocessor.pop('test_cfg', None) is None:
+        if find_model(cfg)['data_preprocessor'].pop('test_cfg', None) is None:
             return self.model.data_preprocessor
         return build_model(cfg).data_preprocessor.to(get_device())
 
 
-def using(model: nn.Module, user: User) -> AbstractContextManager[None]:
+def using(model: BaseSegmentor, user: User) -> AbstractContextManager[None]:
     """Let a model transform feature maps as a user does, within a ``with`` block.
 
     Args:
@@ -153,7 +154,7 @@ def using(model: nn.Module, user: User) -> AbstractContextManager[None]:
     return nullcontext() if features is None else features.using(user.features)
 
 
-def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+def load_model(cfg: Config, checkpoint: str) -> BaseSegmentor:
     """Build the model of a configuration and load its weights.
 
     Returns:
@@ -173,7 +174,7 @@ def digest(file: str) -> str:
     return found.hexdigest()
 
 
-def _on_device(model: nn.Module) -> nn.Module:
+def _on_device(model: BaseSegmentor) -> BaseSegmentor:
     device = get_device()
     return (revert_sync_batchnorm(model) if device == 'cpu' else model).to(device).eval()
 

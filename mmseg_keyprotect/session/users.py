@@ -14,6 +14,7 @@ from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
 from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption, FeatureFunction, KeyedFeatures
 
@@ -83,9 +84,18 @@ class Users:
         Args:
             key: The estimate for images; None to leave images plain.
             features: The estimates for channels, by the name of the place; None to leave feature maps unchanged.
+
+        Raises:
+            ConfigError: ``key`` is given, but images are plain.
         """
         without = self.without_key()
-        encryption = without.encryption if key is None else GuessedCipher(self.cipher, lambda channels: key)
+        encryption = without.encryption
+        if key is not None:
+            if self.cipher is None:
+                raise ConfigError(
+                    'Expected no estimate of a key of images, because images are plain here, but got one; give None.'
+                )
+            encryption = GuessedCipher(self.cipher, lambda channels: key)
         if features is None:
             return User('guess', encryption, without.features)
         return User('guess', encryption, {name: KeyedFeatures([FeatureStep(one, 1)]) for name, one in features.items()})
@@ -161,7 +171,7 @@ def partly_right_features(encryption: FeatureEncryption, known: int, seed: bytes
         name: KeyedFeatures(
             [step._replace(transform=guess_rest(step.transform, known / 100, rng)) for step in one.steps]
         )
-        for name, one in encryption.functions.items()
+        for name, one in encryption.keyed_functions.items()
     }
 
 

@@ -36,6 +36,9 @@ OF_NEED = {
 }
 """What each need grants; everything else of a view is public."""
 
+FACTS = ('cipher_info', 'feature_cipher', 'sought_feature_cipher')
+"""The public facts."""
+
 
 @pytest.fixture
 def opened(tiny, tmp_path):
@@ -88,7 +91,16 @@ def test_undeclared_access_is_an_error(need):
 
 def test_a_view_has_nothing_that_no_need_grants():
     public = {name for name in dir(View) if not name.startswith('_')}
-    assert public == {'cipher_info', 'feature_cipher', *(name for names in OF_NEED.values() for name in names)}
+    assert public == {*FACTS, *(name for names in OF_NEED.values() for name in names)}
+
+
+def test_what_is_sought_must_be_encrypted():
+    plain = Target(None, AttackerData(pictures()[:1], []))
+    with pytest.raises(NotApplicable, match='feature maps are not encrypted'):
+        _ = plain.view(()).sought_feature_cipher
+    with pytest.raises(NotApplicable, match='images are not encrypted'):
+        plain.view(('encryptor',)).encrypt(pictures()[0])
+    assert plain.queries == 0
 
 
 def test_an_attack_that_reaches_for_more_fails():

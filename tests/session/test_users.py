@@ -5,6 +5,8 @@ import pytest
 
 from helpers import CIPHERS
 from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.users import Users, partly_right_cipher
 
 NONCE = bytes(16)
@@ -65,3 +67,8 @@ def test_wrong_keys_differ_and_can_be_had_again(correct, noise):
     assert agreement(one, two, noise) < 0.8
     other_nonce = wrong_cipher(correct, bytes(range(16)), 1)
     assert agreement(one, other_nonce, noise) < 0.8
+
+
+def test_no_estimate_of_a_key_of_images_that_are_plain():
+    with pytest.raises(ConfigError, match='images are plain'):
+        Users(None, None).guessing(BlockTransform(np.arange(48)), None)

@@ -46,23 +46,23 @@ class Exhaustive(Attack):
     def _search(self, view: View, budget: Budget) -> AttackResult:
         info, total = view.cipher_info, count_keys(view.cipher_info)
         score = NaturalScore(view.encrypted, view.plain, info)
-        best, tried, mean, found, start = (np.inf, None), 0, 0.0, False, budget.spent
+        least, tried, mean, found, start = np.inf, 0, 0.0, False, budget.spent
+        best: BlockTransform | None = None
         for source, signs in key_batches(info, np.random.default_rng()):
             energies = score.energies(source, signs) - score.natural
             first = int(energies.argmin())
-            if energies[first] < best[0]:
-                best = energies[first], (source[first], signs[first])
+            if energies[first] < least:
+                least = float(energies[first])
+                best = BlockTransform(source[first], np.where(signs[first] < 0, 255, 0))
             mean = (mean * tried + energies.sum()) / (tried + len(energies))
             tried += len(energies)
-            found = info.reference and tried > 1000 and best[0] < STANDS_OUT * mean
+            found = info.reference and tried > 1000 and least < STANDS_OUT * mean
             budget.report(f'{tried} keys')
             if found or budget.over:
                 break
-        source, signs = best[1]
-        key = BlockTransform(source, np.where(signs < 0, 255, 0))
         return AttackResult(
             sentence=_summary(tried, total, budget.spent - start, found),
-            key=key,
+            key=best,
             images=len(view.encrypted) + len(view.plain),
         )
 
@@ -70,10 +70,10 @@ class Exhaustive(Attack):
         """Search for the seed whose positions are those with values above 255."""
         n = view.cipher_info.samples
         observed = view.cipher_info.blocks(view.encrypted)
-        keyed = (observed > 255).any(0)
-        table = reference_table(TABLE_PASSWORD)
-        if not np.isin(observed[:, keyed], table).all():
-            table = None  # another password: only the positions can be found
+        keyed = np.asarray((observed > 255).any(0))
+        published = reference_table(TABLE_PASSWORD)
+        # with the table of another password, only the positions can be found
+        table = published if np.isin(observed[:, keyed], published).all() else None
         best, tried, start = (n + 1, keyed), 0, budget.spent
         for seed in itertools.count():
             guess = reference_permutation(n, seed) > n / 2

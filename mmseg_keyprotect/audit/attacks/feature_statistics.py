@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
@@ -28,14 +31,14 @@ class FeatureStatistics(Attack):
 
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Match channels."""
-        if view.public_weights is not None:
-            return self._by_public_model(view)
+        if (weights := view.public_weights) is not None:
+            return self._by_public_model(view, weights)
         if view.cipher_info.bits:
             raise NotApplicable('without public weights the attack needs a network that takes plain images')
         return self._by_memory(view, budget)
 
-    def _by_public_model(self, view: View) -> AttackResult:
-        public = PublicChannels(view.model.backbone, view.feature_places, view.feature_cipher, view.public_weights)
+    def _by_public_model(self, view: View, weights: Mapping[str, Tensor]) -> AttackResult:
+        public = PublicChannels(view.model.backbone, view.feature_places, view.sought_feature_cipher, weights)
         if not public.compared:
             raise NotApplicable('the public weights have none of the layers that reveal the key')
         sentence = f'Compared with {public.compared} weights of the public model.'
@@ -46,7 +49,7 @@ class FeatureStatistics(Attack):
         return AttackResult(sentence, features=public.estimate())
 
     def _by_memory(self, view: View, budget: Budget) -> AttackResult:
-        cipher, places = view.feature_cipher, view.feature_places
+        cipher, places = view.sought_feature_cipher, view.feature_places
         found = {place.name: BlockTransform(np.arange(place.channels)) for place in places}
         for number, place in enumerate(places):
             if budget.over or (memory := remember(view, place, found)) is None:

@@ -30,7 +30,7 @@ class FeatureSwaps(HillClimbing):
 
     def draw(self, view: View, rng: np.random.Generator) -> Keys:
         """Draw a key for every place."""
-        cipher = view.feature_cipher
+        cipher = view.sought_feature_cipher
         found = {}
         for place in view.feature_places:
             half = rng.permutation(place.channels) < place.channels // 2
@@ -40,7 +40,7 @@ class FeatureSwaps(HillClimbing):
 
     def change(self, key: Keys, view: View, rng: np.random.Generator) -> Keys:
         """Return a key one step away at one place; every channel is equally likely."""
-        cipher = view.feature_cipher
+        cipher = view.sought_feature_cipher
         names = np.repeat(list(key), [one.samples for one in key.values()])
         name = str(rng.choice(names))
         source, mask = key[name].source.copy(), key[name].mask.copy()
@@ -53,7 +53,7 @@ class FeatureSwaps(HillClimbing):
 
     def steps(self, view: View) -> int:
         """Return the number of keys that are one step away."""
-        cipher = view.feature_cipher
+        cipher = view.sought_feature_cipher
         channels = [place.channels for place in view.feature_places]
         return sum(n * (n - 1) // 2 * cipher.has_order + n * cipher.has_signs for n in channels)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import torch
 from mmengine.device import get_device
-from torch import nn
+from mmseg.models.segmentors import BaseSegmentor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
@@ -25,10 +26,10 @@ class FineTuning(Attack):
     """Train the whole stolen model with the owner's optimizer."""
 
     name = 'fine-tuning'
-    needs = ('weights', 'plain images', 'labels')
+    needs: ClassVar[tuple[str, ...]] = ('weights', 'plain images', 'labels')
     seeks = None
 
-    def model(self, view: View) -> nn.Module:
+    def model(self, view: View) -> BaseSegmentor:
         """Return the model to train, in training mode; batch norms without statistics of a training stay frozen."""
         model = view.stolen().train()
         trained = trained_batch_norms(model)
@@ -54,7 +55,7 @@ class FineTuningStem(FineTuning):
 
     name = 'fine-tuning-stem'
 
-    def model(self, view: View) -> nn.Module:
+    def model(self, view: View) -> BaseSegmentor:
         """Return the model with all but its first convolution frozen."""
         model = view.stolen().requires_grad_(False).eval()
         stem = model.backbone.get_submodule(adapter_of(model.backbone).first_convolution())
@@ -71,7 +72,7 @@ class FromScratch(FineTuning):
     name = 'from-scratch'
     needs = ('plain images', 'labels')
 
-    def model(self, view: View) -> nn.Module:
+    def model(self, view: View) -> BaseSegmentor:
         """Return the untrained model."""
         model = build_model(copy.deepcopy(view.training_set.cfg))
         model.init_weights()

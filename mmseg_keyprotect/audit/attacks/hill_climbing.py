@@ -45,7 +45,9 @@ class RandomKeys(Attack):
         """Try keys until the time is up."""
         rng = np.random.default_rng()
         count = min(WINDOWS, len(view.plain))
-        loss, losses, best = LabelledLoss(view, count), [], None
+        loss = LabelledLoss(view, count)
+        losses: list[float] = []
+        best: BlockTransform | None = None
         while not (losses and budget.over):
             value = loss(key := random_key(view.cipher_info, rng))
             if not losses or value < min(losses):
@@ -176,6 +178,7 @@ def change(key: BlockTransform, info: CipherInfo, rng: np.random.Generator) -> B
     elif part == 'positions':
         keyed[one] = ~keyed[one]
     else:
+        assert table is not None, 'a key of a cipher with a table has one'
         first, second = rng.choice(256, 2, replace=False)
         table[[first, second]] = table[[second, first]]
     return BlockTransform(source, mask, keyed, table)

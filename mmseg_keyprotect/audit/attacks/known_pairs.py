@@ -41,8 +41,9 @@ class KnownPairs(Attack):
         plain = info.blocks([image for image, _ in pairs])
         encrypted = info.blocks([image for _, image in pairs]).astype(np.int64)
         per_image = [image.size // info.samples for image, _ in pairs]
-        low, high, count = 0, None, 1  # the key is known with `high` blocks and not with `low`
-        best = None
+        low, count = 0, 1
+        high: int | None = None  # the key is known with `high` blocks and not with `low`
+        best: Match | None = None
         while high is None or high - low > 1:
             match = match_blocks(plain[:count], encrypted[:count], info)
             budget.report(f'{count} blocks')
@@ -56,8 +57,9 @@ class KnownPairs(Attack):
             count = (low + high) // 2 if high else min(2 * count, len(plain))
             if budget.over and best is not None:
                 break
+        assert best is not None, 'the loop ends with a match'
         images = int(np.searchsorted(np.cumsum(per_image), high or low) + 1)
-        if best.whole:
+        if high is not None:
             sentence = (
                 f'{_count(high, "block")} of {_count(images, "image")} with the encrypted form fix the whole key.'
             )

@@ -6,11 +6,12 @@ not look for the key: any layers with which the frozen network works will do.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
@@ -29,11 +30,11 @@ class UnKey(Attack):
     """Train free layers with labels."""
 
     name = 'un-key'
-    needs = ('weights', 'plain images', 'labels')
+    needs: ClassVar[tuple[str, ...]] = ('weights', 'plain images', 'labels')
     seeks = None
     rates = BLOCKS_LR, MAPS_LR
 
-    def loss(self, model: nn.Module) -> Loss:
+    def loss(self, model: BaseSegmentor) -> Loss:
         """Return the loss to train with."""
         return segmentation_loss
 
@@ -44,8 +45,9 @@ class UnKey(Attack):
         model = view.stolen().requires_grad_(False)
         layers = install(model, view)
         makers = self.prepare(view, layers)
-        groups = [([layers.blocks] if layers.blocks else [], self.rates[0]), (layers.maps, self.rates[1])]
-        groups = [dict(params=layer.parameters(), lr=rate) for some, rate in groups for layer in some]
+        groups = [dict(params=layer.parameters(), lr=self.rates[1]) for layer in layers.maps]
+        if layers.blocks is not None:
+            groups.insert(0, dict(params=layers.blocks.parameters(), lr=self.rates[0]))
         optimizer = torch.optim.Adam(groups)
         steps = train(model, optimizer, training_set, budget, loss=self.loss(model))
         return self.result(view, model, steps, makers)
@@ -54,7 +56,7 @@ class UnKey(Attack):
         """Change the layers before the training; here nothing."""
         return {}
 
-    def result(self, view: View, model: nn.Module, steps: int, makers: dict[str, Any]) -> AttackResult:
+    def result(self, view: View, model: BaseSegmentor, steps: int, makers: dict[str, Any]) -> AttackResult:
         """Return the result with the trained model."""
         images = len(view.training_set)
         return AttackResult(f'{steps} steps on {images} images.', model=model, images=images)
@@ -66,11 +68,11 @@ class UnKeyUnlabelled(UnKey):
     name = 'un-key-unlabelled'
     needs = ('weights', 'plain images')
 
-    def loss(self, model: nn.Module) -> Loss:
+    def loss(self, model: BaseSegmentor) -> Loss:
         """Return the loss to train with."""
         norms = trained_batch_norms(model)
 
-        def loss(model: nn.Module, data: dict[str, Any]) -> Tensor:
+        def loss(model: BaseSegmentor, data: dict[str, Any]) -> Tensor:
             with watch(norms) as deviations:
                 logits = model(data['inputs'], mode='tensor')
             return unlabelled_loss(logits, deviations)
@@ -92,14 +94,16 @@ class UnKeyDoublyStochastic(UnKey):
 
     def prepare(self, view: View, layers: FreeLayers) -> dict[str, DoublyStochastic]:
         """Restrict the layers to doubly stochastic ones."""
-        info, cipher, makers = view.cipher_info, view.feature_cipher, {}
+        info, cipher = view.cipher_info, view.feature_cipher
+        makers: dict[str, DoublyStochastic] = {}
         if layers.blocks is not None:
             makers['images'] = restrict(layers.blocks, info.has_order, info.has_signs)
-        for name, layer in layers.functions.items():
-            makers[name] = restrict(layer, cipher.has_order, cipher.has_signs)
+        if cipher is not None:
+            for name, layer in layers.functions.items():
+                makers[name] = restrict(layer, cipher.has_order, cipher.has_signs)
         return makers
 
-    def result(self, view: View, model: nn.Module, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
+    def result(self, view: View, model: BaseSegmentor, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
         """Return the result with the trained model and the nearest key."""
         found = super().result(view, model, steps, makers)
         nearest = {name: maker.nearest() for name, maker in makers.items()}
@@ -109,7 +113,7 @@ class UnKeyDoublyStochastic(UnKey):
         return found
 
 
-def install(model: nn.Module, view: View) -> FreeLayers:
+def install(model: BaseSegmentor, view: View) -> FreeLayers:
     """Put free layers, which start as the identity, into a stolen model wherever the key would be.
 
     Args:

@@ -100,9 +100,9 @@ def _match_typical(columns: Tensor, stem: BlockStem, budget: Budget) -> tuple[np
     typical = typical_columns(stem.grid, stem.plain_shape[1])
     seen, known = likeness(columns), likeness(typical)
     signs = np.where(np.linalg.eigh(seen[0])[1][:, -1] < 0, -1, 1)
-    seen = tuple(matrix * signs[:, None] * signs for matrix in seen)
+    signed = [matrix * signs[:, None] * signs for matrix in seen]
     start = match_features(energies(columns, stem.grid), energies(typical, stem.grid))
-    return match(seen, known, start, budget), signs
+    return match(signed, known, start, budget), signs
 
 
 def _try_states(view: View, stem: BlockStem, structure: StemStructure, budget: Budget) -> tuple[BlockTransform, int]:
@@ -135,5 +135,5 @@ def _try_states(view: View, stem: BlockStem, structure: StemStructure, budget: B
                 if values and min(values) < value_of(states):
                     states, improved = ways[int(np.argmin(values))], True
         settled = settled + 1 if min(known.values()) >= least else 0
-    best = min(known, key=known.get) if known else structure.guesses()[0]
+    best = min(known, key=known.__getitem__) if known else structure.guesses()[0]
     return key_of(best), len(known)

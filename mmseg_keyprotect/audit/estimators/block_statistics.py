@@ -69,8 +69,9 @@ class BlockStatistics:
     def signed(self, signs: np.ndarray) -> BlockStatistics:
         """Return the statistics after mirroring the samples of sign -1."""
         both = signs[:, None] * signs
+        within, right, below = (both * value for value in self.matrices)
         mean = CENTRE + signs * (self.mean - CENTRE)
-        return BlockStatistics(*(both * value for value in self.matrices), mean, self.deviation)
+        return BlockStatistics(within, right, below, mean, self.deviation)
 
     def features(self) -> np.ndarray:
         """Return features of each sample that do not depend on the order of the others, float64 (n, features)."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment, nnls
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
+from mmseg_keyprotect.audit.estimators.objectives import kept_statistics, trained_batch_norms
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.features.places import Place
@@ -92,8 +94,12 @@ def remember(view: View, place: Place, features: Mapping[str, BlockTransform]) -
         place: One of ``view.feature_places``.
         features: Estimates for the places before it; the map of this place must stay unchanged.
     """
-    known, readers, sums = set(map(id, trained_batch_norms(view.model))), {}, [0, 0.0, 0.0]
-    maps, read, normed = [], [], []
+    known = set(map(id, trained_batch_norms(view.model)))
+    readers: dict[nn.Conv2d, _BatchNorm] = {}
+    count, total, products = 0, torch.zeros(()), torch.zeros(())  # scalars add to tensors of any device and dtype
+    maps: list[Tensor] = []
+    read: list[Call] = []
+    normed: list[Call] = []
     hooks = [place.module.register_forward_hook(lambda module, args, out: maps.append(_channels_first(out, place)))]
     for module in view.model.modules():
         if isinstance(module, nn.Conv2d) and module.weight.shape[1:] == (place.channels, 1, 1):
@@ -102,27 +108,32 @@ def remember(view: View, place: Place, features: Mapping[str, BlockTransform]) -
             hooks.append(module.register_forward_hook(_noting(normed)))
     try:
         for image in view.plain:
-            for noted in (maps, read, normed):
-                noted.clear()
+            maps.clear()
+            read.clear()
+            normed.clear()
             view.logits([image], None, features)
             x = maps[-1]
             for conv, seen, out in read:
                 if seen.flatten(2).shape == x.shape and torch.equal(seen.flatten(2), x):
-                    readers |= [(conv, norm) for norm, before, _ in normed if before is out]
+                    readers.update((conv, norm) for norm, before, _ in normed if before is out)
             flat = x[0].double()
-            sums = [sums[0] + flat.shape[1], sums[1] + flat.sum(1), sums[2] + flat @ flat.T]
+            count, total, products = count + flat.shape[1], total + flat.sum(1), products + flat @ flat.T
     finally:
         for hook in hooks:
             hook.remove()
     if not readers:
         return None
-    mean = sums[1] / sums[0]
+    mean = total / count
     weights, means = zip(*(_over_spread(conv, norm) for conv, norm in readers.items()), strict=True)
-    values = torch.cat(weights), torch.cat(means), mean, sums[2] / sums[0] - torch.outer(mean, mean)
+    values = torch.cat(weights), torch.cat(means), mean, products / count - torch.outer(mean, mean)
     return Memory(*(value.cpu().numpy() for value in values))
 
 
-def _noting(where: list) -> Callable:
+Call = tuple[Any, Tensor, Tensor]
+"""A module that has run, with its input and output."""
+
+
+def _noting(where: list[Call]) -> Callable[[nn.Module, Any, Tensor], None]:
     """Return a hook that records a module with its input and output."""
     return lambda module, args, out: where.append((module, args[0], out))
 
@@ -132,8 +143,9 @@ def _channels_first(x: Tensor, place: Place) -> Tensor:
     return x.flatten(2) if place.embedding is None else x.transpose(1, 2)
 
 
-def _over_spread(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _over_spread(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Return the weights and the kept means, each over the kept standard deviation of its output."""
-    spread = (norm.running_var.double() + norm.eps).sqrt()
-    means = norm.running_mean.double() - (0 if conv.bias is None else conv.bias.detach().double())
+    kept_mean, kept_variance = kept_statistics(norm)
+    spread = (kept_variance.double() + norm.eps).sqrt()
+    means = kept_mean.double() - (0 if conv.bias is None else conv.bias.detach().double())
     return conv.weight.detach().double().flatten(1) / spread[:, None], means / spread

@@ -26,6 +26,8 @@ class DoublyStochastic(nn.Module):
         signs: Whether samples may change signs.
     """
 
+    forbidden: Tensor
+
     def __init__(self, n: int, order: bool, signs: bool) -> None:
         super().__init__()
         allowed = torch.ones(n, n, dtype=torch.bool) if order else torch.eye(n, dtype=torch.bool)
@@ -55,11 +57,11 @@ class DoublyStochastic(nn.Module):
         return BlockTransform(source, np.where(flipped, 255, 0))
 
 
-def restrict(layer: nn.Module, order: bool, signs: bool) -> DoublyStochastic:
-    """Restrict a square linear layer to signed permutations; its bias stays free.
+def restrict(layer: nn.Linear | nn.Conv2d, order: bool, signs: bool) -> DoublyStochastic:
+    """Restrict a square linear layer or 1x1 convolution to signed permutations; its bias stays free.
 
     Args:
-        layer: A layer with ``weight``; it is changed.
+        layer: The layer; it is changed.
         order: Whether samples may change places.
         signs: Whether samples may change signs.
 

@@ -83,7 +83,7 @@ def _swap(seen: Sequence[np.ndarray], known: Sequence[np.ndarray], source: np.nd
         for k in range(len(source)):
             if budget.over:
                 return source
-            gains = sum(_gains(a, b, k) for a, b in zip(seen, moved, strict=True))
+            gains = sum((_gains(a, b, k) for a, b in zip(seen, moved, strict=True)), np.zeros(len(source)))
             other = int(gains.argmax())
             if gains[other] > 1e-9:
                 improved = True

@@ -106,13 +106,21 @@ def unlabelled_loss(logits: Tensor, deviations: Sequence[Tensor]) -> Tensor:
     return unsure + (sum(deviations) / len(deviations) if deviations else 0)
 
 
-def trained_batch_norms(model: nn.Module) -> list[nn.Module]:
+def trained_batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """Return the batch norms of a model that keep statistics of its training."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm) and _is_trained(module)]
 
 
-def _is_trained(norm: nn.Module) -> bool:
-    return norm.track_running_stats and float((norm.running_var - 1).abs().max()) > UNTRAINED
+def _is_trained(norm: _BatchNorm) -> bool:
+    return norm.track_running_stats and float((kept_statistics(norm)[1] - 1).abs().max()) > UNTRAINED
+
+
+def kept_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance that a batch norm keeps of its training, float (C,) both."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None, 'a batch norm that tracks statistics has them'
+    assert variance is not None, 'a batch norm that tracks statistics has them'
+    return mean, variance
 
 
 def _entropy(shares: Tensor) -> Tensor:
@@ -120,21 +128,22 @@ def _entropy(shares: Tensor) -> Tensor:
 
 
 @contextmanager
-def watch(norms: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+def watch(norms: Sequence[_BatchNorm]) -> Iterator[list[Tensor]]:
     """Collect the deviation of each batch norm's input from its kept statistics, within a ``with`` block.
 
     Args:
-        norms: Batch norms of the model that runs in the block.
+        norms: Batch norms, with statistics of a training, of the model that runs in the block.
 
     Yields:
         A list that receives one scalar for each batch norm that runs.
     """
     deviations: list[Tensor] = []
 
-    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def look(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
-        usual = norm.running_var + 1e-5
-        shift = (mean - norm.running_mean) ** 2 / usual
+        kept_mean, kept_variance = kept_statistics(norm)
+        usual = kept_variance + 1e-5
+        shift = (mean - kept_mean) ** 2 / usual
         deviations.append((shift.clamp_max(10) + ((variance + 1e-5) / usual).log().abs()).mean())
 
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]

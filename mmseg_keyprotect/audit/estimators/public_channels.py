@@ -37,8 +37,9 @@ class Stretch:
         """Return the transform from the public to the protected channels; None if no weight reveals it."""
         if not (self.order or self.signs):
             return None
-        order, signs = sum(map(_alike, self.order)), sum(map(_alike, self.signs))
-        alike = np.asarray(order + abs(signs))
+        nothing = np.zeros((1, 1))  # has any size beside the sum of the other weights
+        order, signs = sum(map(_alike, self.order), nothing), sum(map(_alike, self.signs), nothing)
+        alike = order + abs(signs)
         source = linear_sum_assignment(alike, maximize=True)[1] if has_order else np.arange(len(alike))
         if not self.signs:
             return BlockTransform(source)
@@ -104,8 +105,8 @@ class PublicChannels:
                 found.insert(0, Stretch(places))
             else:
                 found[0].places = places + found[0].places
-            for part, norm in link.writes:
-                self._note(found[0], part, chain.signed and norm is None)
+            for writer, norm in link.writes:
+                self._note(found[0], writer, chain.signed and norm is None)
                 self._note(found[0], norm, chain.signed)
             for part in link.follows:
                 self._note(found[0], part, chain.signed)
@@ -127,7 +128,7 @@ class PublicChannels:
                 self._add(stretch, part, name, False)
 
     def _add(self, stretch: Stretch, part: Part, tensor: str, signed: bool, dim: int = 0) -> None:
-        seen = getattr(part, tensor, None) if tensor else part
+        seen = part if isinstance(part, nn.Parameter) else getattr(part, tensor, None)
         name = '.'.join(filter(None, (self._names[id(part)], tensor)))
         known = self._weights.get(f'backbone.{name}', self._weights.get(name))
         if seen is not None and known is not None and seen.shape == known.shape:  # the shape of a block stem differs

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.backbones import adapter_of
@@ -24,7 +25,7 @@ COLOURS = 0.8
 """The correlation between the colours of typical filters."""
 
 
-def find_block_stem(model: nn.Module) -> BlockStem | None:
+def find_block_stem(model: BaseSegmentor) -> BlockStem | None:
     """Return the block stem of a segmentor; None if it has its own first convolution."""
     stems = [module for module in model.modules() if isinstance(module, BlockStem)]
     return stems[0] if stems else None
@@ -36,7 +37,7 @@ def columns_of(stem: BlockStem) -> Tensor:
     return stem.absorbed()[0].double().cpu()
 
 
-def public_columns(stem: BlockStem, model: nn.Module, weights: Mapping[str, Tensor], rgb: bool) -> Tensor | None:
+def public_columns(stem: BlockStem, model: BaseSegmentor, weights: Mapping[str, Tensor], rgb: bool) -> Tensor | None:
     """Lift the first convolution of the public model; return None if it has none of the same shape.
 
     Args:
@@ -53,7 +54,8 @@ def public_columns(stem: BlockStem, model: nn.Module, weights: Mapping[str, Tens
     name = stem_name + '.weight'
     for key, value in weights.items():
         if (key == name or key.endswith(f'.{name}')) and tuple(value.shape) == stem.plain_shape:
-            plain = StemKeyAbsorber(stem.absorber.mean.cpu(), stem.absorber.std.cpu(), rgb)
+            used = _absorber_of(stem)
+            plain = StemKeyAbsorber(used.mean.cpu(), used.std.cpu(), rgb)
             return plain.absorb(value.double().cpu(), None, stem.grid)[0]
     return None
 
@@ -110,7 +112,12 @@ def border_signs(stem: BlockStem) -> np.ndarray | None:
     """Read the signs from the border ``exact``, which holds the encrypted mean colour; None if there is no border."""
     if stem.border is None:
         return None
-    border, mean = stem.border.cpu().numpy(), stem.absorber.mean.cpu().numpy() - CENTRE
+    border, mean = stem.border.cpu().numpy(), _absorber_of(stem).mean.cpu().numpy() - CENTRE
     if not (mean > 0).all() and not (mean < 0).all():
         return None
     return np.where(border * mean.flat[0] < 0, -1, 1)
+
+
+def _absorber_of(stem: BlockStem) -> StemKeyAbsorber:
+    assert stem.absorber is not None, 'a segmentor gives its block stem an absorber'
+    return stem.absorber

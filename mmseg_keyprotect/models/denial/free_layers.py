@@ -81,8 +81,9 @@ class FreeLayers(nn.Module):
         super().__init__()
         self.blocks = None if block_size is None else BlockLinear(channels, block_size)
         places = [] if features is None else features.places
-        self.maps = nn.ModuleList([ChannelLinear(place.channels) for place in places])
-        self.functions = {place.name: one for place, one in zip(places, self.maps, strict=True)}
+        maps = [ChannelLinear(place.channels) for place in places]
+        self.maps = nn.ModuleList(maps)
+        self.functions = {place.name: one for place, one in zip(places, maps, strict=True)}
         """A layer for every encrypted place, by its name, as
         :meth:`~mmseg_keyprotect.models.features.encryption.FeatureEncryption.use` takes it."""
 

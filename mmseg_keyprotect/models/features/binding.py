@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.backbones import Chain, Part, adapter_of, binding_error
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption, FeatureFunction, KeyedFeatures
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
 
 
 @torch.no_grad()
@@ -54,15 +54,15 @@ def bind_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
             'FeatureBlockShuffle mixes positions of the feature map, which no rewriting of channels can undo',
             'Use FeatureShuffle and FeatureSign',
         )
-    transforms = {name: _only(function) for name, function in encryption.functions.items()}
+    transforms = {name: _only(function) for name, function in encryption.keyed_functions.items()}
     rewrites = [step for chain in adapter_of(backbone).chains() for step in _solve(chain, transforms)]
     for rewrite, part, order in rewrites:  # only once all of them are known to be possible
         rewrite(part, *map(torch.from_numpy, order.signed_permutation()))
 
 
-def _only(function: FeatureFunction) -> BlockTransform:
+def _only(function: KeyedFeatures) -> BlockTransform:
     """Return the transform of channels, which is one step: ciphers without blocks are folded into one."""
-    (step,) = cast(KeyedFeatures, function).steps
+    (step,) = function.steps
     return step.transform
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 import torch.nn.functional as F
@@ -203,6 +203,11 @@ class FeatureEncryption(nn.Module):
     def functions(self) -> dict[str, FeatureFunction]:
         """The functions in use, by the name of the place: those of the correct key until ``use`` is called."""
         return {name: hook.function for name, hook in self._hook_at.items()}
+
+    @property
+    def keyed_functions(self) -> dict[str, KeyedFeatures]:
+        """The functions in use, as ``functions``, while they are those of a key."""
+        return {name: cast(KeyedFeatures, function) for name, function in self.functions.items()}
 
     @property
     def identity_functions(self) -> dict[str, FeatureFunction]:
