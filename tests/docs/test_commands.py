@@ -87,15 +87,24 @@ def reader(template, tmp_path, monkeypatch):
 
 @pytest.fixture
 def quick_training(monkeypatch):
-    """Let a training go from its second iteration to its last, so that its checkpoint has the name on the page."""
-    run_iter = IterBasedTrainLoop.run_iter
+    """Let a training go from its second iteration to its last, so that its checkpoint has the name on the page.
+
+    Images are loaded in this process: each worker of a loader that is garbage takes five seconds to end.
+    """
+    run_iter, build_dataloader = IterBasedTrainLoop.run_iter, Runner.build_dataloader
 
     def run_and_jump(loop, data_batch):
         run_iter(loop, data_batch)
         if loop._iter == 2:
             loop._iter = max(2, loop._max_iters - 1)
 
+    def build_without_workers(dataloader, *args, **kwargs):
+        if isinstance(dataloader, dict):
+            dataloader = dict(dataloader, num_workers=0, persistent_workers=False)
+        return build_dataloader(dataloader, *args, **kwargs)
+
     monkeypatch.setattr(IterBasedTrainLoop, 'run_iter', run_and_jump)
+    monkeypatch.setattr(Runner, 'build_dataloader', staticmethod(build_without_workers))
 
 
 @pytest.mark.parametrize('page', RUN, ids=name_of)
