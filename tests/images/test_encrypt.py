@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from helpers import CIPHERS, ROOT
 from mmseg_keyprotect.ciphers import build_cipher, pad_image, padding_to_blocks
-from mmseg_keyprotect.cli.main import main
+from mmseg_keyprotect.cli.main import COMMANDS, main
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     ConfigError,
@@ -356,8 +356,20 @@ def test_the_client_alone_in_a_fresh_environment(tmp_path, key_file, photo):
     names = {package['name'] for package in listed}
     assert {'mmseg-keyprotect', 'numpy', 'pillow', 'cryptography'} <= names
     assert not {'torch', 'mmengine', 'mmcv-lite', 'mmsegmentation', 'opencv-python'} & names
-    words = ['-m', 'mmseg_keyprotect', 'encrypt', photo, '-o', tmp_path / 'x.png', '--key-file', key_file]
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    done = subprocess.run([python, *map(str, words)], capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    def keyprotect(*words):
+        command = [tmp_path / 'venv' / 'bin' / 'keyprotect', *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    done = keyprotect('encrypt', photo, '-o', tmp_path / 'x.png', '--key-file', key_file)
     assert '1 encrypted' in done.stdout, done.stderr
     assert read_encrypted(tmp_path / 'x.png')[1]['size'] == [13, 18]
+    assert keyprotect('keygen', 'new.key').returncode == 0
+    assert keyprotect('seal', photo, '-o', 'sealed', '--key-file', 'new.key').returncode == 0
+    assert keyprotect('verify', 'sealed', '--key-file', 'new.key').returncode == 0
+    for command in COMMANDS:
+        assert keyprotect(command, '--help').returncode == 0, command
+    refused = keyprotect('protect', 'my_config.py', '-o', 'protected.py')
+    assert (refused.returncode, refused.stdout) == (1, '')
+    assert "Install them: pip install 'mmseg-keyprotect[mmseg,mmcv-lite]'" in refused.stderr
