@@ -75,8 +75,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Encrypt, normalise, pad and stack a batch.
 
         Args:
-            data: ``inputs``, a list of tensors (C, H, W), uint8 or floating point from 0 to 255; and ``data_samples``,
-                as from PackSegInputs.
+            data: ``inputs``, a list of tensors (C, H, W), uint8 or floating point of whole numbers from 0 to 255;
+                and ``data_samples``, as from PackSegInputs.
             training: Whether label maps are extended with the images.
 
         Returns:

@@ -24,7 +24,7 @@ class KeyedBlockEncrypt(BaseTransform):
 
     Required Keys:
 
-    - img: (H, W) or (H, W, C), uint8, or floating point from 0 to 255.
+    - img: (H, W) or (H, W, C), 8-bit data: uint8, or floating point of whole numbers from 0 to 255.
     - gt_seg_map, gt_edge_map, gt_depth_map (optional): (H, W).
 
     Modified Keys:
