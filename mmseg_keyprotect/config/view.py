@@ -14,8 +14,9 @@ from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
 from mmseg_keyprotect.errors import ConfigError, MissingFileError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
-META_KEYS = ('padding_size', 'key_id', 'cipher')
-"""The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample.
+META_KEYS = ('padding_size', 'key_id', 'cipher', 'encrypted_checksum')
+"""The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample. They belong to the encrypted
+image, and leave the sample once :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor` has taken that image.
 
 ``PackSegInputs`` drops what its ``meta_keys`` do not name, so these belong there.
 """

@@ -15,6 +15,8 @@ from torch import Tensor
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
 from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.ciphers.checksum import image_checksum
+from mmseg_keyprotect.config.view import META_KEYS
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.models.denial.denial import Denial
@@ -27,7 +29,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     """Encrypts images with a key before it normalises, pads and stacks them as MMSegmentation's preprocessor does.
 
     The network gets bit for bit the input that the transform ``KeyedBlockEncrypt`` and the plain preprocessor give.
-    Images that the transform has encrypted with the same key and cipher pass through. The state dict gets one entry,
+    Images that the transform has encrypted with the same key and cipher pass through: the data sample marks them, with
+    a checksum of the image. The mark leaves the sample, and the preprocessor sets none. The state dict gets one entry,
     ``protection``: public text (spec version, key id, cipher) as uint8. So every tool refuses to load a checkpoint that
     was made with another key.
 
@@ -42,7 +45,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     Raises:
         BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
         WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint was made with another.
-        ImageFormatError: An image cannot be encrypted, or a label map has another size than its image in training.
+        ImageFormatError: An image cannot be encrypted, a sample marks another image as encrypted, or a label map has
+            another size than its image in training.
 
     Example:
         >>> import torch
@@ -134,25 +138,42 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
         cipher = encryption if isinstance(encryption, KeyedCipher) else None
-        if cipher is not None and sample is not None and 'key_id' in sample:
-            self._check_same(sample, cipher)
-            return image, padding
+        if sample is not None and 'key_id' in sample:
+            if cipher is not None:
+                self._check_same(sample, image, cipher)
+            for name in META_KEYS:  # they belong to this image; the sample may come back with another one
+                sample.pop(name, None)
+            if cipher is not None:
+                return image, padding
         size = image.shape[-2:]
         image, added = encryption.encrypt(image)
-        if sample is not None:
-            if training:
-                self._pad_labels(sample, size, added)
-            if cipher is not None:
-                sample.set_metainfo(dict(key_id=cipher.key_id, cipher=cipher.name))
+        if sample is not None and training:
+            self._pad_labels(sample, size, added)
         return image, tuple(a + b for a, b in zip(padding, added, strict=True))
 
-    def _check_same(self, sample: SegDataSample, cipher: KeyedCipher) -> None:
-        """Raise WrongKeyError unless an image that is encrypted already was encrypted with this cipher and key."""
+    def _check_same(self, sample: SegDataSample, image: Tensor, cipher: KeyedCipher) -> None:
+        """Check that an image which is marked as encrypted was encrypted with this cipher and key.
+
+        Raises:
+            WrongKeyError: Another key or cipher encrypted it.
+            ImageFormatError: The mark is that of another image.
+        """
         got = (sample.key_id, sample.get('cipher'))
         if got != (cipher.key_id, cipher.name):
             raise WrongKeyError(
                 f'Expected images encrypted with the key {cipher.key_id} by {cipher.name}, or plain ones, but got '
                 f'the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and cipher.'
+            )
+        checksum = sample.get('encrypted_checksum')
+        if checksum is None:
+            raise ImageFormatError(
+                'Expected `encrypted_checksum` in a data sample that has `key_id`, but got none. Add it to meta_keys '
+                'of PackSegInputs; for a plain image, give a data sample without `key_id`.'
+            )
+        if checksum != image_checksum(image):
+            raise ImageFormatError(
+                'Expected the encrypted image that its data sample describes, but got another one, plain or changed '
+                'after the encryption. For a plain image, give a data sample without `key_id`.'
             )
 
     def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
@@ -170,11 +191,14 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             sample.set_data({name: type(sample.get(name))(data=padded)})
 
     def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
-        """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions."""
+        """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions.
+
+        ``padding_size`` stays the pipeline's own: it would be added again if the sample came back with another image.
+        """
         stacked = sample.get('img_padding_size', (0, 0, 0, 0)) if self.test_cfg else (0, 0, 0, 0)
         total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
         shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
-        sample.set_metainfo(dict(padding_size=total, img_padding_size=total, pad_shape=tuple(shape)))
+        sample.set_metainfo(dict(img_padding_size=total, pad_shape=tuple(shape)))
 
     def _check_size(self, size: tuple[int, int] | None, block_size: int) -> None:
         """Raise BlockAlignmentError unless the size that batches are padded to is a multiple of the block size."""

@@ -9,6 +9,7 @@ from mmseg.registry import TRANSFORMS
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, pad_label
 from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.ciphers.checksum import image_checksum
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ImageFormatError
 
 _LABEL_KEYS = ('gt_seg_map', 'gt_edge_map', 'gt_depth_map')
@@ -38,6 +39,7 @@ class KeyedBlockEncrypt(BaseTransform):
     - padding_size: (left, right, top, bottom), in pixels.
     - key_id: the public id of the key.
     - cipher: the public description of the cipher, for example ``shuffle+negative-positive/M=4``.
+    - encrypted_checksum: the CRC-32 of the encrypted image, by which the preprocessor tells it from others.
 
     Args:
         cipher: The configuration of a cipher, or a list of them. Defaults to Shuffle, then NegativePositive, both
@@ -98,6 +100,7 @@ class KeyedBlockEncrypt(BaseTransform):
         results['padding_size'] = tuple(a + b for a, b in zip(before, padding, strict=True))
         results['key_id'] = self.keyed_cipher.key_id
         results['cipher'] = self.keyed_cipher.name
+        results['encrypted_checksum'] = image_checksum(results['img'])
         return results
 
     def __repr__(self) -> str:
