@@ -24,6 +24,9 @@ image, and leave the sample once :class:`~mmseg_keyprotect.models.KeyedSegDataPr
 CIPHER_ARGUMENTS = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
 """The arguments of transform and preprocessor that configure the cipher."""
 
+KEYED_ARGUMENTS = (*CIPHER_ARGUMENTS, 'label_pad_vals')
+"""The arguments of :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor` that MMSegmentation's does not have."""
+
 Node = dict[str, Any]
 """A part of a configuration: a dict, or mmengine's ``ConfigDict``, which is one."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.structures import PixelData
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -16,12 +18,11 @@ from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.ciphers.checksum import image_checksum
+from mmseg_keyprotect.ciphers.labels import LabelPadding
 from mmseg_keyprotect.config.view import META_KEYS
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.models.denial.denial import Denial
-
-_LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
 
 
 @MODELS.register_module()
@@ -40,6 +41,9 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``, the order in which the pipeline loads colour images. OpenMMLab loads BGR.
         pad_mode: How images are extended to whole blocks: ``'replicate'``.
+        label_pad_vals: The values that extend ground truth other than segmentation, by their names in the data
+            sample, for example ``dict(gt_height_map=-1)``. By default 255 for ``gt_edge_map`` and 0 for
+            ``gt_depth_map``, which MMSegmentation's losses ignore.
         **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size.
 
     Raises:
@@ -47,6 +51,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint was made with another.
         ImageFormatError: An image cannot be encrypted, a sample marks another image as encrypted, or a label map has
             another size than its image in training.
+        ConfigError: Samples have ground truth of a kind whose ignored value is unknown, in training.
 
     Example:
         >>> import torch
@@ -64,9 +69,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key_id: str | None = None,
         channel_order: str = 'bgr',
         pad_mode: str = 'replicate',
+        label_pad_vals: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.label_padding = LabelPadding('gt_sem_seg', self.seg_pad_val, label_pad_vals)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
         """How ``forward`` encrypts images."""
@@ -116,7 +123,10 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         encrypted = [self._encrypt(image, sample, training, encryption) for image, sample in pairs]
         data['inputs'] = [image for image, _ in encrypted]
         data = super().forward(data, training)
-        if samples is not None and not training:
+        if samples is not None and training:
+            for sample in data['data_samples']:
+                self._pad_stacked_labels(sample)
+        elif samples is not None:
             for sample, (image, padding) in zip(data['data_samples'], encrypted, strict=True):
                 self._record_padding(sample, image, padding)
         return data
@@ -177,18 +187,27 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             )
 
     def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
-        """Extend the label maps of an image by ``seg_pad_val``, as the image was extended to whole blocks."""
-        for name in _LABEL_KEYS:
-            if name not in sample:
-                continue
+        """Extend the label maps of an image as the image was extended to whole blocks."""
+        labels = _labels(sample)
+        self.label_padding.check(labels)
+        for name in labels:
             label = sample.get(name).data
             if label.shape[-2:] != size:
                 raise ImageFormatError(
                     f'Expected `{name}` to be as large as its image, {tuple(size)}, but got '
                     f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label together in the pipeline.'
                 )
-            padded = F.pad(label, padding, value=self.seg_pad_val)
-            sample.set_data({name: type(sample.get(name))(data=padded)})
+            padded = F.pad(label, padding, value=self.label_padding.value(name))
+            sample.set_data({name: PixelData(data=padded)})
+
+    def _pad_stacked_labels(self, sample: SegDataSample) -> None:
+        """Extend the label maps to the size of the batch; mmseg extends three kinds, and all by ``seg_pad_val``."""
+        height, width = sample.img_shape
+        for name in _labels(sample):
+            if name != 'gt_sem_seg':
+                label = sample.get(name).data[..., :height, :width]
+                padded = F.pad(label, sample.padding_size, value=self.label_padding.value(name))
+                sample.set_data({name: PixelData(data=padded)})
 
     def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
         """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions.
@@ -212,3 +231,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _labels(sample: SegDataSample) -> list[str]:
+    """Return the names of the ground truth of a sample."""
+    return [name for name, value in sample.items() if name.startswith('gt_') and isinstance(value, PixelData)]

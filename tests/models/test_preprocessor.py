@@ -197,11 +197,11 @@ def test_edge_and_depth_maps_are_extended(key_file):
     batch = pack([photo()])
     sample: SegDataSample = batch['data_samples'][0]
     sample.gt_edge_map = PixelData(data=torch.zeros(1, 37, 45, dtype=torch.long))
-    sample.gt_depth_map = PixelData(data=torch.zeros(1, 37, 45))
+    sample.gt_depth_map = PixelData(data=torch.ones(1, 37, 45))
     done = KeyedSegDataPreProcessor(size=(40, 48))(batch, True)['data_samples'][0]
-    for label in (done.gt_edge_map, done.gt_depth_map):
+    for label, ignored in ((done.gt_edge_map, 255), (done.gt_depth_map, 0)):
         assert label.data.shape == (1, 40, 48)
-        assert (label.data[:, 37:] == 255).all()
+        assert (label.data[:, 37:] == ignored).all()
 
 
 @pytest.mark.parametrize(
