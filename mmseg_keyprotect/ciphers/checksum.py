@@ -27,4 +27,4 @@ def image_checksum(image: Array) -> int:
         planes = (image if bytewise else image.float()).detach().cpu().numpy()
     else:
         planes = image if image.ndim == 2 else image.transpose(2, 0, 1)
-    return zlib.crc32(np.ascontiguousarray(planes, dtype=np.uint8 if bytewise else np.float32))
+    return zlib.crc32(np.ascontiguousarray(planes, dtype=np.uint8 if bytewise else np.float32).data)

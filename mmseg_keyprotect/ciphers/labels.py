@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from mmseg_keyprotect.errors import ConfigError
 
 LABEL_PAD_VALS = {'gt_edge_map': 255, 'gt_depth_map': 0}
-"""The values for MMSegmentation's maps beside segmentation: BoundaryLoss counts 0 and 1 alone, SiLogLoss depths above 0.
+"""The values for MMSegmentation's maps beside segmentation.
 
-A padding of 255 would be a distance to SiLogLoss.
+BoundaryLoss counts 0 and 1 alone, and SiLogLoss depths above 0; to it a padding of 255 would be a distance.
 """
 
 

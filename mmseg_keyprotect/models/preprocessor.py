@@ -19,8 +19,9 @@ from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.ciphers.checksum import image_checksum
 from mmseg_keyprotect.ciphers.labels import LabelPadding
+from mmseg_keyprotect.config.checks.order import NO_BATCH_AUGMENTS
 from mmseg_keyprotect.config.view import META_KEYS
-from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
+from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.models.denial.denial import Denial
 
@@ -44,14 +45,16 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         label_pad_vals: The values that extend ground truth other than segmentation, by their names in the data
             sample, for example ``dict(gt_height_map=-1)``. By default 255 for ``gt_edge_map`` and 0 for
             ``gt_depth_map``, which MMSegmentation's losses ignore.
-        **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size.
+        **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size,
+            and ``batch_augments`` must be empty, since it runs after the encryption.
 
     Raises:
         BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
         WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint was made with another.
         ImageFormatError: An image cannot be encrypted, a sample marks another image as encrypted, or a label map has
             another size than its image in training.
-        ConfigError: Samples have ground truth of a kind whose ignored value is unknown, in training.
+        ConfigError: ``batch_augments`` is set, or samples in training have ground truth of a kind whose ignored value
+            is unknown.
 
     Example:
         >>> import torch
@@ -73,6 +76,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._check_batch_augments()
         self.label_padding = LabelPadding('gt_sem_seg', self.seg_pad_val, label_pad_vals)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
@@ -118,6 +122,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             ``inputs`` and ``data_samples``, as of ``forward``.
         """
         samples = data.get('data_samples')
+        self._check_batch_augments()
         self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
         pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
         encrypted = [self._encrypt(image, sample, training, encryption) for image, sample in pairs]
@@ -218,6 +223,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
         shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
         sample.set_metainfo(dict(img_padding_size=total, pad_shape=tuple(shape)))
+
+    def _check_batch_augments(self) -> None:
+        """Raise ConfigError where mmseg's ``forward`` would augment the encrypted batch."""
+        if self.batch_augments:
+            raise ConfigError(NO_BATCH_AUGMENTS)
 
     def _check_size(self, size: tuple[int, int] | None, block_size: int) -> None:
         """Raise BlockAlignmentError unless the size that batches are padded to is a multiple of the block size."""

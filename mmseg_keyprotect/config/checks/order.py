@@ -6,12 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmseg_keyprotect.config.checks.problems import Problems
-from mmseg_keyprotect.config.view import META_KEYS, find_model, find_pipelines, find_preprocessor, steps, walk
+from mmseg_keyprotect.config.view import (
+    META_KEYS,
+    find_model,
+    find_pipelines,
+    find_preprocessor,
+    find_protections,
+    steps,
+    walk,
+)
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
 _SCALING = ('Normalize', 'ToFloat')
 """Steps, of pipelines or of albumentations, that take an image out of the range 0 to 255 of 8-bit data."""
+
+NO_BATCH_AUGMENTS = (
+    'Expected no `batch_augments` in the data preprocessor, since it runs after the encryption and would resize or mix '
+    'encrypted images, but got some. Augment in the pipeline, before the encryption, for example by RandomMosaic in a '
+    'MultiImageMixDataset.'
+)
+"""The message where a preprocessor would change encrypted images."""
 
 
 def check_order(cfg: Mapping[str, Any]) -> Problems:
@@ -76,6 +91,12 @@ def check_range(cfg: Mapping[str, Any]) -> Problems:
                     'Take it out, and set mean and std of the data preprocessor, which normalises after the '
                     'encryption.'
                 )
+
+
+def check_batch_augments(cfg: Mapping[str, Any]) -> Problems:
+    """The preprocessor may not augment batches, since it does so after the encryption."""
+    if find_protections(cfg) and find_preprocessor(cfg).get('batch_augments'):
+        yield ConfigError(NO_BATCH_AUGMENTS)
 
 
 def check_flips(cfg: Mapping[str, Any]) -> Problems:
