@@ -112,13 +112,13 @@ def pad_image(image: Array, padding: PaddingSize) -> Array:
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def pad_label(label: npt.NDArray[Any], padding: PaddingSize, seg_pad_val: int = 255) -> npt.NDArray[Any]:
-    """Extend a label map at the right and at the bottom with the ignore index.
+def pad_label(label: npt.NDArray[Any], padding: PaddingSize, seg_pad_val: float = 255) -> npt.NDArray[Any]:
+    """Extend a label map at the right and at the bottom with the value that its loss ignores.
 
     Args:
-        label: Integers (H, W).
+        label: (H, W) or (H, W, C), of any dtype.
         padding: As from :func:`mmseg_keyprotect.ciphers.padding_to_blocks`.
-        seg_pad_val: The ignore index.
+        seg_pad_val: The value, for a segmentation map the ignore index.
 
     Returns:
         The extended label map; the label map itself where there is nothing to add.
@@ -130,7 +130,8 @@ def pad_label(label: npt.NDArray[Any], padding: PaddingSize, seg_pad_val: int = 
     _, right, _, bottom = padding
     if not (right or bottom):
         return label
-    return np.pad(label, [(0, bottom), (0, right)], mode='constant', constant_values=seg_pad_val)
+    sides = [(0, bottom), (0, right)] + [(0, 0)] * (label.ndim - 2)
+    return np.pad(label, sides, mode='constant', constant_values=seg_pad_val)
 
 
 def dtype_name(image: Array) -> str:

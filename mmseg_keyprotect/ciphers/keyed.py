@@ -13,6 +13,9 @@ from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageForma
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.providers import build_key
 
+_ROUNDING_ERROR = 1e-3
+"""How far a value may be from a whole number: far more than float32's arithmetic errs, and far less than one level."""
+
 
 class KeyedCipher:
     """Encrypts images in the layouts of MMSegmentation. A pickle of it holds its configuration, never the key.
@@ -85,8 +88,8 @@ class KeyedCipher:
         """Extend an image to whole blocks and encrypt it.
 
         Args:
-            image: ndarray (H, W) or (H, W, C), or tensor (C, H, W), in the channel order of this object. uint8, or
-                floating point with values from 0 to 255, which are rounded to integers.
+            image: ndarray (H, W) or (H, W, C), or tensor (C, H, W), in the channel order of this object. 8-bit data:
+                uint8, or floating point that holds whole numbers from 0 to 255.
 
         Returns:
             The encrypted image as network input, in the same layout: 0 to 255, uint8, or float32 for a cipher with a
@@ -94,7 +97,8 @@ class KeyedCipher:
             (C, H, W), so that packing it needs no copy.
 
         Raises:
-            ImageFormatError: The image has another type, rank, dtype, or values outside 0 to 255.
+            ImageFormatError: The image has another type, rank or dtype, or its values are not 8-bit data: fractions,
+                values outside 0 to 255, or floating point that is all from 0 to 1.
             BlockAlignmentError: The image is smaller than one block.
         """
         encrypted, padding = self.encrypt_raw(image, planes=True)
@@ -162,15 +166,19 @@ def _rebuild(config: dict[str, Any]) -> KeyedCipher:
 
 
 def as_uint8(image: Array) -> Array:
-    """Return an image as uint8. Floating point is rounded to the nearest integer, half to even.
+    """Return an 8-bit image as uint8, also one that is stored as floating point.
+
+    Args:
+        image: Array or tensor of any shape: uint8, or floating point that holds whole numbers from 0 to 255. Errors
+            of 1/1000 are rounded away, such as those of a division by 255 and the multiplication that undoes it.
 
     Raises:
-        ImageFormatError: The image is not an array or tensor, its dtype is neither uint8 nor floating point, or it
-            has NaN or values outside 0 to 255.
+        ImageFormatError: The image is not an array or tensor, or it is not 8-bit data: it has another dtype, NaN,
+            fractions, values outside 0 to 255, or floating point values that are all from 0 to 1 and not all 0.
 
     Example:
-        >>> as_uint8(np.array([0.4, 254.6])).tolist()
-        [0, 255]
+        >>> as_uint8(np.array([0.0, 254.0])).tolist()
+        [0, 254]
     """
     tensor = is_tensor(image)
     if not tensor and not isinstance(image, np.ndarray):
@@ -183,10 +191,21 @@ def as_uint8(image: Array) -> Array:
             f'Expected an 8-bit image, uint8 or floating point from 0 to 255, but got {dtype}. '
             'Convert the image to 8 bits before it is encrypted.'
         )
-    low, high = float(image.min()), float(image.max())
+    low, high, rounded = float(image.min()), float(image.max()), image.round()
     if not (low >= 0 and high <= 255):  # NaN fails both
         raise ImageFormatError(
-            f'Expected values from 0 to 255, but got {low} to {high}. '
-            'Encrypt the image before it is normalised, and remove NaN where it is made.'
+            f'Expected values from 0 to 255, but got {low} to {high}. Take Normalize, or what else changes the range, '
+            'out of the pipeline: the data preprocessor normalises after the encryption. Remove NaN where it is made.'
         )
-    return image.round().byte() if tensor else image.round().astype(np.uint8)
+    if 0 < high <= 1:
+        raise ImageFormatError(
+            f'Expected values from 0 to 255, but got {low} to {high}, as of an image that was divided by 255. Take '
+            'the division out (Normalize, ToTensor or `/ 255`), or give uint8 where 0 and 1 are levels out of 256.'
+        )
+    if float(abs(image - rounded).max()) > _ROUNDING_ERROR:
+        raise ImageFormatError(
+            'Expected an 8-bit image, whole numbers from 0 to 255, but got fractions. Take out what makes them: '
+            'Normalize, or `to_float32=True` of LoadImageFromFile before a resize or rotation. If another step makes '
+            'them, round its result and convert it to uint8.'
+        )
+    return rounded.byte() if tensor else rounded.astype(np.uint8)

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_keyprotect.config.view import (
-    CIPHER_ARGUMENTS,
+    KEYED_ARGUMENTS,
     find_features,
     find_model,
     find_pipelines,
@@ -49,7 +49,7 @@ def unprotected(cfg: Config) -> Config:
         model.pop(name, None)
     preprocessor = model['data_preprocessor']
     preprocessor['type'] = 'SegDataPreProcessor'
-    for name in CIPHER_ARGUMENTS:
+    for name in KEYED_ARGUMENTS:
         preprocessor.pop(name, None)
     for _, node in walk(model['backbone']):
         if isinstance(node, dict) and node.get('type') == PRETRAINED:

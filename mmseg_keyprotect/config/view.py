@@ -14,14 +14,18 @@ from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
 from mmseg_keyprotect.errors import ConfigError, MissingFileError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
-META_KEYS = ('padding_size', 'key_id', 'cipher')
-"""The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample.
+META_KEYS = ('padding_size', 'key_id', 'cipher', 'encrypted_checksum')
+"""The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample. They belong to the encrypted
+image, and leave the sample once :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor` has taken that image.
 
 ``PackSegInputs`` drops what its ``meta_keys`` do not name, so these belong there.
 """
 
 CIPHER_ARGUMENTS = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
 """The arguments of transform and preprocessor that configure the cipher."""
+
+KEYED_ARGUMENTS = (*CIPHER_ARGUMENTS, 'label_pad_vals')
+"""The arguments of :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor` that MMSegmentation's does not have."""
 
 Node = dict[str, Any]
 """A part of a configuration: a dict, or mmengine's ``ConfigDict``, which is one."""

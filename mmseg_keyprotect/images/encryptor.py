@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher
 from mmseg_keyprotect.ciphers.build import CipherConfig
+from mmseg_keyprotect.ciphers.keyed import as_uint8
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     ConfigError,
@@ -63,16 +64,17 @@ class Encryptor:
         """Encrypt an image.
 
         Args:
-            image: RGB uint8 (H, W, 3).
+            image: RGB (H, W, 3), uint8, or floating point that holds whole numbers from 0 to 255.
 
         Returns:
             The encrypted image (H', W', 3), extended to whole blocks: uint8, or uint16 after ffx. And the note of its
             file: spec version, key id, cipher, padding and original size.
 
         Raises:
-            ImageFormatError: The image has another type, rank or number of channels.
+            ImageFormatError: The image has another type, rank or number of channels, or is not 8-bit data.
             BlockAlignmentError: The image is smaller than one block.
         """
+        image = as_uint8(image)
         size = image.shape[:2]
         if self.resize is not None:
             image = np.asarray(Image.fromarray(image).resize(self.resize, Image.Resampling.BILINEAR))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.structures import PixelData
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -15,11 +17,13 @@ from torch import Tensor
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.blocks import PaddingSize, round_to_blocks
 from mmseg_keyprotect.ciphers.build import CipherConfig
-from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError, WrongKeyError
+from mmseg_keyprotect.ciphers.checksum import image_checksum
+from mmseg_keyprotect.ciphers.labels import LabelPadding
+from mmseg_keyprotect.config.checks.order import NO_BATCH_AUGMENTS
+from mmseg_keyprotect.config.view import META_KEYS
+from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.models.denial.denial import Denial
-
-_LABEL_KEYS = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
 
 
 @MODELS.register_module()
@@ -27,7 +31,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     """Encrypts images with a key before it normalises, pads and stacks them as MMSegmentation's preprocessor does.
 
     The network gets bit for bit the input that the transform ``KeyedBlockEncrypt`` and the plain preprocessor give.
-    Images that the transform has encrypted with the same key and cipher pass through. The state dict gets one entry,
+    Images that the transform has encrypted with the same key and cipher pass through: the data sample marks them, with
+    a checksum of the image. The mark leaves the sample, and the preprocessor sets none. The state dict gets one entry,
     ``protection``: public text (spec version, key id, cipher) as uint8. So every tool refuses to load a checkpoint that
     was made with another key.
 
@@ -37,12 +42,19 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key_id: If set, the id that the key must have.
         channel_order: ``'bgr'`` or ``'rgb'``, the order in which the pipeline loads colour images. OpenMMLab loads BGR.
         pad_mode: How images are extended to whole blocks: ``'replicate'``.
-        **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size.
+        label_pad_vals: The values that extend ground truth other than segmentation, by their names in the data
+            sample, for example ``dict(gt_height_map=-1)``. By default 255 for ``gt_edge_map`` and 0 for
+            ``gt_depth_map``, which MMSegmentation's losses ignore.
+        **kwargs: The arguments of MMSegmentation's SegDataPreProcessor. ``size`` must be a multiple of the block size,
+            and ``batch_augments`` must be empty, since it runs after the encryption.
 
     Raises:
         BlockAlignmentError: ``size`` is not a multiple of the block size, or an image is smaller than one block.
         WrongKeyError: Images were encrypted with another key or cipher, or a checkpoint was made with another.
-        ImageFormatError: An image cannot be encrypted, or a label map has another size than its image in training.
+        ImageFormatError: An image cannot be encrypted, a sample marks another image as encrypted, or a label map has
+            another size than its image in training.
+        ConfigError: ``batch_augments`` is set, or samples in training have ground truth of a kind whose ignored value
+            is unknown.
 
     Example:
         >>> import torch
@@ -60,9 +72,12 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         key_id: str | None = None,
         channel_order: str = 'bgr',
         pad_mode: str = 'replicate',
+        label_pad_vals: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._check_batch_augments()
+        self.label_padding = LabelPadding('gt_sem_seg', self.seg_pad_val, label_pad_vals)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
         self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
         """How ``forward`` encrypts images."""
@@ -75,8 +90,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Encrypt, normalise, pad and stack a batch.
 
         Args:
-            data: ``inputs``, a list of tensors (C, H, W), uint8 or floating point from 0 to 255; and ``data_samples``,
-                as from PackSegInputs.
+            data: ``inputs``, a list of tensors (C, H, W), uint8 or floating point of whole numbers from 0 to 255;
+                and ``data_samples``, as from PackSegInputs.
             training: Whether label maps are extended with the images.
 
         Returns:
@@ -107,12 +122,16 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
             ``inputs`` and ``data_samples``, as of ``forward``.
         """
         samples = data.get('data_samples')
+        self._check_batch_augments()
         self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
         pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
         encrypted = [self._encrypt(image, sample, training, encryption) for image, sample in pairs]
         data['inputs'] = [image for image, _ in encrypted]
         data = super().forward(data, training)
-        if samples is not None and not training:
+        if samples is not None and training:
+            for sample in data['data_samples']:
+                self._pad_stacked_labels(sample)
+        elif samples is not None:
             for sample, (image, padding) in zip(data['data_samples'], encrypted, strict=True):
                 self._record_padding(sample, image, padding)
         return data
@@ -134,47 +153,81 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
         cipher = encryption if isinstance(encryption, KeyedCipher) else None
-        if cipher is not None and sample is not None and 'key_id' in sample:
-            self._check_same(sample, cipher)
-            return image, padding
+        if sample is not None and 'key_id' in sample:
+            if cipher is not None:
+                self._check_same(sample, image, cipher)
+            for name in META_KEYS:  # they belong to this image; the sample may come back with another one
+                sample.pop(name, None)
+            if cipher is not None:
+                return image, padding
         size = image.shape[-2:]
         image, added = encryption.encrypt(image)
-        if sample is not None:
-            if training:
-                self._pad_labels(sample, size, added)
-            if cipher is not None:
-                sample.set_metainfo(dict(key_id=cipher.key_id, cipher=cipher.name))
+        if sample is not None and training:
+            self._pad_labels(sample, size, added)
         return image, tuple(a + b for a, b in zip(padding, added, strict=True))
 
-    def _check_same(self, sample: SegDataSample, cipher: KeyedCipher) -> None:
-        """Raise WrongKeyError unless an image that is encrypted already was encrypted with this cipher and key."""
+    def _check_same(self, sample: SegDataSample, image: Tensor, cipher: KeyedCipher) -> None:
+        """Check that an image which is marked as encrypted was encrypted with this cipher and key.
+
+        Raises:
+            WrongKeyError: Another key or cipher encrypted it.
+            ImageFormatError: The mark is that of another image.
+        """
         got = (sample.key_id, sample.get('cipher'))
         if got != (cipher.key_id, cipher.name):
             raise WrongKeyError(
                 f'Expected images encrypted with the key {cipher.key_id} by {cipher.name}, or plain ones, but got '
                 f'the key {got[0]} and {got[1]}. Give pipeline and preprocessor the same key and cipher.'
             )
+        checksum = sample.get('encrypted_checksum')
+        if checksum is None:
+            raise ImageFormatError(
+                'Expected `encrypted_checksum` in a data sample that has `key_id`, but got none. Add it to meta_keys '
+                'of PackSegInputs; for a plain image, give a data sample without `key_id`.'
+            )
+        if checksum != image_checksum(image):
+            raise ImageFormatError(
+                'Expected the encrypted image that its data sample describes, but got another one, plain or changed '
+                'after the encryption. For a plain image, give a data sample without `key_id`.'
+            )
 
     def _pad_labels(self, sample: SegDataSample, size: torch.Size, padding: PaddingSize) -> None:
-        """Extend the label maps of an image by ``seg_pad_val``, as the image was extended to whole blocks."""
-        for name in _LABEL_KEYS:
-            if name not in sample:
-                continue
+        """Extend the label maps of an image as the image was extended to whole blocks."""
+        labels = _labels(sample)
+        self.label_padding.check(labels)
+        for name in labels:
             label = sample.get(name).data
             if label.shape[-2:] != size:
                 raise ImageFormatError(
                     f'Expected `{name}` to be as large as its image, {tuple(size)}, but got '
                     f'{tuple(label.shape[-2:])}. Resize, crop and flip image and label together in the pipeline.'
                 )
-            padded = F.pad(label, padding, value=self.seg_pad_val)
-            sample.set_data({name: type(sample.get(name))(data=padded)})
+            padded = F.pad(label, padding, value=self.label_padding.value(name))
+            sample.set_data({name: PixelData(data=padded)})
+
+    def _pad_stacked_labels(self, sample: SegDataSample) -> None:
+        """Extend the label maps to the size of the batch; mmseg extends three kinds, and all by ``seg_pad_val``."""
+        height, width = sample.img_shape
+        for name in _labels(sample):
+            if name != 'gt_sem_seg':
+                label = sample.get(name).data[..., :height, :width]
+                padded = F.pad(label, sample.padding_size, value=self.label_padding.value(name))
+                sample.set_data({name: PixelData(data=padded)})
 
     def _record_padding(self, sample: SegDataSample, image: Tensor, padding: PaddingSize) -> None:
-        """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions."""
+        """Record the padding of mmseg and that to whole blocks together, by which mmseg crops predictions.
+
+        ``padding_size`` stays the pipeline's own: it would be added again if the sample came back with another image.
+        """
         stacked = sample.get('img_padding_size', (0, 0, 0, 0)) if self.test_cfg else (0, 0, 0, 0)
         total = tuple(a + b for a, b in zip(padding, stacked, strict=True))
         shape = sample.pad_shape[:2] if self.test_cfg else image.shape[-2:]
-        sample.set_metainfo(dict(padding_size=total, img_padding_size=total, pad_shape=tuple(shape)))
+        sample.set_metainfo(dict(img_padding_size=total, pad_shape=tuple(shape)))
+
+    def _check_batch_augments(self) -> None:
+        """Raise ConfigError where mmseg's ``forward`` would augment the encrypted batch."""
+        if self.batch_augments:
+            raise ConfigError(NO_BATCH_AUGMENTS)
 
     def _check_size(self, size: tuple[int, int] | None, block_size: int) -> None:
         """Raise BlockAlignmentError unless the size that batches are padded to is a multiple of the block size."""
@@ -188,3 +241,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _labels(sample: SegDataSample) -> list[str]:
+    """Return the names of the ground truth of a sample."""
+    return [name for name, value in sample.items() if name.startswith('gt_') and isinstance(value, PixelData)]

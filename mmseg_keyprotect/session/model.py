@@ -20,7 +20,7 @@ from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
-from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, find_model
+from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
@@ -119,7 +119,7 @@ class ProtectedModel:
             if settings.get('feature_encryption'):
                 settings['feature_encryption'].setdefault('key', preprocessor.get('key'))
             preprocessor['type'] = SegDataPreProcessor.__name__
-            for name in CIPHER_ARGUMENTS:
+            for name in KEYED_ARGUMENTS:
                 preprocessor.pop(name, None)
         stem = getattr(self.model, 'stem', None)
         if stem is not None:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 import mmseg_keyprotect  # noqa: F401
 from helpers import NEGATIVE, SHUFFLE
 from mmseg_keyprotect.config.checks import check_config
+from mmseg_keyprotect.config.view import META_KEYS
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     BlockAlignmentError,
@@ -17,7 +18,7 @@ from mmseg_keyprotect.errors import (
 )
 
 ENCRYPT = dict(type='KeyedBlockEncrypt')
-PACK = dict(type='PackSegInputs', meta_keys=('ori_shape', 'img_shape', 'pad_shape', 'padding_size', 'key_id', 'cipher'))
+PACK = dict(type='PackSegInputs', meta_keys=('ori_shape', 'img_shape', 'pad_shape', *META_KEYS))
 LOAD, LABEL, FLIP = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='RandomFlip', prob=0.5)
 CROP = dict(type='RandomCrop', crop_size=(64, 64))
 
@@ -123,7 +124,7 @@ class TestOrder:
     def test_records_not_packed_with_a_keyed_preprocessor(self, key_file):
         cfg = in_pipelines([LOAD, LABEL, ENCRYPT, dict(type='PackSegInputs')])
         cfg['model']['data_preprocessor']['type'] = 'KeyedSegDataPreProcessor'
-        only(cfg, AlreadyEncryptedError, "['padding_size', 'key_id', 'cipher']")
+        only(cfg, AlreadyEncryptedError, "['padding_size', 'key_id', 'cipher', 'encrypted_checksum']")
 
     def test_records_not_packed(self, key_file):
         only(in_pipelines([LOAD, LABEL, ENCRYPT, dict(type='PackSegInputs')]), ConfigError, 'meta_keys')

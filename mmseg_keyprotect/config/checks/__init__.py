@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_keyprotect.config.checks.leaks import check_leaks, refuse_leaks
-from mmseg_keyprotect.config.checks.order import check_flips, check_order
+from mmseg_keyprotect.config.checks.order import check_batch_augments, check_flips, check_order, check_range
 from mmseg_keyprotect.config.checks.problems import raise_problems
 from mmseg_keyprotect.config.checks.protection import check_key, check_protected
 from mmseg_keyprotect.config.checks.sizes import check_sizes
@@ -25,6 +25,8 @@ CHECKS = (
     check_protected,
     check_sizes,
     check_order,
+    check_range,
+    check_batch_augments,
     check_flips,
     check_stem,
 )

@@ -1,4 +1,4 @@
-"""Encryption must come once, and after every step that changes the image."""
+"""Encryption must come once, after every step that changes the image, and on 8-bit images."""
 
 from __future__ import annotations
 
@@ -6,9 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmseg_keyprotect.config.checks.problems import Problems
-from mmseg_keyprotect.config.view import META_KEYS, find_model, find_pipelines, find_preprocessor, steps
+from mmseg_keyprotect.config.view import (
+    META_KEYS,
+    find_model,
+    find_pipelines,
+    find_preprocessor,
+    find_protections,
+    steps,
+    walk,
+)
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
+
+_SCALING = ('Normalize', 'ToFloat')
+"""Steps, of pipelines or of albumentations, that take an image out of the range 0 to 255 of 8-bit data."""
+
+NO_BATCH_AUGMENTS = (
+    'Expected no `batch_augments` in the data preprocessor, since it runs after the encryption and would resize or mix '
+    'encrypted images, but got some. Augment in the pipeline, before the encryption, for example by RandomMosaic in a '
+    'MultiImageMixDataset.'
+)
+"""The message where a preprocessor would change encrypted images."""
 
 
 def check_order(cfg: Mapping[str, Any]) -> Problems:
@@ -42,7 +60,7 @@ def _check_steps(path: str, kinds: list[Any]) -> Problems:
         )
     after = kinds[kinds.index(TRANSFORM) + 1 :]
     training = path.startswith('train_')
-    late = [kind for kind in after if kind not in (TRANSFORM, 'PackSegInputs', 'LoadAnnotations')]
+    late = [kind for kind in after if kind not in (TRANSFORM, 'PackSegInputs', 'LoadAnnotations', *_SCALING)]
     if late:
         yield ConfigError(
             f'Expected {TRANSFORM} as the last step before PackSegInputs in {path}, but {late} come after it and '
@@ -58,6 +76,27 @@ def _check_steps(path: str, kinds: list[Any]) -> Problems:
             f'Expected {TRANSFORM} before LoadAnnotations in {path}, so that labels keep their original size, but it '
             'comes after. Move it.'
         )
+
+
+def check_range(cfg: Mapping[str, Any]) -> Problems:
+    """No pipeline may normalise: encryption takes 8-bit images, and the preprocessor normalises after it."""
+    in_preprocessor = find_preprocessor(cfg).get('type') == PREPROCESSOR
+    for path, pipeline in find_pipelines(cfg).items():
+        if not in_preprocessor and TRANSFORM not in [step.get('type') for step in steps(pipeline)]:
+            continue
+        for _, node in walk(pipeline):
+            if isinstance(node, Mapping) and node.get('type') in _SCALING:
+                yield ConfigError(
+                    f'Expected 8-bit images in {path}, but got the step {node["type"]}, which changes their range. '
+                    'Take it out, and set mean and std of the data preprocessor, which normalises after the '
+                    'encryption.'
+                )
+
+
+def check_batch_augments(cfg: Mapping[str, Any]) -> Problems:
+    """The preprocessor may not augment batches, since it does so after the encryption."""
+    if find_protections(cfg) and find_preprocessor(cfg).get('batch_augments'):
+        yield ConfigError(NO_BATCH_AUGMENTS)
 
 
 def check_flips(cfg: Mapping[str, Any]) -> Problems:

@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from mmseg_keyprotect.ciphers.checksum import image_checksum
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
 from mmseg_keyprotect.images import read_encrypted
 
@@ -31,6 +32,7 @@ class LoadEncryptedImage(BaseTransform):
     - ori_shape: (H, W) of the image before the client resized and padded it. Predictions are resized to it.
     - padding_size: (left, right, top, bottom) in pixels, which is cut off predictions.
     - key_id, cipher: those that the file names.
+    - encrypted_checksum: the CRC-32 of ``img``.
 
     Args:
         channel_order: ``'bgr'`` or ``'rgb'``, the order in which the model takes the channels.
@@ -49,7 +51,10 @@ class LoadEncryptedImage(BaseTransform):
 
             test_pipeline = [
                 dict(type='LoadEncryptedImage'),
-                dict(type='PackSegInputs', meta_keys=('ori_shape', 'img_shape', 'padding_size', 'key_id', 'cipher')),
+                dict(
+                    type='PackSegInputs',
+                    meta_keys=('ori_shape', 'img_shape', 'padding_size', 'key_id', 'cipher', 'encrypted_checksum'),
+                ),
             ]
     """
 
@@ -74,6 +79,7 @@ class LoadEncryptedImage(BaseTransform):
         results['img_shape'], results['ori_shape'] = image.shape[:2], tuple(note['size'])
         results['padding_size'] = tuple(note['padding_size'])
         results['key_id'], results['cipher'] = note['key_id'], note['cipher']
+        results['encrypted_checksum'] = image_checksum(results['img'])
         return results
 
     def __repr__(self) -> str:
