@@ -12,6 +12,7 @@ from mmseg_keyprotect.audit.attacked_model import AttackedModel
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.audit.training import AttackerTrainingSet
+from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.images import TestImages
@@ -41,7 +42,7 @@ def open_target(
         ConfigError: There are too few images.
     """
     cfg = protected.cfg
-    cipher = protected.cipher.cipher_for(3) if protected.cipher else None
+    cipher = protected.image_cipher
     info = CipherInfo.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers
@@ -65,7 +66,7 @@ def open_target(
     for index in [*spaced(others, min(images, len(others))), *own]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
-        if protected.channel_order == 'bgr':
+        if protected.channel_order == 'bgr' and picture.shape[-1] == RGB:
             picture = picture[..., ::-1]
         pictures.append(np.ascontiguousarray(info.whole_blocks(picture)))
         if data.labelled:

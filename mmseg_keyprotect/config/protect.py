@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
+from mmseg_keyprotect.config.channels import RGB, image_channels
 from mmseg_keyprotect.config.checks import check_structure, raise_problems
 from mmseg_keyprotect.config.checks.sizes import aligned, sizes_in
 from mmseg_keyprotect.config.view import (
@@ -60,7 +61,8 @@ def protect_config(
 
     Raises:
         AlreadyEncryptedError: The configuration is protected already.
-        WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
+        WeakCipherError: The cipher has less than 80 key bits for images of as many channels as those of the
+            configuration, and ``allow_weak`` is not set.
         MissingFileError: The source does not exist.
         OutputError: The target exists, or its folder does not.
         ConfigError: The configuration cannot be loaded or protected; the message says why.
@@ -125,7 +127,8 @@ def _import_package(cfg: Node) -> None:
 
 def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], stem: bool) -> None:
     """Make the preprocessor encrypt, and set crops, paddings and windows to whole blocks."""
-    built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
+    # any key shows whether the cipher is sound; a keyed cipher must be strong for RGB in any case
+    built = build_cipher(cipher, SecretKey.generate(), min(image_channels(cfg), RGB))
     if stem:
         built.transform.signed_permutation()  # raises for a cipher that a block stem cannot absorb
     preprocessor = find_model(cfg).get('data_preprocessor') or {}

@@ -17,7 +17,8 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
+from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
 from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, find_model
@@ -75,10 +76,16 @@ class ProtectedModel:
         return self.cipher.channel_order if self.cipher else 'bgr'
 
     @property
+    def image_cipher(self) -> BlockCipher | None:
+        """The cipher for images of as many channels as those of the configuration; None if images are plain."""
+        return self.cipher.cipher_for(image_channels(self.cfg)) if self.cipher else None
+
+    @property
     def key_space_bits(self) -> float:
         """log2 of the number of keys, of images and feature maps together, at most 256."""
-        images = self.cipher.cipher_for(3).key_space_bits if self.cipher else 0.0
-        return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
+        images = self.image_cipher
+        bits = images.key_space_bits if images else 0.0
+        return min(bits + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
 
     def prepare(self, user: User, batch: dict[str, Any], padded: bool = True) -> dict[str, Any]:
         """Return what the network gets if a user sends a batch.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks.problems import Problems
 from mmseg_keyprotect.config.view import find_features, find_model, find_pipelines, find_protections
 from mmseg_keyprotect.errors import ConfigError, KeyProtectError
@@ -45,11 +46,13 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
 
 
 def check_key(cfg: Mapping[str, Any]) -> Problems:
-    """The key must load, fit the cipher, and be the same everywhere."""
+    """The key must load, fit the cipher, and be the same everywhere; the cipher must be strong for the images."""
     found: dict[str, str] = {}
     for protection in find_protections(cfg):
         try:
-            found.setdefault(KeyedCipher(**protection.cipher_arguments).key_id, protection.place)
+            cipher = KeyedCipher(**protection.cipher_arguments)
+            cipher.cipher_for(image_channels(cfg))  # raises for a cipher that is weak for these images
+            found.setdefault(cipher.key_id, protection.place)
         except KeyProtectError as error:
             yield error
             return
