@@ -106,7 +106,8 @@ class View:
             features: The estimates for channels, by the name of the place; None to leave feature maps unchanged.
 
         Returns:
-            float (N, classes, h, w), in the resolution of the head. Images are not padded to the test size.
+            float (N, classes, h, w), in the resolution of the head; one channel from a binary head with a threshold.
+            Images are not padded to the test size.
         """
         return self._attacked().logits(images, key, features)
 
