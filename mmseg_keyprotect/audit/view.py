@@ -146,12 +146,14 @@ class View:
         """The plain images to train with; their labels are there only if labels are granted.
 
         Raises:
-            NotApplicable: The configuration has no labelled training set.
+            NotApplicable: The configuration has no labelled training set, or a wrapper of it mixes images.
         """
         self._check('plain images')
         found = self._target.data.training_set
         if found is None:
-            raise NotApplicable('the configuration has no train_dataloader with labels to train with')
+            raise NotApplicable(
+                'the configuration has no train_dataloader with labels to train with, or its wrapper mixes images'
+            )
         return found if 'labels' in self._granted else found.without_labels()
 
     def encrypt(self, image: np.ndarray) -> np.ndarray:

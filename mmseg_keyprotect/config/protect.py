@@ -21,6 +21,8 @@ from mmseg_keyprotect.config.view import (
     find_features,
     find_model,
     find_protections,
+    is_new_style,
+    kind_of,
     load_config,
     mmseg_configs,
 )
@@ -44,6 +46,9 @@ def protect_config(
 
     The preprocessor encrypts, so that whole and slide testing and test-time augmentation work. Crops, paddings and
     slide windows that are not whole blocks change to the nearest size that is.
+
+    A file of mmengine's new style, with ``read_base()`` or classes for types, cannot be inherited by ``_base_``. The
+    new file then holds the whole configuration.
 
     Args:
         source: The configuration file, or ``mmseg::NAME`` for one of MMSegmentation's own.
@@ -71,9 +76,11 @@ def protect_config(
         >>> protect_config('mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py', 'new.py')  # doctest: +SKIP
         PosixPath('new.py')
     """
-    base = _base_of(source, target)
     old = load_config(source)
     new = protected(old, cipher, key, block_stem, features)
+    if is_new_style(source):
+        return write_new(target, Config(new).pretty_text)
+    base = _base_of(source, target)
     overrides = Config(_difference(old, new)).pretty_text
     return write_new(target, f'_base_ = {base!r}\n{overrides}')
 
@@ -132,21 +139,17 @@ def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], s
     if stem:
         built.transform.signed_permutation()  # raises for a cipher that a block stem cannot absorb
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
-    if '.' in str(preprocessor.get('type')):
-        raise ConfigError(
-            "Expected a configuration with `_base_`, but got one in mmengine's new style, with `read_base()`. Set "
-            f'model.data_preprocessor.type to {PREPROCESSOR} in it, or start from the one with `_base_`.'
-        )
-    if preprocessor.get('type') != 'SegDataPreProcessor':
+    if kind_of(preprocessor) != 'SegDataPreProcessor':
         raise ConfigError(
             'Expected a configuration whose model.data_preprocessor is a SegDataPreProcessor, but got '
-            f'{preprocessor.get("type", "none")}. {PREPROCESSOR} can replace no other; put {TRANSFORM} into the '
+            f'{kind_of(preprocessor) or "none"}. {PREPROCESSOR} can replace no other; put {TRANSFORM} into the '
             'pipelines instead.'
         )
     wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # the model of test-time augmentation
     for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
         holder[name] = aligned(holder[name], built.block_size)
-    protection = dict(type=PREPROCESSOR, cipher=cipher, **keyed)
+    scope = 'mmseg.' if '.' in str(preprocessor['type']) else ''  # the new style may have no default scope
+    protection = dict(type=f'{scope}{PREPROCESSOR}', cipher=cipher, **keyed)
     preprocessor.update(protection)
     if cfg.get('data_preprocessor'):  # the preprocessor of test-time augmentation
         cfg['data_preprocessor'].update(protection)
@@ -154,7 +157,7 @@ def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], s
 
 def _set_segmentor(model: Node, wanted: str) -> None:
     """Make the model the segmentor of this package that extends its own."""
-    kind = model.get('type')
+    kind = kind_of(model)
     if kind in SEGMENTORS.values():
         return
     if kind not in SEGMENTORS:
@@ -162,7 +165,7 @@ def _set_segmentor(model: Node, wanted: str) -> None:
             f'Expected a segmentor that can have {wanted}, {" or ".join(SEGMENTORS)}, but got {kind}. Protect it '
             'without.'
         )
-    model['type'] = SEGMENTORS[kind]
+    model['type'] = f'mmseg.{SEGMENTORS[kind]}' if '.' in str(model['type']) else SEGMENTORS[kind]
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Node:

@@ -21,7 +21,7 @@ from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
 from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
-from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, find_model
+from mmseg_keyprotect.config.view import CIPHER_ARGUMENTS, find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
@@ -122,7 +122,7 @@ class ProtectedModel:
         cfg = _without_denial(self.cfg)
         settings = find_model(cfg)
         preprocessor = settings['data_preprocessor']
-        if preprocessor['type'] == PREPROCESSOR:
+        if kind_of(preprocessor) == PREPROCESSOR:
             if settings.get('feature_encryption'):
                 settings['feature_encryption'].setdefault('key', preprocessor.get('key'))
             preprocessor['type'] = SegDataPreProcessor.__name__

@@ -1,5 +1,7 @@
 """A small model and data set: a ResNet-18 with 8 base channels on four images of 64 x 64."""
 
+import copy
+
 import numpy as np
 from PIL import Image
 
@@ -12,17 +14,19 @@ HEAD = dict(type='FCNHead', in_channels=64, in_index=-1, channels=8, num_convs=1
 def small_config(folder, load=LOAD, in_channels=3, channels=3, classes=3, **head):
     """Return an unprotected configuration; ``head`` has further arguments of the decode head."""
     pipeline = [dict(load), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    dataset = dict(
-        type='BaseSegDataset',
-        data_root=str(folder),
-        metainfo=dict(classes=tuple(f'class {n}' for n in range(classes))),
-        data_prefix=dict(img_path='images', seg_map_path='labels'),
-        img_suffix='.png',
-        pipeline=pipeline,
-    )
-    loader = dict(
-        batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(dataset)
-    )
+
+    def loader(batch_size):
+        dataset = dict(
+            type='BaseSegDataset',
+            data_root=str(folder),
+            metainfo=dict(classes=tuple(f'class {n}' for n in range(classes))),
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            img_suffix='.png',
+            pipeline=copy.deepcopy(pipeline),
+        )
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        return dict(batch_size=batch_size, num_workers=0, sampler=sampler, dataset=dataset)
+
     return dict(
         default_scope='mmseg',
         model=dict(
@@ -34,9 +38,9 @@ def small_config(folder, load=LOAD, in_channels=3, channels=3, classes=3, **head
             ),
             test_cfg=dict(mode='whole'),
         ),
-        train_dataloader=loader,
-        test_dataloader=dict(loader, batch_size=1, dataset=dict(dataset)),
-        test_pipeline=[dict(step) for step in pipeline],
+        train_dataloader=loader(2),
+        test_dataloader=loader(1),
+        test_pipeline=pipeline,
         test_evaluator=dict(type='IoUMetric'),
         test_cfg=dict(type='TestLoop'),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1),

@@ -6,31 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmseg_keyprotect.config.checks.problems import Problems
-from mmseg_keyprotect.config.view import META_KEYS, find_model, find_pipelines, find_preprocessor, steps
+from mmseg_keyprotect.config.datasets import find_chains
+from mmseg_keyprotect.config.view import META_KEYS, find_model, find_preprocessor, kind_of
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
 
 def check_order(cfg: Mapping[str, Any]) -> Problems:
-    """In every pipeline that encrypts, all steps must be in their order and the records must be packed."""
+    """Where pipelines encrypt, all steps of the images must be in their order and the records must be packed."""
     preprocessor = find_preprocessor(cfg)
-    for path, pipeline in find_pipelines(cfg).items():
-        kinds = [step.get('type') for step in steps(pipeline)]
+    for chain in find_chains(cfg):
+        path, kinds = chain.place, [kind_of(step) for step in chain.steps]
         if TRANSFORM not in kinds:
             continue
         yield from _check_steps(path, kinds)
-        for step in steps(pipeline):
+        for step in chain.steps:
             missing = [name for name in META_KEYS if name not in step.get('meta_keys', ())]
-            if step.get('type') == 'PackSegInputs' and missing:
-                error = AlreadyEncryptedError if preprocessor.get('type') == PREPROCESSOR else ConfigError
+            if kind_of(step) == 'PackSegInputs' and missing:
+                error = AlreadyEncryptedError if kind_of(preprocessor) == PREPROCESSOR else ConfigError
                 yield error(
                     f'Expected PackSegInputs in {path} to pack {missing}, since without them predictions are not cut '
                     'back and images may be encrypted twice, but it does not. Add them to its meta_keys.'
                 )
-        if not path.startswith('train_') and preprocessor.get('test_cfg') and preprocessor.get('type') != PREPROCESSOR:
+        if not path.startswith('train_') and preprocessor.get('test_cfg') and kind_of(preprocessor) != PREPROCESSOR:
             yield ConfigError(
                 f'Expected {PREPROCESSOR}, which adds up the padding of {path} and of data_preprocessor.test_cfg, but '
-                f'got {preprocessor.get("type")}. Use {PREPROCESSOR} with the same cipher.'
+                f'got {kind_of(preprocessor) or "none"}. Use {PREPROCESSOR} with the same cipher.'
             )
 
 
