@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.models.features.places import Place
 from mmseg_keyprotect.session.model import ProtectedModel, using
 
@@ -62,7 +63,8 @@ class AttackedModel:
         features: Mapping[str, BlockTransform] | None = None,
     ) -> Tensor:
         """Return the output for plain images, see :meth:`~mmseg_keyprotect.audit.view.View.logits`."""
-        order = slice(None, None, -1) if self._protected.channel_order == 'bgr' else slice(None)
+        bgr = self._protected.channel_order == 'bgr' and images[0].shape[-1] == RGB
+        order = slice(None, None, -1) if bgr else slice(None)
         tensors = [torch.from_numpy(image[..., order].transpose(2, 0, 1).copy()) for image in images]
         user = self._protected.users.guessing(key, features)
         inputs = self._protected.prepare(user, dict(inputs=tensors), padded=False)['inputs']

@@ -15,7 +15,7 @@ CENTRE = 127.5
 
 @dataclass(frozen=True)
 class CipherInfo:
-    """The public facts about a cipher for RGB images (specification, section 3).
+    """The public facts about a cipher (specification, section 3).
 
     Args:
         word: The name of the cipher, for example ``shuffle+negative-positive``.
@@ -25,6 +25,7 @@ class CipherInfo:
         has_signs: Whether the key inverts samples.
         has_table: Whether the key looks samples up in a table.
         reference: Whether the key comes from a seed of 32 bits (docs/spec.md, section 7).
+        channels: C, the number of channels of the images.
     """
 
     word: str
@@ -34,38 +35,39 @@ class CipherInfo:
     has_signs: bool = False
     has_table: bool = False
     reference: bool = False
+    channels: int = 3
 
     @classmethod
     def of(cls, cipher: BlockCipher | None) -> CipherInfo:
         """Return the facts about a cipher.
 
         Args:
-            cipher: The cipher for three channels; None if images are plain.
+            cipher: The cipher for as many channels as the images have; None if images are plain.
         """
         if cipher is None:
             return cls('none', 1, 0.0)
-        facts = cipher.has_order, cipher.has_signs, cipher.has_table, cipher.from_seed
+        facts = cipher.has_order, cipher.has_signs, cipher.has_table, cipher.from_seed, cipher.channels
         return cls(cipher.word, cipher.block_size, cipher.key_space_bits, *facts)
 
     @property
     def samples(self) -> int:
         """The number n of samples of a block."""
-        return 3 * self.block_size**2
+        return self.channels * self.block_size**2
 
     def blocks(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Cut images (H, W, 3) of whole blocks into blocks (N, n), in the order row, column, channel."""
+        """Cut images (H, W, C) of whole blocks into blocks (N, n), in the order row, column, channel."""
         return np.concatenate([self.grid(image).reshape(-1, self.samples) for image in images])
 
     def grid(self, image: np.ndarray) -> np.ndarray:
-        """Cut an image (H, W, 3) into its grid of blocks, (H / M, W / M, n)."""
+        """Cut an image (H, W, C) into its grid of blocks, (H / M, W / M, n)."""
         m, (height, width) = self.block_size, image.shape[:2]
-        cells = image.reshape(height // m, m, width // m, m, 3)
+        cells = image.reshape(height // m, m, width // m, m, self.channels)
         return cells.transpose(0, 2, 1, 3, 4).reshape(height // m, width // m, self.samples)
 
     def strip(self, blocks: np.ndarray) -> np.ndarray:
-        """Put blocks (N, n) side by side into an image (M, N * M, 3)."""
-        cells = blocks.reshape(len(blocks), self.block_size, self.block_size, 3)
-        return np.ascontiguousarray(cells.transpose(1, 0, 2, 3).reshape(self.block_size, -1, 3))
+        """Put blocks (N, n) side by side into an image (M, N * M, C)."""
+        cells = blocks.reshape(len(blocks), self.block_size, self.block_size, self.channels)
+        return np.ascontiguousarray(cells.transpose(1, 0, 2, 3).reshape(self.block_size, -1, self.channels))
 
     def whole_blocks(self, image: np.ndarray) -> np.ndarray:
         """Crop an image (H, W, ...) to whole blocks."""

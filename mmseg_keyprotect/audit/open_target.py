@@ -12,7 +12,10 @@ from mmseg_keyprotect.audit.attacked_model import AttackedModel
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.audit.training import AttackerTrainingSet
+from mmseg_keyprotect.config.channels import RGB
+from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.config.edit import unprotected
+from mmseg_keyprotect.config.view import kind_of
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.images import TestImages
 from mmseg_keyprotect.session.model import ProtectedModel
@@ -41,14 +44,14 @@ def open_target(
         ConfigError: There are too few images.
     """
     cfg = protected.cfg
-    cipher = protected.cipher.cipher_for(3) if protected.cipher else None
+    cipher = protected.image_cipher
     info = CipherInfo.of(cipher)
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    while isinstance(dataset, Mapping) and ('dataset' in dataset or 'datasets' in dataset):  # wrappers
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
     if dataset:
+        dataset = find_datasets(dataset)[0]  # without its wrappers, so that no image of another data set is mixed in
         source = Config(cfg.to_dict())
-        source.test_dataloader.dataset = dict(dataset, pipeline=cfg.test_dataloader.dataset.pipeline)
+        pipeline = find_datasets(cfg.test_dataloader.dataset)[0].get('pipeline', [])
+        source.test_dataloader.dataset = dict(dataset, pipeline=pipeline)
         data = TestImages(source)
         free = np.arange(len(data))
     else:
@@ -65,14 +68,14 @@ def open_target(
     for index in [*spaced(others, min(images, len(others))), *own]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
-        if protected.channel_order == 'bgr':
+        if protected.channel_order == 'bgr' and picture.shape[-1] == RGB:
             picture = picture[..., ::-1]
         pictures.append(np.ascontiguousarray(info.whole_blocks(picture)))
         if data.labelled:
             labels.append(info.whole_blocks(_resize(batch['data_samples'][0].gt_sem_seg.data[0], picture.shape)))
     seen = len(pictures) - images
     training_set = None
-    if dataset and data.labelled:
+    if dataset and data.labelled and 'PackSegInputs' in map(kind_of, dataset.get('pipeline', [])):
         training_set = AttackerTrainingSet(unprotected(cfg), dataset, own.tolist())
     return Target(
         cipher,

@@ -43,7 +43,7 @@ class Target:
     :class:`~mmseg_keyprotect.audit.view.View` and never the target itself.
 
     Args:
-        cipher: The correct cipher for RGB images; None if images are plain.
+        cipher: The correct cipher, for as many channels as the images have; None if images are plain.
         data: The attacker's images.
         attacked: The model; None if only the cipher is attacked.
         features: The encryption of feature maps with the correct key; None if feature maps are plain.

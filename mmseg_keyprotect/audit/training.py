@@ -51,7 +51,7 @@ class AttackerTrainingSet:
 
     @cached_property
     def _images(self) -> torch.utils.data.Dataset:
-        init_default_scope(self.cfg.get('default_scope', 'mmseg'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmseg')
         return torch.utils.data.Subset(DATASETS.build(copy.deepcopy(self.source)), self.indices)
 
     def __len__(self) -> int:

@@ -106,7 +106,8 @@ class View:
             features: The estimates for channels, by the name of the place; None to leave feature maps unchanged.
 
         Returns:
-            float (N, classes, h, w), in the resolution of the head. Images are not padded to the test size.
+            float (N, classes, h, w), in the resolution of the head; one channel from a binary head with a threshold.
+            Images are not padded to the test size.
         """
         return self._attacked().logits(images, key, features)
 
@@ -145,12 +146,14 @@ class View:
         """The plain images to train with; their labels are there only if labels are granted.
 
         Raises:
-            NotApplicable: The configuration has no labelled training set.
+            NotApplicable: The configuration has no labelled training set, or a wrapper of it mixes images.
         """
         self._check('plain images')
         found = self._target.data.training_set
         if found is None:
-            raise NotApplicable('the configuration has no train_dataloader with labels to train with')
+            raise NotApplicable(
+                'the configuration has no train_dataloader with labels to train with, or its wrapper mixes images'
+            )
         return found if 'labels' in self._granted else found.without_labels()
 
     def encrypt(self, image: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ import argparse
 import glob
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
@@ -29,43 +31,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cipher_arguments(parser)
 
 
-def find_images(words: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield every image with its path below the output folder, without suffix; what lies in that folder is left out.
+@dataclass
+class Found:
+    """What the words of the command line name.
+
+    Attributes:
+        images: Every image with its path below the output folder, without suffix.
+        left_out: How many other files the folders hold, by suffix. Files of one that have none count as ``(none)``,
+            and images that are encrypted already as ``encrypted``.
+    """
+
+    images: list[tuple[Path, Path]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def others(self) -> str:
+        """The number of files that are left out, and their kinds; the most frequent kind first."""
+        kinds = ', '.join(f'{count} {kind}' for kind, count in self.left_out.most_common())
+        return f'{self.left_out.total()} left out' + (f' ({kinds})' if kinds else '')
+
+
+def find_images(words: Sequence[str], out: Path) -> Found:
+    """Find every image that the words name; what lies in the output folder does not count.
 
     Raises:
-        ConfigError: A word names nothing.
+        ConfigError: A word names nothing, or a folder without images.
     """
+    found = Found()
     for word in words:
         paths = [Path(word)] if Path(word).exists() else [Path(one) for one in sorted(glob.glob(word, recursive=True))]
         if not paths:
             raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}.')
         for path in paths:
             if path.is_dir():
-                files = [file for file in sorted(path.rglob('*')) if _is_input(file, path, out)]
-                if not files:
-                    raise ConfigError(f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none.')
-                yield from ((file, file.relative_to(path).with_suffix('')) for file in files)
+                inside = _find_below(path, out)
+                if not inside.images:
+                    raise ConfigError(
+                        f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none; {inside.others}. '
+                        'Name another folder, or convert its images to PNG.'
+                    )
+                found.images += inside.images
+                found.left_out += inside.left_out
             else:
-                yield path, Path(path.stem)
+                found.images.append((path, Path(path.stem)))
+    return found
 
 
-def _is_input(file: Path, folder: Path, out: Path) -> bool:
-    inside = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
-    return file.suffix.lower() in SUFFIXES and file.is_file() and not inside and not is_encrypted(file)
+def _find_below(folder: Path, out: Path) -> Found:
+    """Find the images below a folder."""
+    found = Found()
+    for file in sorted(folder.rglob('*')):
+        written = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
+        if written or not file.is_file():
+            continue
+        if file.suffix.lower() not in SUFFIXES:
+            found.left_out[file.suffix.lower() or '(none)'] += 1
+        elif is_encrypted(file):
+            found.left_out['encrypted'] += 1
+        else:
+            found.images.append((file, file.relative_to(folder).with_suffix('')))
+    return found
 
 
-def plan(args: argparse.Namespace, suffix: str) -> dict[Path, Path]:
-    """Return the target of every image.
+def plan(found: Found, out: Path, suffix: str) -> dict[Path, Path]:
+    """Return the image of every target.
 
     Raises:
         ConfigError: Two images have one target.
     """
-    out = Path(args.out)
-    images = list(find_images(args.images, out))
-    if len(images) == 1 and out.suffix == suffix and not out.is_dir():
-        return {out: images[0][0]}
+    if len(found.images) == 1 and out.suffix == suffix and not out.is_dir():
+        return {out: found.images[0][0]}
     targets: dict[Path, Path] = {}
-    for image, name in images:
+    for image, name in found.images:
         target = out / f'{name}{suffix}'
         if targets.setdefault(target, image) != image:
             raise ConfigError(
@@ -85,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
     cipher = cipher_of(args)
     assert cipher is not None, 'only a command with --features offers plain images'
     encryptor = Encryptor(key, cipher, tuple(args.resize) if args.resize else None)
-    targets = plan(args, encryptor.suffix)
+    found = find_images(args.images, Path(args.out))
+    targets = plan(found, Path(args.out), encryptor.suffix)
     start, made, problems = time.monotonic(), 0, []
     for number, (target, image) in enumerate(targets.items(), 1):
         try:
@@ -99,7 +137,8 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
     there = len(targets) - made - len(problems)
-    print(f'{made} encrypted, {there} were there already, {len(problems)} failed; key {key.key_id}, {args.out}')
+    counts = f'{made} encrypted, {there} were there already, {len(problems)} failed, {found.others}'
+    print(f'{counts}; key {key.key_id}, {args.out}')
     return 1 if problems else 0
 
 

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
 
+from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.config.view import (
     KEYED_ARGUMENTS,
     find_features,
     find_model,
     find_pipelines,
     find_protections,
+    kind_of,
     walk,
 )
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, PRETRAINED, SEGMENTORS, TRANSFORM
 
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
-def set_data_root(cfg: Config, root: str) -> None:
-    """Make every dataset of a configuration read from the folder ``root``."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(name):
-            cfg[name].dataset.data_root = root
+
+def set_data_root(cfg: Config, root: str, loaders: Sequence[str] = LOADERS) -> None:
+    """Make every data set of a configuration read from the folder ``root``, also inside of wrappers.
+
+    Args:
+        cfg: The configuration, which is changed.
+        root: The folder.
+        loaders: The names of the data loaders to change.
+
+    Raises:
+        ConfigError: A wrapper joins data sets of several folders.
+    """
+    for name in loaders:
+        if not cfg.get(name):
+            continue
+        found = find_datasets(cfg[name].dataset)
+        folders = {str(dataset.get('data_root')) for dataset in found}
+        if len(folders) > 1:
+            raise ConfigError(
+                f'Expected the data sets of {name} in one folder, to replace it, but got {", ".join(sorted(folders))}. '
+                'Set the data_root of each by --cfg-options, or in the configuration.'
+            )
+        for dataset in found:
+            dataset['data_root'] = root
 
 
 def set_key_file(cfg: Config, path: str) -> None:
@@ -44,7 +67,7 @@ def unprotected(cfg: Config) -> Config:
         _remove_encryption(pipeline)
     model = find_model(cfg)
     plain_types = {keyed: plain for plain, keyed in SEGMENTORS.items()}
-    model['type'] = plain_types.get(model['type'], model['type'])
+    model['type'] = plain_types.get(kind_of(model), model['type'])
     for name in ('block_stem', 'feature_encryption', 'denial'):
         model.pop(name, None)
     preprocessor = model['data_preprocessor']
@@ -52,7 +75,7 @@ def unprotected(cfg: Config) -> Config:
     for name in KEYED_ARGUMENTS:
         preprocessor.pop(name, None)
     for _, node in walk(model['backbone']):
-        if isinstance(node, dict) and node.get('type') == PRETRAINED:
+        if kind_of(node) == PRETRAINED:
             node['type'] = 'Pretrained'
     return cfg
 
@@ -80,7 +103,7 @@ def to_preprocessor_form(cfg: Config) -> None:
 
 def _remove_encryption(pipeline: list[Any]) -> None:
     """Remove the encryption from a pipeline in place, also from within a ``TestTimeAug``."""
-    pipeline[:] = [step for step in pipeline if step.get('type') != TRANSFORM]
+    pipeline[:] = [step for step in pipeline if kind_of(step) != TRANSFORM]
     for step in pipeline:
-        if step.get('type') == 'TestTimeAug':
-            step['transforms'] = [branch for branch in step['transforms'] if branch[0].get('type') != TRANSFORM]
+        if kind_of(step) == 'TestTimeAug':
+            step['transforms'] = [branch for branch in step['transforms'] if kind_of(branch[0]) != TRANSFORM]

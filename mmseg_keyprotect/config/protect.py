@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
+from mmseg_keyprotect.config.channels import RGB, image_channels
 from mmseg_keyprotect.config.checks import check_structure, raise_problems
 from mmseg_keyprotect.config.checks.sizes import aligned, sizes_in
 from mmseg_keyprotect.config.view import (
@@ -20,6 +21,8 @@ from mmseg_keyprotect.config.view import (
     find_features,
     find_model,
     find_protections,
+    is_new_style,
+    kind_of,
     load_config,
     mmseg_configs,
 )
@@ -44,6 +47,9 @@ def protect_config(
     The preprocessor encrypts, so that whole and slide testing and test-time augmentation work. Crops, paddings and
     slide windows that are not whole blocks change to the nearest size that is.
 
+    A file of mmengine's new style, with ``read_base()`` or classes for types, cannot be inherited by ``_base_``. The
+    new file then holds the whole configuration.
+
     Args:
         source: The configuration file, or ``mmseg::NAME`` for one of MMSegmentation's own.
         target: The file to make.
@@ -60,7 +66,8 @@ def protect_config(
 
     Raises:
         AlreadyEncryptedError: The configuration is protected already.
-        WeakCipherError: The cipher has less than 80 key bits and ``allow_weak`` is not set.
+        WeakCipherError: The cipher has less than 80 key bits for images of as many channels as those of the
+            configuration, and ``allow_weak`` is not set.
         MissingFileError: The source does not exist.
         OutputError: The target exists, or its folder does not.
         ConfigError: The configuration cannot be loaded or protected; the message says why.
@@ -69,9 +76,11 @@ def protect_config(
         >>> protect_config('mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py', 'new.py')  # doctest: +SKIP
         PosixPath('new.py')
     """
-    base = _base_of(source, target)
     old = load_config(source)
     new = protected(old, cipher, key, block_stem, features)
+    if is_new_style(source):
+        return write_new(target, Config(new).pretty_text)
+    base = _base_of(source, target)
     overrides = Config(_difference(old, new)).pretty_text
     return write_new(target, f'_base_ = {base!r}\n{overrides}')
 
@@ -125,25 +134,22 @@ def _import_package(cfg: Node) -> None:
 
 def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], stem: bool) -> None:
     """Make the preprocessor encrypt, and set crops, paddings and windows to whole blocks."""
-    built = build_cipher(cipher, SecretKey.generate())  # any key shows whether the cipher is sound
+    # any key shows whether the cipher is sound; a keyed cipher must be strong for RGB in any case
+    built = build_cipher(cipher, SecretKey.generate(), min(image_channels(cfg), RGB))
     if stem:
         built.transform.signed_permutation()  # raises for a cipher that a block stem cannot absorb
     preprocessor = find_model(cfg).get('data_preprocessor') or {}
-    if '.' in str(preprocessor.get('type')):
-        raise ConfigError(
-            "Expected a configuration with `_base_`, but got one in mmengine's new style, with `read_base()`. Set "
-            f'model.data_preprocessor.type to {PREPROCESSOR} in it, or start from the one with `_base_`.'
-        )
-    if preprocessor.get('type') != 'SegDataPreProcessor':
+    if kind_of(preprocessor) != 'SegDataPreProcessor':
         raise ConfigError(
             'Expected a configuration whose model.data_preprocessor is a SegDataPreProcessor, but got '
-            f'{preprocessor.get("type", "none")}. {PREPROCESSOR} can replace no other; put {TRANSFORM} into the '
+            f'{kind_of(preprocessor) or "none"}. {PREPROCESSOR} can replace no other; put {TRANSFORM} into the '
             'pipelines instead.'
         )
     wrapped = dict(cfg, model=dict(module=find_model(cfg)))  # the model of test-time augmentation
     for _, holder, name in [*sizes_in(cfg), *sizes_in(wrapped)]:
         holder[name] = aligned(holder[name], built.block_size)
-    protection = dict(type=PREPROCESSOR, cipher=cipher, **keyed)
+    scope = 'mmseg.' if '.' in str(preprocessor['type']) else ''  # the new style may have no default scope
+    protection = dict(type=f'{scope}{PREPROCESSOR}', cipher=cipher, **keyed)
     preprocessor.update(protection)
     if cfg.get('data_preprocessor'):  # the preprocessor of test-time augmentation
         cfg['data_preprocessor'].update(protection)
@@ -151,7 +157,7 @@ def _encrypt_images(cfg: Node, cipher: CipherConfig, keyed: Mapping[str, Any], s
 
 def _set_segmentor(model: Node, wanted: str) -> None:
     """Make the model the segmentor of this package that extends its own."""
-    kind = model.get('type')
+    kind = kind_of(model)
     if kind in SEGMENTORS.values():
         return
     if kind not in SEGMENTORS:
@@ -159,7 +165,7 @@ def _set_segmentor(model: Node, wanted: str) -> None:
             f'Expected a segmentor that can have {wanted}, {" or ".join(SEGMENTORS)}, but got {kind}. Protect it '
             'without.'
         )
-    model['type'] = SEGMENTORS[kind]
+    model['type'] = f'mmseg.{SEGMENTORS[kind]}' if '.' in str(model['type']) else SEGMENTORS[kind]
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Node:

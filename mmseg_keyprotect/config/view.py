@@ -27,6 +27,8 @@ CIPHER_ARGUMENTS = ('cipher', 'key', 'key_id', 'channel_order', 'pad_mode')
 KEYED_ARGUMENTS = (*CIPHER_ARGUMENTS, 'label_pad_vals')
 """The arguments of :class:`~mmseg_keyprotect.models.KeyedSegDataPreProcessor` that MMSegmentation's does not have."""
 
+_OWN = ('mmengine', 'mmcv', 'mmseg', 'mmseg_keyprotect')
+
 Node = dict[str, Any]
 """A part of a configuration: a dict, or mmengine's ``ConfigDict``, which is one."""
 
@@ -92,6 +94,12 @@ def load_config(source: str | Path) -> Node:
     return cfg
 
 
+def is_new_style(source: str | Path) -> bool:
+    """Tell whether a configuration file is of mmengine's new style, which imports what it names."""
+    file = file_of(source)
+    return file.suffix == '.py' and Config._is_lazy_import(str(file))
+
+
 def mmseg_configs() -> Path:
     """Return the folder of MMSegmentation's own configurations."""
     import mmseg  # not above: importing mmseg registers this package, which needs this module
@@ -110,6 +118,24 @@ def file_of(source: str | Path) -> Path:
     if not path.is_file():
         raise MissingFileError(f'Expected a configuration file, but {text} does not exist. Check the path.')
     return path
+
+
+def kind_of(node: Any) -> str:
+    """Return the type of a part of a configuration, as MMSegmentation's registries name it.
+
+    A configuration may name a type by its word, with a scope, by its import path as mmengine's new style does, or as
+    the class itself. A type of another package keeps its full name, since it may share only the last word.
+
+    Args:
+        node: A dict with a ``type``; anything else has the empty name.
+
+    Example:
+        >>> [kind_of(dict(type=name)) for name in ('Pad', 'mmseg.Pad', 'mmcv.transforms.Pad', 'mmdet.Pad')]
+        ['Pad', 'Pad', 'Pad', 'mmdet.Pad']
+    """
+    kind = node.get('type') if isinstance(node, Mapping) else None
+    name = f'{kind.__module__}.{kind.__qualname__}' if isinstance(kind, type) else str(kind or '')
+    return name.rpartition('.')[2] if name.partition('.')[0] in _OWN else name
 
 
 def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -141,7 +167,7 @@ def steps(pipeline: list[Any]) -> list[Node]:
     """Return the steps of a pipeline in order, with the first branch of every step of a ``TestTimeAug``."""
     flat = []
     for step in pipeline:
-        if isinstance(step, Mapping) and step.get('type') == 'TestTimeAug':
+        if kind_of(step) == 'TestTimeAug':
             flat += [branch[0] for branch in step['transforms'] if branch]
         else:
             flat.append(step)
@@ -175,8 +201,8 @@ def find_protections(cfg: Mapping[str, Any]) -> list[Protection]:
     """Find every place of a configuration that encrypts images."""
     found = []
     preprocessor = find_preprocessor(cfg)
-    if preprocessor.get('type') == PREPROCESSOR:
+    if kind_of(preprocessor) == PREPROCESSOR:
         found.append(Protection('model.data_preprocessor', preprocessor))
     for path, pipeline in find_pipelines(cfg).items():
-        found += [Protection(path, step) for step in steps(pipeline) if step.get('type') == TRANSFORM]
+        found += [Protection(path, step) for step in steps(pipeline) if kind_of(step) == TRANSFORM]
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
+from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.errors import ConfigError, OutputError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.figures import FIGURES, to_png
@@ -81,7 +82,7 @@ def evaluate_access(
     report.about = dict(
         model=f'{Path(cfg.filename or "").name}, {Path(checkpoint).name}',
         **(dict(baseline=f'{Path(baseline[0].filename or "").name}, {Path(baseline[1]).name}') if baseline else {}),
-        data=f'{evaluation.images.dataset.__class__.__name__}, {cfg.test_dataloader.dataset.get("data_root")}',
+        data=f'{evaluation.images.dataset.__class__.__name__}, {", ".join(_folders(cfg))}',
         date=date.today().isoformat(),
         **(dict(command=command) if command else {}),
     )
@@ -98,6 +99,12 @@ def evaluate_access(
             state.unlink()
     barrier()
     return report
+
+
+def _folders(cfg: Config) -> list[str]:
+    """Return the folders of the test data, each once."""
+    found = find_datasets(cfg.test_dataloader.dataset)
+    return list(dict.fromkeys(str(dataset.get('data_root')) for dataset in found))
 
 
 def prepare_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_keyprotect.config.view import find_model
+from mmseg_keyprotect.config.view import find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.errors import CheckpointError, KeyProtectError, MissingFileError
 from mmseg_keyprotect.keys import SecretKey
@@ -79,10 +79,10 @@ def build_model(cfg: Mapping[str, Any], key: Any = None) -> BaseSegmentor:
         cfg: The whole configuration, as a nested dict.
         key: The configuration of a key that replaces the one in ``cfg``. By default the model keeps its own.
     """
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    init_default_scope(cfg.get('default_scope') or 'mmseg')
     model = Config(dict(model=find_model(cfg))).model
     if key is not None:
-        if model.data_preprocessor.type == PREPROCESSOR:
+        if kind_of(model.data_preprocessor) == PREPROCESSOR:
             model.data_preprocessor.update(key=key)
         if model.get('feature_encryption'):
             model.feature_encryption.update(key=key)

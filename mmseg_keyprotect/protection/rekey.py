@@ -9,7 +9,14 @@ from typing import Any
 import torch
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.config.view import find_features, find_model, find_preprocessor, find_protections, load_config
+from mmseg_keyprotect.config.view import (
+    find_features,
+    find_model,
+    find_preprocessor,
+    find_protections,
+    kind_of,
+    load_config,
+)
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import new_file
@@ -61,13 +68,13 @@ def rekey_checkpoint(
                 'Expected a model that encrypts images alone, but got one with feature_encryption. Bind the plain '
                 'model to the new key: keyprotect protect CONFIG CHECKPOINT --features ... -o FOLDER'
             )
-        if find_preprocessor(cfg).get('type') != PREPROCESSOR:
+        if (kind := kind_of(find_preprocessor(cfg))) != PREPROCESSOR:
             raise ConfigError(
-                f'Expected a configuration protected by {PREPROCESSOR}, but got {find_preprocessor(cfg).get("type")}. '
+                f'Expected a configuration protected by {PREPROCESSOR}, but got {kind or "none"}. '
                 'Give the one that the checkpoint was trained with.'
             )
         find_preprocessor(cfg).pop('key_id', None)
-        if find_model(cfg).get('type') in SEGMENTORS.values():  # a tied block stem cannot be moved
+        if kind_of(find_model(cfg)) in SEGMENTORS.values():  # a tied block stem cannot be moved
             find_model(cfg)['block_stem'] = {**(find_model(cfg).get('block_stem') or {}), 'tied': False}
         state, meta = read_checkpoint(checkpoint, old_key)
         model = build_model(cfg, old_key)

@@ -13,8 +13,12 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmengine.utils import track_iter_progress
 from mmseg.models.segmentors import BaseSegmentor
+from mmseg.registry import DATASETS
+from torch.utils.data import Subset
 
+from mmseg_keyprotect.config.edit import set_data_root
 from mmseg_keyprotect.config.view import load_config
+from mmseg_keyprotect.datasets.labels import has_label
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
@@ -58,16 +62,22 @@ def verify(cfg: Config, plain: BaseSegmentor, protected: BaseSegmentor, images: 
         images: How many images to take, the first ones. By default all.
 
     Raises:
-        ConfigError: The data set is empty.
+        ConfigError: The data set is empty, or has no labels.
     """
     loader_cfg = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
-    if images is not None:
-        loader_cfg['dataset'] = dict(loader_cfg['dataset'], indices=images)
-    loader = Runner.build_dataloader(loader_cfg, seed=0)
-    if len(loader.dataset) == 0:
+    dataset = DATASETS.build(loader_cfg['dataset'])
+    count = len(dataset) if images is None else min(images, len(dataset))
+    if count == 0:
         raise ConfigError('Expected test images, but the data set is empty. Check data_root and data_prefix.')
+    if not has_label(dataset.get_data_info(0)):
+        raise ConfigError(
+            'Expected test images with labels, to compare the mIoU, but got none. Check seg_map_path in the '
+            'data_prefix of test_dataloader, or give the folder of a labelled data set with --data.'
+        )
+    loader_cfg['dataset'] = Subset(dataset, range(count))
+    loader = Runner.build_dataloader(loader_cfg, seed=0)
     models = dict(plain=plain.eval(), protected=protected.eval())
-    evaluators = {who: _evaluator(cfg, loader.dataset.metainfo) for who in models}
+    evaluators = {who: _evaluator(cfg, dataset.metainfo) for who in models}
     logits = logit_range = same = total = 0.0
     for batch in track_iter_progress((loader, len(loader))):
         outputs: dict[str, Any] = {who: model.test_step(batch) for who, model in models.items()}
@@ -79,10 +89,8 @@ def verify(cfg: Config, plain: BaseSegmentor, protected: BaseSegmentor, images: 
             agree = one.pred_sem_seg.data == other.pred_sem_seg.data
             same, total = same + agree.sum().item(), total + agree.numel()
     print()
-    scores = {who: round(float(one.evaluate(len(loader.dataset))['mIoU']), 2) for who, one in evaluators.items()}
-    return Verification(
-        len(loader.dataset), scores['plain'], scores['protected'], logits, logit_range, 100 * same / total
-    )
+    scores = {who: round(float(one.evaluate(count)['mIoU']), 2) for who, one in evaluators.items()}
+    return Verification(count, scores['plain'], scores['protected'], logits, logit_range, 100 * same / total)
 
 
 def verify_protection(
@@ -121,7 +129,7 @@ def verify_protection(
         load_strictly(model, read_checkpoint(path, key)[0])
     cfg = Config(plain_cfg)
     if data_root:
-        cfg.test_dataloader.dataset.data_root = data_root
+        set_data_root(cfg, data_root, ['test_dataloader'])
     return verify(cfg, *models, images)
 
 

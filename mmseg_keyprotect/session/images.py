@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-from mmseg_keyprotect.config.view import find_protections
+from mmseg_keyprotect.config.view import find_pipelines, find_protections, kind_of
+from mmseg_keyprotect.datasets.labels import LABEL_LOADERS, has_label
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.scores import count_pixels
 
@@ -33,13 +36,15 @@ class TestImages:
         ignore_index: The label of pixels that do not count.
 
     Raises:
-        ConfigError: The data set is empty, or only some of its images have labels.
+        ConfigError: There is no data set, it is empty or names no classes, or only some of its images have labels.
     """
 
     __test__ = False  # pytest would collect it because of its name
 
     def __init__(self, cfg: Config) -> None:
-        init_default_scope(cfg.get('default_scope', 'mmseg'))
+        init_default_scope(cfg.get('default_scope') or 'mmseg')
+        if not cfg.get('test_dataloader'):
+            raise ConfigError('Expected a configuration with test_dataloader, but got one without. Add one.')
         self._config = cfg.test_dataloader.dataset
         try:
             self.dataset = DATASETS.build(self._config)
@@ -51,24 +56,17 @@ class TestImages:
             raise ConfigError(f'Expected test images, but the data set is empty. {_CHECK}') from None
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
         self.paths = [info['img_path'] for info in infos]
-        self.labelled = self._check_labels([info.get('seg_map_path') for info in infos])
-        self.classes: tuple[str, ...] = tuple(self.dataset.metainfo['classes'])
+        self.labelled = _check_labels(infos)
+        if not self.labelled:
+            self.dataset = DATASETS.build(_without_labels(self._config))
+        self.classes: tuple[str, ...] = tuple(self.dataset.metainfo.get('classes') or ())
+        if not self.classes:
+            raise ConfigError(
+                'Expected a data set that names its classes, but got none. Set metainfo=dict(classes=(...)) in '
+                'test_dataloader.dataset.'
+            )
         self.ignore_index = _ignore_index(cfg)
         self._last: tuple[int, dict] | None = None
-
-    def _check_labels(self, labels: list[str | None]) -> bool:
-        """Return whether the images have labels; if none has, stop the pipeline from loading them."""
-        missing = [path for path in labels if path is None or not ('://' in path or Path(path).exists())]
-        if len(missing) < len(labels):
-            if missing:
-                raise ConfigError(
-                    f'Expected a label map for every image, but {len(missing)} of {len(labels)} are missing, '
-                    f'for example {missing[0]}. Add them, or take those images out of the data set.'
-                )
-            return True
-        steps = self.dataset.pipeline.transforms
-        steps[:] = [step for step in steps if type(step).__name__ != 'LoadAnnotations']
-        return False
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -118,6 +116,26 @@ class TestImages:
                 f'{len(images)} others. Give both the same data_root, data_prefix and ann_file.'
             )
         return self if images._config == self._config else images
+
+
+def _check_labels(infos: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the images have labels."""
+    missing = [info for info in infos if not has_label(info)]
+    if missing and len(missing) < len(infos):
+        raise ConfigError(
+            f'Expected a label map for every image, but {len(missing)} of {len(infos)} are missing, for example '
+            f'{missing[0].get("seg_map_path") or "that of " + missing[0]["img_path"]}. Add them, or take those images '
+            'out of the data set.'
+        )
+    return not missing
+
+
+def _without_labels(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of a data set, or of a wrapper, whose pipelines load no labels."""
+    config = copy.deepcopy(config)
+    for pipeline in find_pipelines(dict(test_dataloader=config)).values():
+        pipeline[:] = [step for step in pipeline if kind_of(step) not in LABEL_LOADERS]
+    return config
 
 
 def _ignore_index(cfg: Config) -> int:

@@ -17,10 +17,11 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS
+from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
+from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
-from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model
+from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
@@ -75,10 +76,16 @@ class ProtectedModel:
         return self.cipher.channel_order if self.cipher else 'bgr'
 
     @property
+    def image_cipher(self) -> BlockCipher | None:
+        """The cipher for images of as many channels as those of the configuration; None if images are plain."""
+        return self.cipher.cipher_for(image_channels(self.cfg)) if self.cipher else None
+
+    @property
     def key_space_bits(self) -> float:
         """log2 of the number of keys, of images and feature maps together, at most 256."""
-        images = self.cipher.cipher_for(3).key_space_bits if self.cipher else 0.0
-        return min(images + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
+        images = self.image_cipher
+        bits = images.key_space_bits if images else 0.0
+        return min(bits + (self.features.key_space_bits if self.features else 0.0), MAX_KEY_BITS)
 
     def prepare(self, user: User, batch: dict[str, Any], padded: bool = True) -> dict[str, Any]:
         """Return what the network gets if a user sends a batch.
@@ -115,7 +122,7 @@ class ProtectedModel:
         cfg = _without_denial(self.cfg)
         settings = find_model(cfg)
         preprocessor = settings['data_preprocessor']
-        if preprocessor['type'] == PREPROCESSOR:
+        if kind_of(preprocessor) == PREPROCESSOR:
             if settings.get('feature_encryption'):
                 settings['feature_encryption'].setdefault('key', preprocessor.get('key'))
             preprocessor['type'] = SegDataPreProcessor.__name__

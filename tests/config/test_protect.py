@@ -409,5 +409,7 @@ def test_new_style(tmp_path, target):
         'from mmseg.models.data_preprocessor import SegDataPreProcessor\n'
         'model = dict(data_preprocessor=dict(type=SegDataPreProcessor))\n'
     )
-    with pytest.raises(ConfigError, match='new style'):
-        protect_config(source, target)
+    protect_config(source, target)
+    text = target.read_text()
+    assert '_base_' not in text
+    assert "type='mmseg.KeyedSegDataPreProcessor'" in text

@@ -13,6 +13,7 @@ from mmseg_keyprotect.audit.estimators.matching import match, match_features, mi
 from mmseg_keyprotect.audit.estimators.table_estimate import first_table, keyed_signs, read_table, refine_table
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.config.channels import RGB
 
 ROUNDS = 3
 """Rounds of estimating the order given the table, then the table given the order."""
@@ -48,7 +49,9 @@ class PicturesAlone(Attack):
         for number in range(ROUNDS if keyed.any() else 1):
             budget.report(f'round {number + 1}')
             if info.has_order:
-                source = self._order(secret, known, keyed, signs, table, source if number else None, budget)
+                source = self._order(
+                    secret, known, keyed, signs, table, source if number else None, info.channels, budget
+                )
             if keyed.any():
                 table = refine_table(secret, natural, keyed, signs, source)
             if budget.over:
@@ -69,14 +72,17 @@ class PicturesAlone(Attack):
         signs: np.ndarray,
         table: np.ndarray | None,
         source: np.ndarray | None,
+        channels: int,
         budget: Budget,
     ) -> np.ndarray:
         grids = secret if table is None else [read_table(grid, keyed, table) for grid in secret]
         seen = BlockStatistics.of(grids).signed(signs)
         start = match_features(seen.features(), known.features()) if source is None else source
         source = match(seen.matrices, known.matrices, start, budget)
+        if channels != RGB:
+            return source
         # the statistics of the colours are nearly alike, so that all six orders are compared
-        colours = [source // 3 * 3 + np.array(order)[source % 3] for order in permutations(range(3))]
+        colours = [source // RGB * RGB + np.array(order)[source % RGB] for order in permutations(range(RGB))]
         return min(colours, key=lambda order: mismatch(seen.matrices, known.matrices, order))
 
 

@@ -20,6 +20,7 @@ from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms, un
 from mmseg_keyprotect.audit.training import Loss, segmentation_loss, train
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 
 BLOCKS_LR, MAPS_LR = 1e-2, 3e-2  # the best of 0.003, 0.01 and 0.03 on SegFormer-B0 with 8 images
@@ -124,7 +125,8 @@ def install(model: BaseSegmentor, view: View) -> FreeLayers:
         The layers.
     """
     encryption = getattr(model, 'feature_encryption', None)
-    layers = FreeLayers(view.cipher_info.block_size if view.cipher_info.bits else None, encryption)
+    info = view.cipher_info
+    layers = FreeLayers(info.block_size if info.bits else None, encryption, info.channels)
     layers.to(next(model.parameters()).device)
     layers.put_before(model.backbone)
     if encryption is not None:
@@ -133,8 +135,8 @@ def install(model: BaseSegmentor, view: View) -> FreeLayers:
 
 
 def _in_order_of_the_format(estimate: BlockTransform, view: View) -> BlockTransform:
-    """Reorder the samples of a block from (channel, row, column), as in the network, to (row, column, RGB)."""
-    m = view.cipher_info.block_size
-    samples = np.arange(3 * m * m).reshape(m, m, 3)
-    channels = samples if view.network_sees_rgb else samples[..., ::-1]
+    """Reorder the samples of a block from (channel, row, column), as in the network, to (row, column, channel)."""
+    info = view.cipher_info
+    samples = np.arange(info.samples).reshape(info.block_size, info.block_size, info.channels)
+    channels = samples if view.network_sees_rgb or info.channels != RGB else samples[..., ::-1]
     return estimate.renamed(np.argsort(channels.transpose(2, 0, 1).ravel()))

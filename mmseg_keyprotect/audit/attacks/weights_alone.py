@@ -20,7 +20,7 @@ from mmseg_keyprotect.audit.estimators.stem_columns import (
     to_key,
     typical_columns,
 )
-from mmseg_keyprotect.audit.estimators.stem_structure import STATES, StemStructure, find_pixels
+from mmseg_keyprotect.audit.estimators.stem_structure import CHANNELS, STATES, StemStructure, find_pixels
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
@@ -59,9 +59,8 @@ class WeightsAlone(Attack):
         if public is not None:
             key, sentence = _key(view, stem, *_match_public(columns, public)), 'Compared with the public model.'
         else:
-            pixels = find_pixels(energies(columns, stem.grid), stem.grid)
-            structure = StemStructure(columns, pixels, stem.grid)
-            if (classes := structure.classes.max() + 1) <= FEW_CLASSES:
+            structure = _structure(columns, stem)
+            if structure is not None and (classes := structure.classes.max() + 1) <= FEW_CLASSES:
                 images = min(WINDOWS, len(view.plain))
                 key, tried = _try_states(view, stem, structure, budget)
                 sentence = f'Zeros and copies leave {classes} classes of pixels; {tried} of their states tried.'
@@ -82,6 +81,13 @@ def _key(view: View, stem: BlockStem, source: np.ndarray, signs: np.ndarray) -> 
         key.source if view.cipher_info.has_order else None,
         key.mask if view.cipher_info.has_signs else np.zeros(len(signs)),
     )
+
+
+def _structure(columns: Tensor, stem: BlockStem) -> StemStructure | None:
+    """Return what zeros and copies reveal; None for images without three colours, whose states are not listed."""
+    if stem.plain_shape[1] != CHANNELS:
+        return None
+    return StemStructure(columns, find_pixels(energies(columns, stem.grid), stem.grid), stem.grid)
 
 
 def _match_public(columns: Tensor, public: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ class LabelledLoss:
             key: See :meth:`~mmseg_keyprotect.audit.view.View.logits`.
             features: See there.
         """
-        logits = self._view.logits(self._images, key, features)
+        logits = class_logits(self._view.logits(self._images, key, features))
         labels = F.interpolate(self._labels, logits.shape[-2:], mode='nearest').long()[:, 0].to(logits.device)
         return float(F.cross_entropy(logits, labels, ignore_index=self._view.ignore_index))
 
@@ -98,12 +98,31 @@ def unlabelled_loss(logits: Tensor, deviations: Sequence[Tensor]) -> Tensor:
     """Return the unlabelled loss of a batch.
 
     Args:
-        logits: float (N, classes, h, w).
+        logits: float (N, classes, h, w), or (N, 1, h, w) from a head of binary segmentation with one output.
         deviations: Scalars, see :func:`~mmseg_keyprotect.audit.estimators.objectives.watch`.
     """
-    shares = logits.softmax(1)
+    shares = class_logits(logits).softmax(1)
     unsure = _entropy(shares).mean() - _entropy(shares.mean((0, 2, 3), keepdim=True)).mean()
     return unsure + (sum(deviations) / len(deviations) if deviations else 0)
+
+
+def class_logits(logits: Tensor) -> Tensor:
+    """Return logits whose softmax gives the probability of every class.
+
+    A head of binary segmentation may have one output channel z, ``out_channels=1``. The probability of the class 1 is
+    then the sigmoid of z, which is the softmax of (0, z).
+
+    Args:
+        logits: float (N, C, h, w), the output of the head.
+
+    Returns:
+        float (N, 2, h, w) for one channel; any other unchanged.
+
+    Example:
+        >>> class_logits(torch.full((1, 1, 1, 1), 3.0)).flatten().tolist()
+        [0.0, 3.0]
+    """
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def trained_batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmseg_keyprotect.config.checks.problems import Problems
-from mmseg_keyprotect.config.view import (
-    META_KEYS,
-    find_model,
-    find_pipelines,
-    find_preprocessor,
-    find_protections,
-    steps,
-    walk,
-)
+from mmseg_keyprotect.config.datasets import find_chains
+from mmseg_keyprotect.config.view import META_KEYS, find_model, find_preprocessor, find_protections, kind_of, walk
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
@@ -30,25 +23,25 @@ NO_BATCH_AUGMENTS = (
 
 
 def check_order(cfg: Mapping[str, Any]) -> Problems:
-    """In every pipeline that encrypts, all steps must be in their order and the records must be packed."""
+    """Where pipelines encrypt, all steps of the images must be in their order and the records must be packed."""
     preprocessor = find_preprocessor(cfg)
-    for path, pipeline in find_pipelines(cfg).items():
-        kinds = [step.get('type') for step in steps(pipeline)]
+    for chain in find_chains(cfg):
+        path, kinds = chain.place, [kind_of(step) for step in chain.steps]
         if TRANSFORM not in kinds:
             continue
         yield from _check_steps(path, kinds)
-        for step in steps(pipeline):
+        for step in chain.steps:
             missing = [name for name in META_KEYS if name not in step.get('meta_keys', ())]
-            if step.get('type') == 'PackSegInputs' and missing:
-                error = AlreadyEncryptedError if preprocessor.get('type') == PREPROCESSOR else ConfigError
+            if kind_of(step) == 'PackSegInputs' and missing:
+                error = AlreadyEncryptedError if kind_of(preprocessor) == PREPROCESSOR else ConfigError
                 yield error(
                     f'Expected PackSegInputs in {path} to pack {missing}, since without them predictions are not cut '
                     'back and images may be encrypted twice, but it does not. Add them to its meta_keys.'
                 )
-        if not path.startswith('train_') and preprocessor.get('test_cfg') and preprocessor.get('type') != PREPROCESSOR:
+        if not path.startswith('train_') and preprocessor.get('test_cfg') and kind_of(preprocessor) != PREPROCESSOR:
             yield ConfigError(
                 f'Expected {PREPROCESSOR}, which adds up the padding of {path} and of data_preprocessor.test_cfg, but '
-                f'got {preprocessor.get("type")}. Use {PREPROCESSOR} with the same cipher.'
+                f'got {kind_of(preprocessor) or "none"}. Use {PREPROCESSOR} with the same cipher.'
             )
 
 
@@ -80,14 +73,14 @@ def _check_steps(path: str, kinds: list[Any]) -> Problems:
 
 def check_range(cfg: Mapping[str, Any]) -> Problems:
     """No pipeline may normalise: encryption takes 8-bit images, and the preprocessor normalises after it."""
-    in_preprocessor = find_preprocessor(cfg).get('type') == PREPROCESSOR
-    for path, pipeline in find_pipelines(cfg).items():
-        if not in_preprocessor and TRANSFORM not in [step.get('type') for step in steps(pipeline)]:
+    in_preprocessor = kind_of(find_preprocessor(cfg)) == PREPROCESSOR
+    for chain in find_chains(cfg):
+        if not in_preprocessor and TRANSFORM not in map(kind_of, chain.steps):
             continue
-        for _, node in walk(pipeline):
-            if isinstance(node, Mapping) and node.get('type') in _SCALING:
+        for kind in dict.fromkeys(kind_of(node).rpartition('.')[2] for _, node in walk(chain.steps)):
+            if kind in _SCALING:
                 yield ConfigError(
-                    f'Expected 8-bit images in {path}, but got the step {node["type"]}, which changes their range. '
+                    f'Expected 8-bit images in {chain.place}, but got the step {kind}, which changes their range. '
                     'Take it out, and set mean and std of the data preprocessor, which normalises after the '
                     'encryption.'
                 )

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmseg_keyprotect.ciphers import KeyedCipher
+from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks.problems import Problems
-from mmseg_keyprotect.config.view import find_features, find_model, find_pipelines, find_protections
+from mmseg_keyprotect.config.datasets import find_chains
+from mmseg_keyprotect.config.view import find_features, find_model, find_protections, kind_of
 from mmseg_keyprotect.errors import ConfigError, KeyProtectError
 from mmseg_keyprotect.registered import HOOK, PREPROCESSOR, TRANSFORM
 
@@ -16,7 +18,7 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
     """The preprocessor must encrypt for every pipeline, or every pipeline must encrypt by the same cipher."""
     protections = find_protections(cfg)
     inner = find_model(cfg).get('data_preprocessor') or {}
-    if not protections and inner.get('type') == PREPROCESSOR:
+    if not protections and kind_of(inner) == PREPROCESSOR:
         yield ConfigError(
             f'Expected {PREPROCESSOR} at the top level of the configuration too, but got an unprotected one there. '
             'mmengine gives that one to a model with test-time augmentation. Write data_preprocessor = dict(type='
@@ -37,7 +39,8 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
                 f'{_describe(other.parts)}. Give both the same.'
             )
     if first.place != 'model.data_preprocessor':
-        for path in sorted(set(find_pipelines(cfg)) - {protection.place for protection in protections}):
+        plain = {chain.place for chain in find_chains(cfg) if TRANSFORM not in map(kind_of, chain.steps)}
+        for path in sorted(plain):
             yield ConfigError(
                 f'Expected {TRANSFORM} in every pipeline, since {first.place} has it, but {path} has none. '
                 'Add the same step there.'
@@ -45,11 +48,13 @@ def check_protected(cfg: Mapping[str, Any]) -> Problems:
 
 
 def check_key(cfg: Mapping[str, Any]) -> Problems:
-    """The key must load, fit the cipher, and be the same everywhere."""
+    """The key must load, fit the cipher, and be the same everywhere; the cipher must be strong for the images."""
     found: dict[str, str] = {}
     for protection in find_protections(cfg):
         try:
-            found.setdefault(KeyedCipher(**protection.cipher_arguments).key_id, protection.place)
+            cipher = KeyedCipher(**protection.cipher_arguments)
+            cipher.cipher_for(image_channels(cfg))  # raises for a cipher that is weak for these images
+            found.setdefault(cipher.key_id, protection.place)
         except KeyProtectError as error:
             yield error
             return

@@ -13,6 +13,7 @@ from mmseg_keyprotect.config.view import (
     find_pipelines,
     find_preprocessor,
     find_protections,
+    kind_of,
     walk,
 )
 from mmseg_keyprotect.errors import BlockAlignmentError
@@ -55,7 +56,7 @@ def sizes_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Node, str]]:
         places.append(('model.data_preprocessor.test_cfg', padding, 'size_divisor'))
     for path, pipeline in find_pipelines(cfg).items():
         for inner, node in walk(pipeline, path):
-            if isinstance(node, dict) and node.get('type') == 'RandomCrop':
+            if kind_of(node) == 'RandomCrop':
                 places.append((inner, node, 'crop_size'))
     yield from ((path, holder, name) for path, holder, name in places if holder.get(name) is not None)
 
