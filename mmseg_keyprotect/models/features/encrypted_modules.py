@@ -75,7 +75,10 @@ class EncryptedOutput(_Extended):
     """Extends the class of a module: the output is encrypted."""
 
     encrypted_place: EncryptedPlace | None = None
-    """Set by :func:`~mmseg_keyprotect.models.features.encrypted_modules.encrypt_output`; None in a slice of a Sequential, whose output is another feature map."""
+    """Set by :func:`~mmseg_keyprotect.models.features.encrypted_modules.encrypt_output`.
+
+    None in a slice of a Sequential, whose output is another feature map.
+    """
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward pass of the plain class, and encrypt its output."""
@@ -130,7 +133,7 @@ def _note_grid(embedding: Any) -> TokenGrid:
 
 def _extend(module: Any, extension: type) -> Any:
     """Make a module an instance of its class with an extension, and return it."""
-    module.__class__ = _extended(extension, type(module))
+    module.__class__ = _extended(extension, type(module))  # type: ignore[arg-type]  # mypy: no class of Any is hashable
     return module
 
 
