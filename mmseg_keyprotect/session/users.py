@@ -16,7 +16,8 @@ from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption, FeatureFunction, KeyedFeatures
+from mmseg_keyprotect.models.features.encrypted_modules import FeatureFunction
+from mmseg_keyprotect.models.features.encryption import FeatureEncryption, KeyedFeatures
 
 
 @dataclass(frozen=True)

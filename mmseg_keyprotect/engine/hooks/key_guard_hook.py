@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_gather_object
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -20,6 +20,7 @@ from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, DamagedFileError, WrongKeyError
 from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity, identities_of, joined
 from mmseg_keyprotect.keys.providers import seal_key
+from mmseg_keyprotect.models.stem.tied_stem import TiedBlockStem
 
 
 @HOOKS.register_module()
@@ -37,7 +38,8 @@ class KeyGuardHook(Hook):
             ``sealed://WORK_DIR/iter_N.pth``.
 
     Raises:
-        ConfigError: The configuration has several problems, or one that has no error of its own.
+        ConfigError: The configuration has several problems, or one that has no error of its own; or an EMAHook averages
+            the state dict of a tied block stem.
         WrongKeyError: A checkpoint belongs to another key or cipher, or to none, or the processes have different keys.
         DamagedFileError: What a checkpoint says of its key is damaged.
         UnsupportedSpecError: A checkpoint has a newer spec version.
@@ -63,6 +65,8 @@ class KeyGuardHook(Hook):
         """Check the configuration, find the identity of the key, and redirect checkpoints to be sealed if asked to."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(model, 'module', model)  # test-time augmentation wraps the segmentor
+        if any(isinstance(module, TiedBlockStem) for module in model.modules()):
+            _check_averages(runner)
         self._parts = identities_of(model)
         parts = list(self._parts.values())
         if runner.cfg or not parts:  # a Runner can be built without a configuration
@@ -107,3 +111,18 @@ class KeyGuardHook(Hook):
             state = checkpoint.setdefault('state_dict', checkpoint)
             for name, identity in self._parts.items():
                 state[f'{name}.protection'] = identity.to_tensor()
+
+
+def _check_averages(runner: Runner) -> None:
+    """Raise ConfigError where a hook writes averages into the state dict of a tied stem, which holds no parameters."""
+    for hook in runner.hooks:
+        if not isinstance(hook, EMAHook):
+            continue
+        # until it starts, the hook copies the state dict
+        late = [f'{name}={getattr(hook, name)}' for name in ('begin_iter', 'begin_epoch') if getattr(hook, name) > 1]
+        buffers = ['update_buffers=True'] if hook.ema_cfg.get('update_buffers') else []
+        if wrong := late + buffers:
+            raise ConfigError(
+                'Expected an EMAHook that starts at once and averages parameters, since the model has a tied block '
+                f'stem, but got {", ".join(wrong)}. Leave that out, or set model.block_stem=dict(tied=False).'
+            )

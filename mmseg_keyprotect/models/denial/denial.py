@@ -22,7 +22,7 @@ from mmseg_keyprotect.models.denial.checks import (
     checked_options,
     checked_un_key,
 )
-from mmseg_keyprotect.models.features.encryption import FeatureFunction
+from mmseg_keyprotect.models.features.encrypted_modules import FeatureFunction
 
 
 class Denial:

@@ -10,7 +10,7 @@ read off the weights. Seal the checkpoint as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
@@ -23,10 +23,8 @@ from mmseg_keyprotect.errors import LeakedKeyError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.keys.providers import build_key
-from mmseg_keyprotect.models.features.places import Place, find_places
-
-FeatureFunction = Callable[[Tensor, int], Tensor]
-"""A function of a feature map and the number of its channel dimension; it returns a feature map of the same shape."""
+from mmseg_keyprotect.models.features.encrypted_modules import EncryptedPlace, FeatureFunction, encrypt_output
+from mmseg_keyprotect.models.features.places import find_places
 
 
 class KeyedFeatures:
@@ -92,6 +90,8 @@ def _by_blocks(x: Tensor, source: Tensor, block_size: int) -> Tensor:
     """
     m, (channels, height, width) = block_size, x.shape[1:]
     rows, columns = height // m * m, width // m * m
+    if not rows or not columns:  # the map is smaller than a block
+        return x
     place = torch.arange(m * m * channels, device=x.device).reshape(channels, m * m).t().flatten()
     grid = torch.empty_like(source)
     grid[place] = place[source]  # from the format's order to that of pixel_unshuffle, (channel, row, column)
@@ -103,36 +103,10 @@ def _by_blocks(x: Tensor, source: Tensor, block_size: int) -> Tensor:
     return x
 
 
-class _Hook:
-    """The forward hook at a place, which replaces the output of its module.
-
-    Args:
-        place: The place.
-        function: The function of the feature map.
-        as_map: Whether tokens are given to the function as a map (N, C, H, W) instead of (N, L, C).
-    """
-
-    def __init__(self, place: Place, function: FeatureFunction, as_map: bool) -> None:
-        self.tokens, self.function, self.as_map = place.embedding is not None, function, as_map
-        self.grid = (0, 0)
-
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        if not self.tokens:
-            return self.function(output, 1)
-        if not self.as_map:
-            return self.function(output, -1)
-        height, width = self.grid
-        first = output.shape[1] - height * width  # the number of class tokens, which stay
-        tokens = output[:, first:].transpose(1, 2).unflatten(2, (height, width))
-        return torch.cat([output[:, :first], self.function(tokens, 1).flatten(2).transpose(1, 2)], 1)
-
-    def note_grid(self, module: nn.Module, args: Any, output: tuple) -> None:
-        """Keep the rows and columns of the tokens, which the embedding returns beside them."""
-        self.grid = tuple(output[1])
-
-
 class FeatureEncryption(nn.Module):
-    """Encrypts feature maps of a backbone with forward hooks; the code of the backbone stays as it is.
+    """Encrypts feature maps of a backbone; the code of the backbone stays as it is.
+
+    The modules at the encrypted places become instances of subclasses that encrypt their output.
 
     The module has no parameters. Its state dict holds ``protection`` alone, uint8: the public text of the key id, the
     cipher, the places and their channels.
@@ -140,7 +114,7 @@ class FeatureEncryption(nn.Module):
     Args:
         backbone: A backbone whose adapter describes its stages: a ResNet, MobileNetV2, MixVisionTransformer or
             VisionTransformer, or one that :func:`~mmseg_keyprotect.models.backbones.base.register_backbone` has added.
-            It gets the hooks.
+            Its modules are changed in place.
         cipher: The cipher's configuration, see :class:`~mmseg_keyprotect.ciphers.feature_ciphers.FeatureCipher`.
         stages: Numbers of stages from 0, or ``'all'``, to encrypt the outputs of these stages.
         blocks: ``'all'``, to encrypt the output of every block inside the stages.
@@ -188,12 +162,9 @@ class FeatureEncryption(nn.Module):
         widths = '-'.join(map(str, dict.fromkeys(channels)))
         self.identity = Identity(key.key_id, '/'.join([self.cipher.name, *where, f'C={widths}']))
         self.register_buffer('protection', self.identity.to_tensor())
-        self._hook_at: dict[str, _Hook] = {}
+        self._encrypted: dict[str, EncryptedPlace] = {}
         for place, function in zip(self.places, self.functions_of(key).values(), strict=True):
-            hook = self._hook_at[place.name] = _Hook(place, function, self.cipher.block_size > 1)
-            if hook.as_map and place.embedding is not None:
-                place.embedding.register_forward_hook(hook.note_grid)
-            place.module.register_forward_hook(hook)
+            self._encrypted[place.name] = encrypt_output(place, function, self.cipher.block_size > 1)
 
     def functions_of(self, key: SecretKey) -> dict[str, KeyedFeatures]:
         """Return the transforms that a key gives, by the name of the place."""
@@ -202,7 +173,7 @@ class FeatureEncryption(nn.Module):
     @property
     def functions(self) -> dict[str, FeatureFunction]:
         """The functions in use, by the name of the place: those of the correct key until ``use`` is called."""
-        return {name: hook.function for name, hook in self._hook_at.items()}
+        return {name: place.function for name, place in self._encrypted.items()}
 
     @property
     def keyed_functions(self) -> dict[str, KeyedFeatures]:
@@ -212,7 +183,7 @@ class FeatureEncryption(nn.Module):
     @property
     def identity_functions(self) -> dict[str, FeatureFunction]:
         """The functions of a user without a key, who changes no feature map, by the name of the place."""
-        return dict.fromkeys(self._hook_at, _unchanged)
+        return dict.fromkeys(self._encrypted, _unchanged)
 
     def use(self, functions: Mapping[str, FeatureFunction]) -> None:
         """Apply other functions from now on.
@@ -223,9 +194,9 @@ class FeatureEncryption(nn.Module):
         Raises:
             KeyError: A place has no function; the functions in use stay as they are.
         """
-        chosen = {name: functions[name] for name in self._hook_at}
-        for name, hook in self._hook_at.items():
-            hook.function = chosen[name]
+        chosen = {name: functions[name] for name in self._encrypted}
+        for name, place in self._encrypted.items():
+            place.function = chosen[name]
 
     @contextmanager
     def using(self, functions: Mapping[str, FeatureFunction]) -> Iterator[None]:

@@ -138,6 +138,13 @@ def test_block_shuffle_runs_everywhere(name, x, key):
     assert (changed - plain).abs().max() > 1e-3
 
 
+def test_block_shuffle_of_a_map_smaller_than_a_block(x, key):
+    model = backbone('resnet18')
+    plain = outputs(model, x[..., :16, :])
+    FeatureEncryption(model, dict(type='FeatureBlockShuffle', block_size=2), stages=(3,), key=key)
+    assert torch.equal(outputs(model, x[..., :16, :]), plain)
+
+
 def test_a_single_stage_is_undone_by_its_inverse(x, key):
     model = backbone('resnet18')
     plain = outputs(model, x)
@@ -147,6 +154,27 @@ def test_a_single_stage_is_undone_by_its_inverse(x, key):
     got = model(x)[3].detach().numpy()
     undone = got[:, source] * sign[:, None, None]
     np.testing.assert_array_equal(undone.ravel(), plain[-undone.size :].numpy())
+
+
+def test_a_backbone_is_encrypted_once(key):
+    model = backbone('resnet18')
+    FeatureEncryption(model, dict(SHUFFLE, allow_weak=True), stages=(0,), key=key)
+    with pytest.raises(ConfigError, match='encrypted at stage=0 already'):
+        FeatureEncryption(model, SHUFFLE, stages=(0, 1), key=key)
+
+
+def test_modules_at_places_copy_and_pickle_without_a_key(x, key):
+    """Copies and pickles keep the kind of their modules; a part of a stage is plain."""
+    model = backbone('mit')
+    encryption = FeatureEncryption(model, dict(type='FeatureBlockShuffle', block_size=2), stages='all', key=key)
+    encryption.use(encryption.identity_functions)
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(outputs(again, x), outputs(model, x))
+    assert [type(module) for module in again.modules()] == [type(module) for module in model.modules()]
+    mobilenet = backbone('mobilenet')
+    FeatureEncryption(mobilenet, BOTH, stages=(6,), key=key)
+    maps = torch.randn(1, 160, 4, 4).double()
+    assert torch.equal(mobilenet.layer7[:1](maps), mobilenet.layer7[0](maps))
 
 
 def test_use_needs_a_function_for_every_place(x, key):
@@ -282,7 +310,7 @@ class TestSegmentor:
         with torch.no_grad():
             before = model.backbone(x)[3]
             twin.feature_encryption.use(twin.feature_encryption.identity_functions)
-            assert torch.equal(model.backbone(x)[3], before)  # the copy has its own hooks
+            assert torch.equal(model.backbone(x)[3], before)  # the copy has its own functions
             assert not torch.equal(twin.backbone(x)[3], before)
 
     def test_sync_bn_checkpointing_half_precision_and_compile(self, key):
