@@ -9,6 +9,7 @@ from helpers.segmentors import build, cipher_config, keyed_config, plain_config
 
 PROTECTIONS = ['images', 'features', 'images and features', 'blocks of features']
 BACKBONES = ['ResNet', 'MiT', 'ViT']
+QUICK = ['ResNet', *(pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES[1:])]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def plain_and_protected(name, protection, key):
 
 @pytest.mark.parametrize('plain_first', [True, False], ids=['after a plain model', 'before a plain model'])
 @pytest.mark.parametrize('protection', PROTECTIONS)
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', QUICK)
 def test_compiled(name, protection, plain_first, key, other_key):
     """Every compiled backbone computes its own function, whichever was compiled first."""
     plain, protected, x = plain_and_protected(name, protection, key)
@@ -61,7 +62,7 @@ def test_compiled(name, protection, plain_first, key, other_key):
     assert not torch.allclose(got[1], got[2])
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', ['ResNet', 'MiT', pytest.param('ViT', marks=pytest.mark.slow)])
 def test_functions_that_change_after_compiling(name, key, other_key):
     """A compiled model follows the functions in use, such as those of a user without the key."""
     _, protected, x = plain_and_protected(name, 'features', key)
@@ -73,7 +74,7 @@ def test_functions_that_change_after_compiling(name, key, other_key):
             torch.testing.assert_close(compiled(x), protected(x))
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', QUICK)
 def test_compiled_before_a_copy_is_changed(name, key):
     """A deep copy has functions of its own, compiled or not."""
     _, protected, x = plain_and_protected(name, 'blocks of features', key)
@@ -89,7 +90,7 @@ def test_compiled_before_a_copy_is_changed(name, key):
 
 @pytest.mark.parametrize('strict', [True, False])
 @pytest.mark.parametrize('protection', PROTECTIONS[2:])
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', QUICK)
 @pytest.mark.filterwarnings('ignore:While compiling, we found certain side effects')
 def test_exported(name, protection, strict, key):
     plain, protected, x = plain_and_protected(name, protection, key)

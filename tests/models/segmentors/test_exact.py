@@ -30,6 +30,7 @@ from helpers.segmentors import (
     whole,
 )
 from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
+from mmseg_keyprotect.ciphers.checksum import image_checksum
 from mmseg_keyprotect.errors import ConfigError, WrongKeyError
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
@@ -170,6 +171,7 @@ class TestExact:
         cipher = keyed.data_preprocessor.keyed_cipher
         image, padding = cipher.encrypt(photo())
         meta = dict(ori_shape=(37, 53), img_shape=(40, 56), padding_size=padding, key_id=key.key_id, cipher=cipher.name)
+        meta['encrypted_checksum'] = image_checksum(image)
         with torch.no_grad():
             (got,) = keyed.test_step(dict(inputs=[image], data_samples=[SegDataSample(metainfo=meta)]))
         expected = logits(plain, [whole(keyed, photo())])[0, :, :37, :53]
