@@ -9,8 +9,8 @@ from mmseg_keyprotect.ciphers.base import log2_binomial, log2_factorial
 from mmseg_keyprotect.ciphers.blocks import check_block_size
 from mmseg_keyprotect.ciphers.derivation import permutation
 from mmseg_keyprotect.ciphers.negative_positive import keyed_half
+from mmseg_keyprotect.ciphers.registry import add_cipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
-from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey
 
 
@@ -84,13 +84,7 @@ def register_feature_cipher(cls: Class) -> Class:
         'feature-reverse'
         >>> del FEATURE_CIPHERS['Reverse']
     """
-    for name, other in FEATURE_CIPHERS.items():
-        if name == cls.__name__ or other.word == cls.word:
-            raise ConfigError(
-                f'Expected a cipher with a new name and a new word, but {cls.__name__} ({cls.word}) meets {name}, '
-                'which is registered already. Rename it.'
-            )
-    FEATURE_CIPHERS[cls.__name__] = cls
+    add_cipher(FEATURE_CIPHERS, cls)
     return cls
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.errors import ConfigError
@@ -39,12 +39,17 @@ def register_cipher(cls: Class) -> Class:
         255
         >>> del CIPHERS['Invert']
     """
+    add_cipher(CIPHERS, cls)
+    return cls
+
+
+def add_cipher(ciphers: dict[str, Any], cls: Any) -> None:
+    """Add a class to the ciphers of its kind; raise ConfigError if its name or its word is taken."""
     word = getattr(cls, 'word', None)
-    for name, other in CIPHERS.items():
+    for name, other in ciphers.items():
         if name == cls.__name__ or (word is not None and word == getattr(other, 'word', None)):
             raise ConfigError(
                 f'Expected a cipher with a new name and a new word, but {cls.__name__} ({word}) meets {name}, which is '
                 'registered already. Rename it.'
             )
-    CIPHERS[cls.__name__] = cls
-    return cls
+    ciphers[cls.__name__] = cls
