@@ -87,8 +87,8 @@ class BlockTransform:
         """
         if self.table is not None:
             raise ConfigError(
-                'Expected a cipher that a block stem can absorb, shuffle, negative-positive or both, but got ffx: it '
-                'looks values up in a keyed table, which no convolution can undo. Use one of those ciphers, or train '
-                'the model with its own stem.'
+                'Expected a cipher that a block stem can absorb, shuffle, negative-positive or both, but got one that '
+                'looks values up in a keyed table, as ffx does. No convolution can undo that. Use one of those '
+                'ciphers, or train the model with its own stem.'
             )
         return self.source, np.where(self.mask > 0, np.int8(-1), np.int8(1))

@@ -174,7 +174,7 @@ def test_refused_and_nothing_left(trained, tmp_path, key_file):
         assert sorted(tmp_path.iterdir()) == before
 
     out = tmp_path / 'out'
-    refuse(ConfigError, 'but got ffx', config, checkpoint, out, dict(type='FFX', block_size=4))
+    refuse(ConfigError, 'but got one that looks values up', config, checkpoint, out, dict(type='FFX', block_size=4))
     refuse(BlockAlignmentError, 'multiple of the stride 4', config, checkpoint, out, dict(SHUFFLE, block_size=6))
     refuse(ConfigError, 'border', config, checkpoint, out, border='black')
     refuse(MissingFileError, 'does not exist', config, tmp_path / 'none.pth', out)
@@ -250,7 +250,7 @@ def test_protect_config_with_a_stem(tmp_path, key_file):
     model = Config.fromfile(path).model
     assert (model.type, model.block_stem) == ('KeyedEncoderDecoder', dict(border='exact'))
     assert model.backbone.type == 'ResNetV1c'
-    with pytest.raises(ConfigError, match='but got ffx'):
+    with pytest.raises(ConfigError, match='but got one that looks values up'):
         protect_config(name, tmp_path / 'ffx.py', dict(type='FFX', block_size=4), block_stem={})
     with pytest.raises(ConfigError, match='that can have a block stem'):
         protect_config('mmseg::vpd/vpd_sd_4xb8-25k_nyu-480x480.py', tmp_path / 'depth.py', block_stem={})

@@ -438,7 +438,7 @@ class TestErrors:
     @pytest.mark.parametrize('name', ['ffx', 'shuffle+ffx'])
     def test_ffx(self, name, key):
         absorber = StemKeyAbsorber(*map(torch.tensor, IMAGENET), True, cipher_of(key, 4, name))
-        with pytest.raises(ConfigError, match='but got ffx: it looks values up in a keyed table'):
+        with pytest.raises(ConfigError, match='but got one that looks values up in a keyed table'):
             BlockStem.replacing(conv_of((7, 2, 3)), 4, 'grey', absorber)
 
 

@@ -177,5 +177,5 @@ class TestStemKeyAbsorber:
         np.testing.assert_array_equal(*same)
 
     def test_ffx_is_refused(self, key):
-        with pytest.raises(ConfigError, match='but got ffx'):
+        with pytest.raises(ConfigError, match='but got one that looks values up'):
             StemKeyAbsorber(MEAN, STD, True, cipher_of('ffx', key)).transform(3, 4)
