@@ -11,7 +11,10 @@ PROTECTIONS = {
 }
 
 
-@pytest.mark.parametrize('protection', PROTECTIONS)
+@pytest.mark.parametrize(
+    'protection',
+    [pytest.param(name, marks=() if name == 'features' else pytest.mark.slow) for name in PROTECTIONS],
+)
 def test_trains_as_without_compiling(protection, tiny, tmp_path):
     torch.compiler.reset()
     states = []
