@@ -20,7 +20,7 @@ from mmseg_keyprotect.models.denial.denial import Denial
 from mmseg_keyprotect.models.features.binding import bind_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
-from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
+from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 from mmseg_keyprotect.models.stem.pretrained import check_lifted, is_pretrained, keyed_to_pretrained
 from mmseg_keyprotect.models.stem.replacement import put_block_stem
@@ -29,8 +29,8 @@ from mmseg_keyprotect.models.stem.replacement import put_block_stem
 class KeyedMixin(BaseSegmentor):
     """Gives a segmentor a block stem, encrypted feature maps, or both.
 
-    The configuration is that of the plain segmentor, with mean and std of ``data_preprocessor``. The stem absorbs them
-    and the key as weights of the plain shape are loaded; from then on, images are normalised to -1 to 1. Pretrained
+    The configuration is that of the plain segmentor, with mean and std of ``data_preprocessor``, and the network reads
+    images that are normalised by them. The stem absorbs the key as weights of the plain shape are loaded. Pretrained
     weights of a backbone are bound to the key of the feature maps as the model is initialised.
 
     Args:
@@ -123,7 +123,7 @@ class KeyedMixin(BaseSegmentor):
             bind_features(self.backbone, self.feature_encryption)
 
     def _put_stem(self, block_stem: Mapping[str, Any]) -> None:
-        """Replace the first convolution of the backbone, and let the preprocessor normalise images for it."""
+        """Replace the first convolution of the backbone, and let the preprocessor pad batches for it."""
         preprocessor = self.data_preprocessor
         if not isinstance(preprocessor, SegDataPreProcessor):
             raise ConfigError(
@@ -140,17 +140,13 @@ class KeyedMixin(BaseSegmentor):
             keyed_cipher=cipher,
         )
         self.block_stem = adapter_of(self.backbone).first_convolution()
-        stem = put_block_stem(self.backbone, absorber=absorber, **options)
-        preprocessor._enable_normalize = True
-        preprocessor.register_buffer('mean', torch.full((1, 1, 1), CENTRE), persistent=False)
-        preprocessor.register_buffer('std', torch.full((1, 1, 1), CENTRE), persistent=False)
-        if stem.border is not None:
-            if preprocessor.pad_val != 0:
-                raise ConfigError(
-                    f'Expected data_preprocessor.pad_val 0, the mean colour, for the exact border, but got '
-                    f'{preprocessor.pad_val}. Set it to 0, or use the grey border.'
-                )
-            preprocessor.pad_val = math.nan  # the stem replaces it by its border
+        put_block_stem(self.backbone, absorber=absorber, **options)
+        if preprocessor.pad_val != 0:
+            raise ConfigError(
+                f'Expected data_preprocessor.pad_val 0, which means the border of the block stem, but got '
+                f'{preprocessor.pad_val}. Set it to 0.'
+            )
+        preprocessor.pad_val = math.nan  # the stem replaces it by its border
 
     def _stem_options(self, block_stem: Mapping[str, Any]) -> dict[str, Any]:
         """Check ``block_stem``, and return it with the block size of the cipher."""

@@ -34,3 +34,19 @@ def test_half_precision_under_autocast(key_file):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         got = logits(copy.deepcopy(bound).float(), images).float()
     assert (got - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('tied', [False, True])
+def test_half_precision(dtype, tied, key_file):
+    """Images reach the stem in float32, as mmseg's preprocessor gives them, and leave it in half precision."""
+    _, bound = pair(border='grey')
+    cfg = keyed_config(plain_config(), border='grey')
+    cfg['block_stem']['tied'] = tied
+    model = build(cfg)
+    model.load_state_dict(bound.state_dict())
+    images = [photo((64, 64))]
+    expected = logits(bound, images).float()
+    got = logits(model.to(dtype), images)
+    assert got.dtype == dtype
+    assert (got.float() - expected).abs().max() < 0.1 * expected.abs().max()

@@ -110,7 +110,7 @@ def test_what_the_checkpoint_holds(trained, tmp_path, key_file, key):
     state = checkpoint['state_dict']
     changed = {name for name in state if name not in plain or not torch.equal(state[name], plain[name])}
     stem = 'backbone.layers.0.0.projection.'
-    assert changed == {f'{stem}weight', f'{stem}bias', 'data_preprocessor.protection'}
+    assert changed == {f'{stem}{name}' for name in ('weight', 'bias', 'mean', 'std')} | {'data_preprocessor.protection'}
     everything = path.read_bytes() + (tmp_path / 'out' / 'plain.py').read_bytes()
     secret = bytes(range(32))
     assert secret not in everything

@@ -11,20 +11,26 @@ from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.blocks import check_block_size, round_to_blocks
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
-from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
+from mmseg_keyprotect.models.stem.absorber import CENTRE, StemKeyAbsorber
 from mmseg_keyprotect.models.stem.lifting import Grid
 
 BORDERS = ('grey', 'exact')
+NORMALISATION = ('mean', 'std')
 
 
 @MODELS.register_module()
 class BlockStem(nn.Conv2d):
     """Computes a convolution (O, C, k, k) with stride s and padding p on the grid of M x M blocks.
 
-    The output is ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``. With weights that are lifted from the plain
-    convolution it equals the output of the plain convolution. Any shuffle and negative-positive can be absorbed into
-    the weights. Plain weights are lifted, and absorb the key, as they are loaded: the stem must come from
-    :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.replacing` with an ``absorber``.
+    The output is ``pixel_shuffle(conv(pixel_unshuffle(x, M)), M / s)``, on images normalised to -1 to 1. With weights
+    that are lifted from the plain convolution it equals the output of the plain convolution. Any shuffle and
+    negative-positive can be absorbed into the weights. Plain weights are lifted, and absorb the key, as they are
+    loaded: the stem must come from :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.replacing` with an
+    ``absorber``.
+
+    The stem reads images as the plain convolution does: normalised by mean and std of the model's configuration, which
+    are the buffers ``mean`` and ``std``, float (C,), 0 to 255. So whatever feeds the plain model feeds the protected
+    one. A state dict with another mean or std is refused.
 
     Args:
         in_channels: C, of the image.
@@ -50,6 +56,8 @@ class BlockStem(nn.Conv2d):
     """
 
     border: Tensor | None
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -84,6 +92,8 @@ class BlockStem(nn.Conv2d):
         super().__init__(samples, out_channels * self.grid.ratio**2, self.grid.blocks)
         self.plain_shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.register_buffer('border', torch.zeros(samples) if border == 'exact' else None)
+        for name in NORMALISATION:
+            self.register_buffer(name, torch.full((in_channels,), CENTRE))
         self.plain_bias = bias
         self.absorber: StemKeyAbsorber | None = None
         """The normalisation and the key that plain weights absorb; None where they are not known."""
@@ -123,6 +133,8 @@ class BlockStem(nn.Conv2d):
                     f'Expected mean and std of {channels} channels, as the first convolution has, but got '
                     f'{len(absorber.mean)}. Set them in model.data_preprocessor.'
                 )
+            stem.mean.copy_(absorber.mean)
+            stem.std.copy_(absorber.std)
             absorber.transform(channels, block_size)  # raises for a cipher that cannot be absorbed, before any loading
             if stem.border is not None:
                 stem.border.copy_(absorber.border(channels, block_size))
@@ -132,11 +144,11 @@ class BlockStem(nn.Conv2d):
         """Convolve a batch of images.
 
         Args:
-            x: Floating point (N, C, H, W), normalised to -1 to 1; H and W are multiples of M. With the exact border,
-                NaN, the padding of a batch, means the border.
+            x: Floating point (N, C, H, W), normalised by ``mean`` and ``std``; H and W are multiples of M. NaN, the
+                padding of a batch, means the border.
 
         Returns:
-            (N, O, H / s, W / s).
+            (N, O, H / s, W / s), of the dtype of the weights.
 
         Raises:
             BlockAlignmentError: H or W is no multiple of M.
@@ -147,12 +159,14 @@ class BlockStem(nn.Conv2d):
                 f'Expected images of whole blocks of {m} x {m} pixels, but got {x.shape[-2]} x {x.shape[-1]}. '
                 'Encrypt them with this block size, or extend them to whole blocks in the pipeline.'
             )
-        x, (weight, bias) = F.pixel_unshuffle(x, m), self.absorbed()
+        mean, std = self.mean[:, None, None], self.std[:, None, None]
+        x, (weight, bias) = F.pixel_unshuffle((x * std + (mean - CENTRE)) / CENTRE, m), self.absorbed()
         if self.border is not None:  # zeros around x - border mean the border around x
-            x = (x - self.border[:, None, None]).nan_to_num(0)
+            x = x - self.border[:, None, None]
             bias = bias + weight.sum((2, 3)) @ self.border
         before, after = self.grid.before, self.grid.after
-        x = F.conv2d(F.pad(x, (before, after, before, after)), weight, bias)
+        x = F.pad(x.nan_to_num(0).to(weight.dtype), (before, after, before, after))
+        x = F.conv2d(x, weight, bias)
         return F.pixel_shuffle(x, self.grid.ratio)
 
     def absorbed(self) -> tuple[Tensor, Tensor]:
@@ -161,6 +175,7 @@ class BlockStem(nn.Conv2d):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}
+        state_dict = self._with_normalisation(state_dict, prefix)
         weight = state_dict.get(names['weight'])
         if weight is not None and weight.shape == self.weight.shape:
             self._check_border(names['border'] in state_dict)
@@ -184,6 +199,23 @@ class BlockStem(nn.Conv2d):
         if self.border is not None:
             lifted[names['border']] = self.absorber.border(self.plain_shape[1], self.grid.block_size)
         return lifted
+
+    def _with_normalisation(self, state_dict: dict, prefix: str) -> dict:
+        """Return a state dict with mean and std; plain checkpoints, and those of version 0.1, have none.
+
+        Raises:
+            ConfigError: It has another mean or std than the stem.
+        """
+        state_dict = dict(state_dict)
+        for name in NORMALISATION:
+            own = getattr(self, name)
+            found = state_dict.setdefault(f'{prefix}{name}', own)
+            if found.shape != own.shape or not torch.allclose(found.to(own), own, rtol=1e-3, atol=1e-3):
+                raise ConfigError(
+                    f'Expected a checkpoint for images normalised with {name} {own.tolist()}, as the configuration '
+                    f'says, but got one for {name} {found.tolist()}. Set data_preprocessor.{name} to that.'
+                )
+        return state_dict
 
     def _check_border(self, found: bool) -> None:
         """Raise ConfigError unless a checkpoint with, or without, a border is of this stem's kind."""

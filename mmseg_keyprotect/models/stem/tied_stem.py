@@ -53,6 +53,7 @@ class TiedBlockStem(BlockStem):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}
+        state_dict = self._with_normalisation(state_dict, prefix)
         weight, bias = state_dict.get(names['weight']), state_dict.get(names['bias'])
         if weight is not None and weight.shape == self.absorbed_shape and bias is not None:
             self._check_border(names['border'] in state_dict)

@@ -91,9 +91,10 @@ class TestExact:
         test_cfg = dict(mode='slide', crop_size=(32, 40), stride=(16, 24))
         assert_same(*pair(test_cfg=test_cfg, padding=dict(size=(64, 72))), photo())
 
-    def test_padding_with_another_value(self, key_file):
-        with pytest.raises(ConfigError, match='pad_val 0, the mean colour'):
-            pair(norm=dict(IMAGENET, pad_val=1.0), padding=dict(size=(64, 72)))
+    @pytest.mark.parametrize('border', ['grey', 'exact'])
+    def test_padding_with_another_value(self, border, key_file):
+        with pytest.raises(ConfigError, match='pad_val 0, which means the border'):
+            pair(norm=dict(IMAGENET, pad_val=1.0), border=border, padding=dict(size=(64, 72)))
 
     def test_the_images_are_padded_as_asked_for(self, key_file):
         _, keyed = pair(padding=dict(size=(64, 72)))

@@ -39,6 +39,8 @@ class TestSecrecy:
         assert set(state) - set(build(plain_config()).state_dict()) == {
             'data_preprocessor.protection',
             'backbone.conv1.bias',
+            'backbone.conv1.mean',
+            'backbone.conv1.std',
         }
 
     def test_repr(self, keyed, key):

@@ -30,7 +30,8 @@ def pair(tiny):
 def encrypted(model, image):
     cipher = getattr(model.data_preprocessor, 'keyed_cipher', None)
     image = image if cipher is None else torch.stack([cipher.encrypt(one)[0] for one in image])
-    return (image[:, [2, 1, 0]].double() - 127.5) / 127.5
+    preprocessor = model.data_preprocessor
+    return (image[:, [2, 1, 0]].double() - preprocessor.mean) / preprocessor.std
 
 
 @pytest.mark.parametrize('make', [torch.optim.AdamW, torch.optim.SGD], ids=['adamw', 'sgd'])
