@@ -10,6 +10,7 @@ PREPROCESSOR = 'KeyedSegDataPreProcessor'
 TRANSFORM = 'KeyedBlockEncrypt'
 LOADER = 'LoadEncryptedImage'
 HOOK = 'KeyGuardHook'
+VISUALIZER = 'EncryptedImageVisualizer'
 PRETRAINED = 'KeyedPretrained'
 
 SEGMENTORS = {
@@ -22,5 +23,6 @@ REGISTERED = {
     'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', *SEGMENTORS.values()),
     'TRANSFORMS': (TRANSFORM, LOADER),
     'HOOKS': (HOOK,),
+    'VISUALIZERS': (VISUALIZER,),
 }
 """The names that the package registers, by the registry of ``mmseg.registry``."""

@@ -14,7 +14,8 @@ Example:
     ((8, 8, 3), [5, 6])
 """
 
+from mmseg_keyprotect.images.display import read_for_display
 from mmseg_keyprotect.images.encryptor import Encryptor
 from mmseg_keyprotect.images.files import is_encrypted, read_encrypted, read_image, write_encrypted
 
-__all__ = ['Encryptor', 'is_encrypted', 'read_encrypted', 'read_image', 'write_encrypted']
+__all__ = ['Encryptor', 'is_encrypted', 'read_encrypted', 'read_for_display', 'read_image', 'write_encrypted']

@@ -7,16 +7,16 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from mmseg_keyprotect.ciphers.checksum import image_checksum
-from mmseg_keyprotect.errors import ConfigError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.images import read_encrypted
-
-MAX_FFX = np.float32(999)
-"""The largest sample of an image after FFX, which is uint16 (docs/spec.md, section 3)."""
+from mmseg_keyprotect.images.display import MAX_FFX
 
 
 @TRANSFORMS.register_module()
 class LoadEncryptedImage(BaseTransform):
-    """Load an image that ``keyprotect encrypt`` wrote. The step replaces LoadImageFromFile.
+    """Load an image that ``keyprotect encrypt`` wrote.
+
+    The step replaces LoadImageFromFile, or follows it: MMSegInferencer wants a LoadImageFromFile in every pipeline.
 
     No later step may change the image, such as resizing or flips. PackSegInputs must pack
     :data:`~mmseg_keyprotect.config.view.META_KEYS`. Source: docs/spec.md, section 10.
@@ -42,7 +42,7 @@ class LoadEncryptedImage(BaseTransform):
 
     Raises:
         MissingFileError: There is no such file.
-        ImageFormatError: The file is not an encrypted image.
+        ImageFormatError: The file is not an encrypted image, or there is an array in place of a file.
         WrongKeyError: Another key or cipher encrypted the image.
         UnsupportedSpecError: The file has a newer spec version.
 
@@ -65,6 +65,11 @@ class LoadEncryptedImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Load one image. Keys and errors are those of the class."""
+        if results.get('img_path') is None:
+            raise ImageFormatError(
+                'Expected the path of an encrypted image, but got an array, which has no note with its padding and its '
+                'size. Give the path of the file that keyprotect encrypt wrote.'
+            )
         image, note = read_encrypted(results['img_path'])
         wanted = dict(key_id=self.key_id, cipher=self.cipher)
         for name, value in wanted.items():
@@ -74,7 +79,7 @@ class LoadEncryptedImage(BaseTransform):
                     'Encrypt it with the key and the cipher of this model.'
                 )
         if image.dtype == np.uint16:
-            image = image.astype(np.float32) * (np.float32(255) / MAX_FFX)
+            image = image.astype(np.float32) * (np.float32(255) / np.float32(MAX_FFX))
         results['img'] = image if self.channel_order == 'rgb' else np.ascontiguousarray(image[..., ::-1])
         results['img_shape'], results['ori_shape'] = image.shape[:2], tuple(note['size'])
         results['padding_size'] = tuple(note['padding_size'])
