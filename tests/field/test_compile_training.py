@@ -1,5 +1,6 @@
 """Training with ``compile`` in the config."""
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -32,3 +33,27 @@ def test_trains_as_without_compiling(protection, tiny, tmp_path):
         states.append(torch.load(tmp_path / name / 'iter_2.pth', weights_only=True)['state_dict'])
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value)
+
+
+@pytest.mark.slow  # the compiler takes about a minute for each
+@pytest.mark.parametrize('protection', PROTECTIONS)
+def test_trains_with_inductor(protection, tiny, tmp_path):
+    """With torch's own compiler the losses stay the same. It draws other random numbers, so nothing is dropped out."""
+    torch.compiler.reset()
+    losses = []
+    for name, compiled in dict(plain=False, compiled=True).items():
+        cfg = tiny(
+            val_cfg=None,
+            val_dataloader=None,
+            val_evaluator=None,
+            randomness=dict(seed=0),
+            compile=compiled,
+            work_dir=str(tmp_path / name),
+            **{'model.backbone.drop_path_rate': 0.0, 'model.decode_head.dropout_ratio': 0.0},
+            **PROTECTIONS[protection],
+        )
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        losses.append(runner.message_hub.get_scalar('train/loss').data[0])
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
