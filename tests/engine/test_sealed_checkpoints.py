@@ -78,6 +78,19 @@ def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
     assert read_checkpoint(sealed_path(tmp_path, 4))[1]['keyprotect']['key_id'] == key.key_id
 
 
+def test_the_best_checkpoint_is_sealed(tiny, tmp_path):
+    """``save_best`` follows the scheme: the better checkpoint replaces the first, and is sealed."""
+    options = dict(save_best='mIoU', max_keep_ckpts=2)
+    options = {f'default_hooks.checkpoint.{name}': value for name, value in options.items()}
+    _, runner = sealed_run(tiny, **{'train_cfg.max_iters': 4, **options})
+    (best,) = (tmp_path / 'work').glob('best_mIoU_iter_*.pth')
+    assert runner.message_hub.get_info('best_ckpt') == f'sealed://{best}'
+    state = load_from_sealed(f'sealed://{best}')['state_dict']
+    assert weights_in(tmp_path, state) == []
+    same = load_from_sealed(sealed_path(tmp_path, best.stem.split('_')[-1]))['state_dict']
+    assert all(torch.equal(value, same[name]) for name, value in state.items())
+
+
 def test_the_search_finds_plain_weights(tiny, tmp_path):
     """The search above finds weights that are plain."""
     cfg = tiny()
