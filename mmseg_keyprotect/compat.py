@@ -113,6 +113,7 @@ def _register_refusals(reason: str, cause: Exception) -> None:
 def apply() -> None:
     """Apply every workaround that this installation needs."""
     _provide_mmcv_ext()
+    _fuse_block_stems()
     _allow_mmengine_globals()
 
 
@@ -138,6 +139,18 @@ def _provide_mmcv_ext() -> None:
         substitute = _NoOps('mmcv._ext')
         substitute.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # tells mmengine that mmcv is not full
         sys.modules['mmcv._ext'] = substitute
+
+
+def _fuse_block_stems() -> None:
+    """Let mmcv's ``fuse_conv_bn`` fuse a block stem, which has several output channels for each one of the norm."""
+    module: Any = import_module('mmcv.cnn.utils.fuse_conv_bn')
+    fuse = module._fuse_conv_bn
+
+    def fuse_conv_bn(conv: Any, bn: Any) -> Any:
+        return conv.fused_with(bn) if hasattr(conv, 'fused_with') else fuse(conv, bn)
+
+    if fuse.__module__ != __name__:
+        module._fuse_conv_bn = fuse_conv_bn
 
 
 def _mmengine_getattr(owner: object, name: str) -> object:

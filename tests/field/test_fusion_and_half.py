@@ -5,26 +5,25 @@ import copy
 import pytest
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
+from torch import nn
 
 from helpers.segmentors import build, keyed_config, logits, pair, photo, plain_config
 
 
+@pytest.mark.parametrize('tied', [False, True])
 @pytest.mark.parametrize('border', ['grey', 'exact'])
-def test_fusing_a_tied_stem_is_exact(border, key_file):
-    """A tied stem loads the checkpoint of a bound model, and is fused as a plain convolution is."""
-    _, bound = pair(border=border)
-    cfg = keyed_config(plain_config(), border=border)
-    cfg['block_stem']['tied'] = True
-    tied = build(cfg)
-    tied.load_state_dict(bound.state_dict())
+@pytest.mark.parametrize('name', ['ResNet', 'ResNetV1c-18', 'MobileNetV2'])
+def test_fusing_is_exact(name, border, tied, key_file):
+    """mmcv fuses the convolutions with the norms behind them; the first convolution is a block stem."""
+    _, bound = pair(name, border=border)
+    cfg = keyed_config(plain_config(name), border=border)
+    cfg['block_stem']['tied'] = tied
+    model = build(cfg)
+    model.load_state_dict(bound.state_dict())
     images = [photo((64, 64))]
-    torch.testing.assert_close(logits(fuse_conv_bn(tied), images), logits(bound, images))
-
-
-def test_fusing_a_free_stem_raises(key_file):
-    _, bound = pair()
-    with pytest.raises(RuntimeError, match='invalid for input of size'):
-        fuse_conv_bn(bound)
+    fused = fuse_conv_bn(model)
+    assert not [part for part in fused.modules() if isinstance(part, nn.BatchNorm2d)]
+    torch.testing.assert_close(logits(fused, images), logits(bound, images))
 
 
 def test_half_precision_under_autocast(key_file):

@@ -173,6 +173,26 @@ class BlockStem(nn.Conv2d):
         """Return the weight and the bias of the convolution on the grid of blocks."""
         return self.weight, cast(Tensor, self.bias)
 
+    @torch.no_grad()
+    def fused_with(self, norm: nn.BatchNorm2d) -> BlockStem:
+        """Take the batch norm that follows into the weights, in place, as mmcv's ``fuse_conv_bn`` does.
+
+        Args:
+            norm: The batch norm, of O channels, with running statistics.
+
+        Returns:
+            The stem itself.
+        """
+        variance, mean = cast(Tensor, norm.running_var), cast(Tensor, norm.running_mean)
+        factor = norm.weight / (variance + norm.eps).sqrt()
+        bias = factor.new_zeros(len(factor)) if self.bias is None else self.bias
+        copies = len(self.weight) // len(factor)  # output channels of the stem for each channel of the norm
+        factor, mean, shift = (x.repeat_interleave(copies) for x in (factor, mean, norm.bias))
+        bias = bias.repeat_interleave(len(factor) // len(bias))
+        self.weight = nn.Parameter(self.weight * factor[:, None, None, None])
+        self.bias = nn.Parameter((bias - mean) * factor + shift)
+        return self
+
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         names = {name: f'{prefix}{name}' for name in ('weight', 'bias', 'border')}
         state_dict = self._with_normalisation(state_dict, prefix)
