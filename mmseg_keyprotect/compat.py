@@ -1,6 +1,6 @@
 """Version checks, workarounds for the OpenMMLab stack on today's torch, and registration with MMSegmentation.
 
-Each workaround first checks that it is needed. With a full mmcv, or a torch before 2.6, it does nothing.
+Each workaround first checks that it is needed. With a full mmcv, that for its operators does nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mmseg_keyprotect.registered import REGISTERED
 
 # (name of the distribution, the versions that work, the command that installs one of them)
 _WANTED = (
+    ('torch', '>=2.6', 'pip install torch==2.13.0'),
     ('mmengine', '>=0.10.0,<1.0.0', 'pip install mmengine==0.10.7'),
     ('mmcv', '>=2.0.0,<2.2.0', 'pip install mmcv-lite==2.1.0'),
     ('mmcv-lite', '>=2.0.0,<2.2.0', 'pip install mmcv-lite==2.1.0'),
@@ -50,9 +51,10 @@ def require_mmseg() -> None:
 
 
 def check_versions() -> None:
-    """Check the versions of the installed OpenMMLab packages. Only metadata is read.
+    """Check the versions of torch and the installed OpenMMLab packages. Only metadata is read.
 
-    A package that is not installed is not checked: it may be a fork under another name.
+    A package that is not installed is not checked: it may be a fork under another name. Torch before 2.6 can be made to
+    run the code of a checkpoint in spite of ``weights_only`` (CVE-2025-32434).
 
     Raises:
         MissingDependencyError: A version does not work. The message names the version that was found, those that
@@ -114,7 +116,7 @@ def apply() -> None:
     """Apply every workaround that this installation needs."""
     _provide_mmcv_ext()
     _fuse_block_stems()
-    _allow_mmengine_globals()
+    _allow_message_hub()
 
 
 class _NoOps(ModuleType):
@@ -153,26 +155,8 @@ def _fuse_block_stems() -> None:
         module._fuse_conv_bn = fuse_conv_bn
 
 
-def _mmengine_getattr(owner: object, name: str) -> object:
-    """Return the only kind of attribute that mmengine's message hub looks up while it is unpickled."""
-    from mmengine.logging import HistoryBuffer
+def _allow_message_hub() -> None:
+    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read mmengine's checkpoints."""
+    from mmseg_keyprotect import message_hub
 
-    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
-        return getattr(owner, name)
-    raise AttributeError(f'Expected a statistics method of HistoryBuffer in a checkpoint, but got {name!r}.')
-
-
-def _allow_mmengine_globals() -> None:
-    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read mmengine's message hub."""
-    import torch
-    from packaging.version import Version
-
-    if Version(torch.__version__) < Version('2.6'):
-        return
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    dtypes = {type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'int32', 'bool')}
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *dtypes]
-    allowed += [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]  # where numpy keeps them differs
-    torch.serialization.add_safe_globals([*allowed, (_mmengine_getattr, 'builtins.getattr')])
+    message_hub.allow()

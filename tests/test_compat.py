@@ -86,6 +86,7 @@ def test_the_client_side_loads_neither_torch_nor_openmmlab():
 @pytest.mark.parametrize(
     ('name', 'found', 'command'),
     [
+        ('torch', '2.5.1', 'pip install torch==2.13.0'),
         ('mmcv', '2.2.0', 'pip install mmcv-lite==2.1.0'),
         ('mmcv-lite', '1.7.2', 'pip install mmcv-lite==2.1.0'),
         ('mmengine', '0.7.4', 'pip install mmengine==0.10.7'),
@@ -203,37 +204,3 @@ def test_full_mmcv_is_left_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmcv._ext', full)
     compat._provide_mmcv_ext()
     assert sys.modules['mmcv._ext'] is full
-
-
-def test_an_older_torch_is_left_alone(monkeypatch):
-    monkeypatch.setattr(torch, '__version__', '2.5.1')
-    monkeypatch.setattr(torch.serialization, 'add_safe_globals', None)  # calling it would fail
-    compat._allow_mmengine_globals()
-
-
-class Hostile:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.path}',)
-
-
-def test_hostile_checkpoints_stay_refused(tmp_path):
-    """The workarounds extend what weights_only loads, but not to code."""
-    for payload in (Hostile(tmp_path / 'ran'), GetAttribute()):
-        torch.save(dict(meta=payload), tmp_path / 'hostile.pth')
-        with pytest.raises(Exception, match=r'Weights only load failed|Expected a statistics method'):
-            torch.load(tmp_path / 'hostile.pth', weights_only=True)
-    assert not (tmp_path / 'ran').exists()
-
-
-class GetAttribute:
-    """Asks for an attribute of a permitted class."""
-
-    def __reduce__(self):
-        from mmengine.logging import HistoryBuffer
-
-        return getattr, (HistoryBuffer, '__init__')

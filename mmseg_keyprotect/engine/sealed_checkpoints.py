@@ -12,10 +12,11 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmseg_keyprotect.engine.weights_only import load_weights_only
+from mmseg_keyprotect.errors import CheckpointError
 from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
@@ -35,7 +36,7 @@ def is_sealed(path: str | Path) -> bool:
 
 
 @CheckpointLoader.register_scheme(SCHEME)
-def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -> Any:
+def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -> dict[str, Any]:
     """Load a sealed checkpoint by ``torch.load`` with ``weights_only=True``. No plain byte touches the disk.
 
     Args:
@@ -47,6 +48,7 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
         The checkpoint, as ``torch.load`` returns it.
 
     Raises:
+        CheckpointError: The file holds no checkpoint.
         WrongKeyError: The file is for other keys.
         SealedFileError: The file is damaged.
         KeyFileError: There is neither a key nor a passphrase.
@@ -54,13 +56,12 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
     named = key is not None or any(os.environ.get(name) for name in (SEAL_KEY_FILE_VARIABLE, KEY_FILE_VARIABLE))
     with open_sealed(without_scheme(filename), seal_key(key) if named else None, find_passphrase) as reader:
         try:
-            checkpoint = torch.load(reader, map_location=map_location, weights_only=True)
-        except Exception:
+            return load_weights_only(reader, filename, map_location)
+        except CheckpointError:
             failure = reader.raw.failure
             if failure is not None:  # torch replaces the error of a damaged chunk by its own
                 raise failure from None
             raise
-    return checkpoint
 
 
 @register_backend('sealed', prefixes='sealed')

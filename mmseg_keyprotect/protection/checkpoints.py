@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmseg_keyprotect.config.view import find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
-from mmseg_keyprotect.errors import CheckpointError, KeyProtectError, MissingFileError
+from mmseg_keyprotect.engine.weights_only import load_weights_only
+from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import META_KEY, Identity
 from mmseg_keyprotect.registered import PREPROCESSOR
@@ -47,29 +48,19 @@ def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor
     file = Path(without_scheme(path))
     if not file.is_file():
         raise MissingFileError(f'Expected a checkpoint file, but {file} does not exist. Check the path.')
-    try:
-        checkpoint = load_from_sealed(str(path), 'cpu', key) if is_sealed(path) else _load(file)
-    except KeyProtectError:
-        raise
-    except Exception as error:  # torch raises errors of many types for a file that is damaged or holds code
-        line = (str(error).splitlines() or [''])[0]
-        raise CheckpointError(
-            f'Expected a checkpoint of weights, but {path} cannot be read as one: {line} Use another copy of it.'
-        ) from None
-    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else {}
+    checkpoint = load_from_sealed(str(path), 'cpu', key) if is_sealed(path) else _load(file)
+    state = checkpoint.get('state_dict', checkpoint)
     state = {str(name).removeprefix('module.'): value for name, value in state.items() if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(f'Expected a checkpoint with a state dict, but {path} holds none. Use another file.')
-    meta = checkpoint.get('meta') if 'state_dict' in checkpoint else None
-    return state, dict(meta) if isinstance(meta, Mapping) else {}
+    return state, dict(checkpoint.get('meta', {})) if 'state_dict' in checkpoint else {}
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> dict[str, Any]:
     """Load a plain checkpoint; memory mapping leaves the parts that are not used on disk."""
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    except RuntimeError:  # a file of torch's old format cannot be mapped
-        return torch.load(path, map_location='cpu', weights_only=True)
+    with open(path, 'rb') as file:
+        mapped = file.read(4) == b'PK\x03\x04'  # a file of torch's old format cannot be mapped
+    return load_weights_only(path, path, 'cpu', mmap=mapped)
 
 
 def build_model(cfg: Mapping[str, Any], key: Any = None) -> BaseSegmentor:

@@ -1,0 +1,82 @@
+"""Read checkpoints as untrusted input: ``torch.load`` with ``weights_only=True``, and errors that name the file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmseg_keyprotect.errors import CheckpointError, KeyProtectError, MissingFileError
+
+
+def load_weights_only(file: Any, name: str | Path, map_location: Any = None, mmap: bool = False) -> dict[str, Any]:
+    """Read a checkpoint without running any code in it.
+
+    Args:
+        file: The path of a file, or a binary file object.
+        name: How errors name the file.
+        map_location: As for ``torch.load``.
+        mmap: As for ``torch.load``. Parts that are not used then stay on disk.
+
+    Returns:
+        The dict in the checkpoint. ``state_dict``, ``meta`` and ``message_hub``, where there are any, are mappings.
+
+    Raises:
+        CheckpointError: The file cannot be read, holds code, or holds no dict.
+    """
+    try:
+        checkpoint = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+    except KeyProtectError:
+        raise
+    except Exception as error:  # torch raises errors of many types for a file that is damaged or holds code
+        raise CheckpointError(
+            f'Expected a checkpoint of weights, but {name} cannot be read as one: {_reason(error)}. Use another copy '
+            'of it. A checkpoint that holds more than weights can run code: save its weights alone.'
+        ) from None
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'Expected a checkpoint that is a dict, but {name} holds a {type(checkpoint).__name__}. Use another file.'
+        )
+    for part in ('state_dict', 'meta', 'message_hub'):
+        if not isinstance(checkpoint.get(part, {}), Mapping):
+            raise CheckpointError(
+                f'Expected `{part}` of a checkpoint to be a dict, but {name} has a '
+                f'{type(checkpoint[part]).__name__}. Use another copy of it.'
+            )
+    return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error in one line, without torch's advice on how to turn the check off."""
+    for line in str(error).rpartition('WeightsUnpickler error:')[2].splitlines():
+        reason = line.partition('Please use `torch')[0].strip().rstrip('.')
+        if reason and not reason.startswith(('Weights only load failed', '(1)', '(2)')):
+            return reason[:300]
+    return type(error).__name__
+
+
+@CheckpointLoader.register_scheme('', force=True)
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint file for mmengine, in the place of its own function, which leaves weights_only to torch.
+
+    Args:
+        filename: The path of the file.
+        map_location: As for ``torch.load``.
+
+    Raises:
+        MissingFileError: There is no such file.
+        CheckpointError: The file cannot be read, holds code, or holds no dict.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f'Expected a checkpoint file, but {path} does not exist. Check the path.')
+    return load_weights_only(path, path, map_location)
+
+
+if not isinstance(mmengine_checkpoint.load_url, functools.partial):  # it asks torch.hub to run the code of a download
+    mmengine_checkpoint.load_url = functools.partial(mmengine_checkpoint.load_url, weights_only=True)
