@@ -240,6 +240,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
                 f'but got {tuple(size)}. The nearest that fits is {nearest}; crop the images to it as well.'
             )
 
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # a copy, since averages of models in place would change the text
+        destination[f'{prefix}protection'] = self.identity.to_tensor().to(self.protection.device)
+
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
         super()._load_from_state_dict(state_dict, prefix, *args)

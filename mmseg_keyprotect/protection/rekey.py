@@ -89,7 +89,7 @@ def rekey_checkpoint(
         cipher = KeyedCipher(**arguments)
         _move(stem, cipher)
         identity = Identity(cipher.key_id, cipher.name)
-        model.data_preprocessor.protection = identity.to_tensor()
+        model.data_preprocessor.identity = identity
         write_checkpoint(model, meta, identity, temporary, seal_key(new_key) if is_sealed(checkpoint) else None)
     return Path(target)
 

@@ -134,6 +134,8 @@ class FeatureEncryption(nn.Module):
         FeatureEncryption(feature-shuffle+feature-sign/stages=3-6/C=64-320)
     """
 
+    protection: Tensor
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -214,6 +216,11 @@ class FeatureEncryption(nn.Module):
             yield
         finally:
             self.use(before)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # a copy, since averages of models in place would change the text
+        destination[f'{prefix}protection'] = self.identity.to_tensor().to(self.protection.device)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
