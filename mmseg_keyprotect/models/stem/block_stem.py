@@ -18,6 +18,11 @@ BORDERS = ('grey', 'exact')
 NORMALISATION = ('mean', 'std')
 
 
+def tolerance(value: Tensor) -> float:
+    """Return the relative error up to which a value of a checkpoint is the same: twice the rounding of its dtype."""
+    return max(1e-3, 2 * torch.finfo(value.dtype).eps)
+
+
 @MODELS.register_module()
 class BlockStem(nn.Conv2d):
     """Computes a convolution (O, C, k, k) with stride s and padding p on the grid of M x M blocks.
@@ -229,8 +234,9 @@ class BlockStem(nn.Conv2d):
         state_dict = dict(state_dict)
         for name in NORMALISATION:
             own = getattr(self, name)
-            found = state_dict.setdefault(f'{prefix}{name}', own)
-            if found.shape != own.shape or not torch.allclose(found.to(own), own, rtol=1e-3, atol=1e-3):
+            found = state_dict.get(f'{prefix}{name}', own)
+            state_dict[f'{prefix}{name}'] = own  # a checkpoint of 16 bits has rounded it
+            if found.shape != own.shape or not torch.allclose(found.to(own), own, rtol=tolerance(found), atol=1e-3):
                 raise ConfigError(
                     f'Expected a checkpoint for images normalised with {name} {own.tolist()}, as the configuration '
                     f'says, but got one for {name} {found.tolist()}. Set data_preprocessor.{name} to that.'
