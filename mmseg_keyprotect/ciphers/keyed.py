@@ -158,7 +158,7 @@ class KeyedCipher:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._config,)
+        return _rebuild, ({**self._config, 'key_id': self.key_id},)  # another key must not be found there
 
 
 def _rebuild(config: dict[str, Any]) -> KeyedCipher:
