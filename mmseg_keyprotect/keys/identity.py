@@ -104,8 +104,10 @@ class Identity:
         if found is None:
             raise WrongKeyError(
                 f'Expected a checkpoint protected with the key {self.key_id}, but got one that names no key: an '
-                'unprotected model. Use it without protection. To fine-tune from it on encrypted images, load it with '
-                "`load_from` and set dict(type='KeyGuardHook', on_mismatch='warn') in custom_hooks."
+                'unprotected model, or one whose entries have a prefix. Use an unprotected model without protection; '
+                'take a prefix such as `module.` off all entries, as `load_checkpoint` of mmengine does. To fine-tune '
+                'from an unprotected model on encrypted images, load it with `load_from` and set '
+                "dict(type='KeyGuardHook', on_mismatch='warn') in custom_hooks."
             )
         if found.spec_version > SPEC_VERSION:
             raise UnsupportedSpecError(

@@ -59,7 +59,9 @@ class TiedBlockStem(BlockStem):
             self._check_border(names['border'] in state_dict)
             plain, plain_bias = self.absorber.release(weight, bias, self.plain_shape, self.grid)
             again = self.absorber.absorb(plain, plain_bias, self.grid)[0]
-            if not torch.allclose(again, weight.to(again), rtol=tolerance(weight), atol=1e-4 * float(weight.abs().max())):
+            if not torch.allclose(
+                again, weight.to(again), rtol=tolerance(weight), atol=1e-4 * float(weight.abs().max())
+            ):
                 raise ConfigError(
                     'Expected the weights of a tied block stem, but got those of one that was trained free, whose '
                     'weights are no longer those of a plain convolution. Set model.block_stem=dict(tied=False).'
