@@ -85,6 +85,8 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         self.register_buffer('protection', self.identity.to_tensor())
         self.denial: Denial | None = None
         """The denial that the model is trained with, if any. Only training mode uses it."""
+        self.channels: int | None = None
+        """The channels of the images that the block stem has absorbed the key for; None without a block stem."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Encrypt, normalise, pad and stack a batch.
@@ -153,6 +155,11 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))
         cipher = encryption if isinstance(encryption, KeyedCipher) else None
+        if self.channels is not None and image.ndim == 3 and len(image) != self.channels:
+            raise ImageFormatError(
+                f'Expected images of {self.channels} channels, as the block stem has, but got {len(image)}. '
+                "Load greyscale images with color_type='color', or set in_channels of the backbone to theirs."
+            )
         if sample is not None and 'key_id' in sample:
             if cipher is not None:
                 self._check_same(sample, image, cipher)

@@ -140,7 +140,9 @@ class KeyedMixin(BaseSegmentor):
             keyed_cipher=cipher,
         )
         self.block_stem = adapter_of(self.backbone).first_convolution()
-        put_block_stem(self.backbone, absorber=absorber, **options)
+        stem = put_block_stem(self.backbone, absorber=absorber, **options)
+        if isinstance(preprocessor, KeyedSegDataPreProcessor):
+            preprocessor.channels = stem.plain_shape[1]
         if preprocessor.pad_val != 0:
             raise ConfigError(
                 f'Expected data_preprocessor.pad_val 0, which means the border of the block stem, but got '
