@@ -58,7 +58,7 @@ class KeyedFeatures:
                 x = _by_blocks(x, source, step.block_size)
             else:
                 x = x.index_select(dim, source)
-                x = x * sign.to(x.dtype).view([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)])
+                x = x * sign.to(x.dtype).view((-1, 1, 1) if dim == 1 else -1)
         return x
 
     def _on(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:

@@ -23,6 +23,19 @@ def tolerance(value: Tensor) -> float:
     return max(1e-3, 2 * torch.finfo(value.dtype).eps)
 
 
+def check_whole_blocks(x: Tensor, block_size: int) -> None:
+    """Raise BlockAlignmentError unless the sides of images are multiples of the block size."""
+    m, (height, width) = block_size, x.shape[-2:]
+    if height % m or width % m:
+        raise BlockAlignmentError(
+            f'Expected images of whole blocks of {m} x {m} pixels, but got {height} x {width}. '
+            'Encrypt them with this block size, or extend them to whole blocks in the pipeline.'
+        )
+
+
+torch.fx.wrap('check_whole_blocks')  # symbolic tracing, as quantisers do it, cannot follow the condition
+
+
 @MODELS.register_module()
 class BlockStem(nn.Conv2d):
     """Computes a convolution (O, C, k, k) with stride s and padding p on the grid of M x M blocks.
@@ -159,11 +172,7 @@ class BlockStem(nn.Conv2d):
             BlockAlignmentError: H or W is no multiple of M.
         """
         m = self.grid.block_size
-        if x.shape[-2] % m or x.shape[-1] % m:
-            raise BlockAlignmentError(
-                f'Expected images of whole blocks of {m} x {m} pixels, but got {x.shape[-2]} x {x.shape[-1]}. '
-                'Encrypt them with this block size, or extend them to whole blocks in the pipeline.'
-            )
+        check_whole_blocks(x, m)
         mean, std = self.mean[:, None, None], self.std[:, None, None]
         x, (weight, bias) = F.pixel_unshuffle((x * std + (mean - CENTRE)) / CENTRE, m), self.absorbed()
         if self.border is not None:  # zeros around x - border mean the border around x
