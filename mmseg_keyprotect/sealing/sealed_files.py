@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,11 +131,13 @@ def unseal_file(
         shutil.copyfileobj(reader, file, COPY_BYTES)
 
 
-def open_sealed(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> VerifiedReader:
+def open_sealed(
+    path: str | Path | BufferedIOBase, key: SecretKey | None = None, passphrase: Passphrase = None
+) -> VerifiedReader:
     """Open a sealed file for reading plain bytes. At the end of a ``with`` block the whole file is verified.
 
     Args:
-        path: The sealed file.
+        path: The sealed file; or its bytes as an ``io.BytesIO``, where it is no file on this machine.
         key: The secret key, if any.
         passphrase: The passphrase, or a function that returns it, if any.
 
@@ -156,7 +158,7 @@ def open_sealed(path: str | Path, key: SecretKey | None = None, passphrase: Pass
         ...     reader.read(5)
         b'plain'
     """
-    file = open_file(path)
+    file = path if isinstance(path, BufferedIOBase) else open_file(path)
     try:
         return VerifiedReader(SealedReader(file, key, passphrase))
     except BaseException:
