@@ -11,6 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmseg_keyprotect.errors import OutputError
+from mmseg_keyprotect.temporaries import (
+    OPEN_FILES,
+    become_new,
+    hidden_prefix,
+    locked,
+    named_file,
+    sweep,
+    take_place,
+    unnamed_file,
+)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -55,7 +65,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     _check_new(path)
-    with _temporary(path, os.link) as temporary:  # unlike a rename, a link fails where the file exists
+    with _temporary(path, become_new) as temporary:
         yield temporary
 
 
@@ -76,7 +86,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written.
     """
-    with _temporary(path, os.replace) as temporary:
+    with _temporary(path, take_place) as temporary:
         yield temporary
 
 
@@ -116,7 +126,9 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     _check_new(path)
     with _reporting(path):
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
+        sweep(path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_prefix(path)))
+        lock = locked(temporary)
     try:
         with _reporting(path, only_room=True):
             yield temporary
@@ -127,18 +139,20 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             if path.exists():  # a rename would replace an empty folder
                 raise _exists(path)
             os.rename(temporary, path)
+        _flush(path.parent)
     except BaseException:
-        shutil.rmtree(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
 
 
 @contextmanager
 def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, which ``become`` finally gives that name. It never stays behind."""
     with _reporting(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    temporary = Path(name)
+        sweep(path)
+        temporary, handle = unnamed_file(path) or named_file(path)
     try:
         with _reporting(path, only_room=True):
             yield temporary
@@ -146,8 +160,11 @@ def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Pat
         with _reporting(path):
             os.chmod(temporary, 0o666 & ~_umask())
             become(temporary, path)
+            _flush(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+        if temporary.parent != OPEN_FILES:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -191,6 +208,13 @@ def _umask() -> int:
     return mask
 
 
-def _flush(file: Path) -> None:
-    with open(file, 'rb') as opened:
-        os.fsync(opened.fileno())
+def _flush(path: Path) -> None:
+    """Let the disk keep a file, or the names in a folder, whatever happens next."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems have no fsync for folders
+            raise
+    finally:
+        os.close(handle)

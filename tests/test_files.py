@@ -2,11 +2,29 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from helpers import ROOT
 from mmseg_keyprotect.errors import OutputError
 from mmseg_keyprotect.files import new_file, new_folder, replace_file, write_new
+
+
+@pytest.fixture(params=['unnamed', 'named', 'no links'], autouse=True)
+def way(request, monkeypatch):
+    """How a file gets its name: it has none before, it has a hidden one, or there are no hard links."""
+    if request.param != 'unnamed':
+        monkeypatch.delattr(os, 'O_TMPFILE')
+    if request.param == 'no links':
+
+        def refuse(*words, **arguments):
+            raise PermissionError(errno.EPERM, 'Operation not permitted')  # as on FAT
+
+        monkeypatch.setattr(os, 'link', refuse)
+    return request.param
 
 
 @pytest.mark.parametrize('make', [new_file, new_folder])
@@ -63,12 +81,15 @@ def test_an_error_about_another_file_stays_as_it_is(tmp_path, make):
         (tmp_path / 'input').read_text()
 
 
-@pytest.mark.parametrize(('make', 'function'), [(new_file, 'mkstemp'), (new_folder, 'mkdtemp')])
-def test_no_permission(tmp_path, make, function, monkeypatch):
-    def refuse(**arguments):
+@pytest.mark.parametrize('make', [new_file, new_folder])
+def test_no_permission(tmp_path, make, way, monkeypatch):
+    def refuse(*words, **arguments):
         raise PermissionError(errno.EACCES, 'Permission denied')
 
-    monkeypatch.setattr(f'tempfile.{function}', refuse)
+    for function in ('mkstemp', 'mkdtemp'):
+        monkeypatch.setattr(f'tempfile.{function}', refuse)
+    if way == 'unnamed':
+        monkeypatch.setattr(os, 'open', refuse)
     match = f'Expected to write {tmp_path / "x"}, but got: Permission denied'
     with pytest.raises(OutputError, match=match), make(tmp_path / 'x'):
         pass
@@ -87,3 +108,57 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
 def test_a_folder_that_is_missing_for_a_file_that_is_replaced(tmp_path):
     with pytest.raises(OutputError, match='Expected to write .*No such file'):
         replace_file(tmp_path / 'none' / 'x', 'text')
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+if sys.argv[2] == 'named':
+    del os.O_TMPFILE
+from mmseg_keyprotect.files import new_file, new_folder, replacing
+make = dict(file=new_file, folder=new_folder, replacing=replacing)[sys.argv[4]]
+with make(Path(sys.argv[1]) / 'x') as temporary:
+    (temporary / 'y' if temporary.is_dir() else temporary).write_text('plain weights')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize('make', ['file', 'folder', 'replacing'])
+def test_killed(tmp_path, make, way):
+    """Nothing stays behind; what has a hidden name stays until the next run makes the same file."""
+    words = [sys.executable, '-c', KILLED, str(tmp_path), way, str(ROOT), make]
+    if way == 'no links':
+        pytest.skip('it concerns what happens after the file is whole')
+    assert subprocess.run(words).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == (make == 'folder' or way == 'named')
+    with new_file(tmp_path / 'x') as temporary:
+        assert not [path for path in tmp_path.iterdir() if path != temporary]
+        temporary.write_text('whole')
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['whole']
+
+
+@pytest.mark.parametrize('make', [new_file, new_folder])
+def test_what_is_being_written_is_left_alone(tmp_path, make):
+    """Two that make the same file do not remove each other's; the second to end is refused."""
+    with make(tmp_path / 'x') as one:
+        second = make(tmp_path / 'x')
+        other = second.__enter__()
+        assert one.exists()
+        assert one != other
+    with pytest.raises(OutputError, match='never overwritten'):
+        second.__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ['x']
+
+
+def test_a_read_only_folder(tmp_path):
+    """A user who is not root cannot write there."""
+    if os.geteuid() == 0:
+        pytest.skip('root may write everywhere')
+    (tmp_path / 'locked').mkdir(mode=0o500)
+    with pytest.raises(OutputError, match='Permission denied'):
+        write_new(tmp_path / 'locked' / 'x', 'text')
+
+
+def test_permissions(tmp_path):
+    assert write_new(tmp_path / 'x', 'text').stat().st_mode & 0o777 == 0o644

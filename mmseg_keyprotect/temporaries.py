@@ -1,0 +1,103 @@
+"""Files that are not whole yet, and how they get their names.
+
+Until it is whole, a file has no name where the system offers that (O_TMPFILE of Linux), so that nothing of it stays
+behind whatever ends the process. Elsewhere, and for folders, it has a hidden name and a lock. The next run that makes
+the same file or folder removes those whose process has ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; nothing is swept there
+    fcntl = None  # type: ignore[assignment]
+
+OPEN_FILES = Path('/proc/self/fd')
+"""Where Linux gives every open file a path, also one without a name."""
+
+
+def unnamed_file(path: Path) -> tuple[Path, int] | None:
+    """Open a file without a name beside ``path``; None where the system or the file system has none."""
+    if not hasattr(os, 'O_TMPFILE') or not OPEN_FILES.is_dir():
+        return None
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            return None
+        raise
+    return OPEN_FILES / str(handle), handle
+
+
+def named_file(path: Path) -> tuple[Path, int]:
+    """Make a hidden file beside ``path``, and lock it while this process lives."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
+    os.close(handle)
+    return Path(name), locked(Path(name))
+
+
+def become_new(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name. Unlike a rename, this fails where the name is taken."""
+    try:
+        if temporary.parent == OPEN_FILES:
+            here = os.open(path.parent, os.O_RDONLY)
+            try:  # with a folder, os.link follows the link to the open file
+                os.link(temporary, path.name, src_dir_fd=here, dst_dir_fd=here)
+            finally:
+                os.close(here)
+        else:
+            os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        _without_links(temporary, path)
+
+
+def _without_links(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name on a file system without hard links, such as those of USB sticks."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # fails where the name is taken
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def take_place(temporary: Path, path: Path) -> None:
+    """Put a temporary file in the place of ``path``."""
+    if temporary.parent == OPEN_FILES:  # a file without a name cannot take the place of another
+        temporary, unnamed = path.with_name(f'{hidden_prefix(path)}{secrets.token_hex(8)}'), temporary
+        become_new(unnamed, temporary)
+    os.replace(temporary, path)
+
+
+def hidden_prefix(path: Path) -> str:
+    """Return the beginning of the hidden names for what becomes ``path``."""
+    return f'.{path.name}.keyprotect-'
+
+
+def locked(temporary: Path) -> int:
+    """Open a hidden file or folder, and lock it until it is closed or the process ends."""
+    handle = os.open(temporary, os.O_RDONLY)
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def sweep(path: Path) -> None:
+    """Remove what a process that was killed left of ``path``: hidden files and folders that nobody locks."""
+    if fcntl is None:
+        return
+    for stale in path.parent.glob(f'{glob.escape(hidden_prefix(path))}*'):
+        with suppress(OSError):  # another process holds it, or has removed it
+            os.close(locked(stale))
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
