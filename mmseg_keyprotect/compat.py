@@ -64,14 +64,19 @@ def check_versions() -> None:
 
     problems = []
     for name, wanted, command in _WANTED:
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            continue
-        if not SpecifierSet(wanted, prereleases=True).contains(found):
+        found = _version_of(name)
+        if found is not None and not SpecifierSet(wanted, prereleases=True).contains(found):
             problems.append(f'found {name} {found}, wanted {name}{wanted}: {command}')
     if problems:
         raise MissingDependencyError('mmseg-keyprotect cannot work with these versions:\n  ' + '\n  '.join(problems))
+
+
+def _version_of(name: str) -> str | None:
+    """Return the version of a distribution; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def register() -> None:
@@ -116,6 +121,7 @@ def apply() -> None:
     """Apply every workaround that this installation needs."""
     _provide_mmcv_ext()
     _fuse_block_stems()
+    _find_configs_of_a_fork()
     _allow_message_hub()
 
 
@@ -153,6 +159,14 @@ def _fuse_block_stems() -> None:
 
     if fuse.__module__ != __name__:
         module._fuse_conv_bn = fuse_conv_bn
+
+
+def _find_configs_of_a_fork() -> None:
+    """Let ``mmseg::NAME`` name a config of onedl-mmsegmentation, which mmengine looks for as mmsegmentation."""
+    from mmengine.config import utils
+
+    if _version_of('mmsegmentation') is None and utils.MODULE2PACKAGE.get('mmseg') == 'mmsegmentation':
+        utils.MODULE2PACKAGE['mmseg'] = 'mmseg'  # the fork of mmengine then finds the module
 
 
 def _allow_message_hub() -> None:

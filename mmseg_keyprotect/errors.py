@@ -64,7 +64,7 @@ class OutputError(KeyProtectError):
     """A file or folder cannot be written: it exists, its folder or a permission is missing, or the disk is full."""
 
 
-class MissingFileError(KeyProtectError):
+class MissingFileError(KeyProtectError, FileNotFoundError):
     """A file or folder that is needed does not exist or cannot be read."""
 
 

@@ -14,6 +14,7 @@ from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.models.features.places import Place
+from mmseg_keyprotect.models.preprocessor import swaps_channels
 from mmseg_keyprotect.session.model import ProtectedModel, using
 
 
@@ -52,7 +53,7 @@ class AttackedModel:
     @property
     def network_sees_rgb(self) -> bool:
         """Whether the backbone gets images in RGB order; else BGR."""
-        conversion = self.model.data_preprocessor.channel_conversion
+        conversion = swaps_channels(self.model.data_preprocessor)
         return (self._protected.channel_order == 'rgb') != conversion
 
     @torch.no_grad()

@@ -78,5 +78,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return load_weights_only(path, path, map_location)
 
 
-if not isinstance(mmengine_checkpoint.load_url, functools.partial):  # it asks torch.hub to run the code of a download
-    mmengine_checkpoint.load_url = functools.partial(mmengine_checkpoint.load_url, weights_only=True)
+for _name in ('load_url', '_safe_torch_load'):  # by default torch.hub, and onedl-mmengine after a failure, run code
+    _function = getattr(mmengine_checkpoint, _name, None)
+    if _function is not None and not isinstance(_function, functools.partial):
+        setattr(mmengine_checkpoint, _name, functools.partial(_function, weights_only=True))

@@ -260,3 +260,9 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
 def _labels(sample: SegDataSample) -> list[str]:
     """Return the names of the ground truth of a sample."""
     return [name for name, value in sample.items() if name.startswith('gt_') and isinstance(value, PixelData)]
+
+
+def swaps_channels(preprocessor: SegDataPreProcessor) -> bool:
+    """Tell whether a preprocessor turns BGR into RGB, or RGB into BGR."""
+    name = '_channel_conversion' if hasattr(preprocessor, '_channel_conversion') else 'channel_conversion'  # onedl's
+    return bool(getattr(preprocessor, name))

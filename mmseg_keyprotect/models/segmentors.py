@@ -8,22 +8,25 @@ from typing import Any
 
 import torch
 from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import BaseSegmentor, CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmseg_keyprotect.config.checks.labels import wrong_padding
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.models.denial.denial import Denial
 from mmseg_keyprotect.models.features.binding import bind_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
-from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
+from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor, swaps_channels
 from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 from mmseg_keyprotect.models.stem.pretrained import check_lifted, is_pretrained, keyed_to_pretrained
 from mmseg_keyprotect.models.stem.replacement import put_block_stem
+from mmseg_keyprotect.models.stem.tied_stem import TiedBlockStem
 
 
 class KeyedMixin(BaseSegmentor):
@@ -80,6 +83,7 @@ class KeyedMixin(BaseSegmentor):
         self.denial = None if denial is None else Denial.from_config(denial, self)
         if isinstance(self.data_preprocessor, KeyedSegDataPreProcessor):
             self.data_preprocessor.denial = self.denial
+            self._check_labels(self.data_preprocessor.seg_pad_val)
 
     def forward(
         self,
@@ -109,6 +113,16 @@ class KeyedMixin(BaseSegmentor):
         """The block stem, if there is one."""
         return None if self.block_stem is None else self.backbone.get_submodule(self.block_stem)
 
+    def untie(self) -> None:
+        """Replace a tied block stem, in place, by a free one that computes the same, with the key in its weights.
+
+        Call it before the model is exported, traced or pickled: the parameters of a tied stem are those of the plain
+        model. Optimizers must be made anew. A model without a tied stem stays as it is.
+        """
+        if self.block_stem is not None and isinstance(self.stem, TiedBlockStem):
+            parent, _, name = self.block_stem.rpartition('.')
+            setattr(self.backbone.get_submodule(parent), name, self.stem.untied())
+
     def init_weights(self) -> None:
         """Initialise the model; pretrained weights absorb the key.
 
@@ -121,6 +135,12 @@ class KeyedMixin(BaseSegmentor):
             check_lifted(self.backbone, self.block_stem, self.keyed_pretrained)
         if self._bind and not again:
             bind_features(self.backbone, self.feature_encryption)
+
+    def _check_labels(self, seg_pad_val: int) -> None:
+        """Raise ConfigError where a head would learn from the pixels that extend an image to whole blocks."""
+        for name, head in self.named_modules():
+            if isinstance(head, BaseDecodeHead) and head.ignore_index not in (seg_pad_val, None):
+                raise wrong_padding(f'model.{name}', head.ignore_index, 'model.data_preprocessor', seg_pad_val)
 
     def _put_stem(self, block_stem: Mapping[str, Any]) -> None:
         """Replace the first convolution of the backbone, and let the preprocessor pad batches for it."""
@@ -136,7 +156,7 @@ class KeyedMixin(BaseSegmentor):
         absorber = StemKeyAbsorber(
             mean=getattr(preprocessor, 'mean', torch.zeros(1)).flatten(),
             std=getattr(preprocessor, 'std', torch.ones(1)).flatten(),
-            rgb=cipher is None or (cipher.channel_order == 'rgb') != preprocessor.channel_conversion,
+            rgb=cipher is None or (cipher.channel_order == 'rgb') != swaps_channels(preprocessor),
             keyed_cipher=cipher,
         )
         self.block_stem = adapter_of(self.backbone).first_convolution()

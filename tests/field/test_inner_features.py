@@ -86,6 +86,7 @@ class TestCost:
     @pytest.mark.parametrize('kind', PAIRS)
     def test_counted_on_the_input_of_the_network(self, kind, key_file):
         plain, keyed = (as_float32(model) for model in PAIRS[kind]())
+        keyed.untie()
         x = prepared(plain, IMAGES[:1]).float()
         expected, got = (
             get_model_complexity_info(model, inputs=(x,), show_table=False, show_arch=False) for model in (plain, keyed)

@@ -1,7 +1,5 @@
 """Labels of other values than 0 to 254: what extends them must be what the loss ignores."""
 
-import contextlib
-
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +9,8 @@ from mmseg.registry import MODELS, TRANSFORMS
 
 from helpers.pairs import labelled, tied_pair
 from helpers.segmentors import keyed_config, photo, plain_config, whole
-from mmseg_keyprotect.errors import KeyProtectError
+from mmseg_keyprotect.config.checks.labels import check_labels
+from mmseg_keyprotect.errors import ConfigError
 
 SIZE = (62, 63)
 LOSSES = {
@@ -59,15 +58,23 @@ def test_an_ignore_index_that_the_preprocessor_knows(loss, key_file):
 def test_an_ignore_index_that_the_preprocessor_does_not_know(loss, key_file):
     """open-mmlab/mmsegmentation#1955 and #3732: `ignore_index=0` alone, on images that are not whole blocks.
 
-    The plain model trains, since nothing is padded. The protected one must ignore the added pixels, or refuse by name.
+    The plain model trains, since nothing is padded. The protected one would learn from the added pixels.
     """
-    with contextlib.suppress(KeyProtectError):
-        plain, keyed = models(loss, ignore_index=0, seg_pad_val=255)
-        plain(**labelled(plain, [photo(SIZE)], [labels()]), mode='loss')
-        expected = expected_loss(plain, keyed, labels(), 0)
-        got = keyed(**labelled(keyed, [photo(SIZE)], [labels()]), mode='loss')
-        for name in expected:
-            torch.testing.assert_close(got[name], expected[name])
+    with pytest.raises(ConfigError, match=r'model\.decode_head, 0, but got 255\. Set .*seg_pad_val = 0'):
+        models(loss, ignore_index=0, seg_pad_val=255)
+
+
+@pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
+@pytest.mark.parametrize('several', [False, True])
+def test_the_checks_find_it_in_the_config(several, head):
+    """Where a transform encrypts, the model does not know it."""
+    part = dict(type='FCNHead', ignore_index=0)
+    transform = dict(type='KeyedBlockEncrypt')
+    cfg = dict(model={head: [part] if several else part}, train_dataloader=dict(dataset=dict(pipeline=[transform])))
+    (problem,) = check_labels(cfg)
+    assert f'model.{head}, 0, but got 255' in str(problem)
+    transform['seg_pad_val'] = 0
+    assert not list(check_labels(cfg))
 
 
 def test_labels_of_minus_one(key_file):

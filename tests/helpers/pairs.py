@@ -12,11 +12,11 @@ from mmseg_keyprotect.models.features.binding import bind_features
 FEATURE_SHUFFLE = dict(type='FeatureShuffle')
 
 
-def tied_pair(name='ResNet', cipher=None, **options):
-    """Return a plain model and one with a tied block stem and an exact border, in float64."""
+def tied_pair(name='ResNet', cipher=None, border='exact', **options):
+    """Return a plain model and one with a tied block stem, in float64."""
     cfg = plain_config(name, **options)
     plain = stirred(cfg)
-    keyed = keyed_config(cfg, cipher)
+    keyed = keyed_config(cfg, cipher, border)
     keyed['block_stem']['tied'] = True
     return plain, bind(build(keyed), plain.state_dict())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmseg_keyprotect.config.checks.labels import check_labels
 from mmseg_keyprotect.config.checks.leaks import check_leaks, refuse_leaks
 from mmseg_keyprotect.config.checks.order import check_batch_augments, check_flips, check_order, check_range
 from mmseg_keyprotect.config.checks.problems import raise_problems
@@ -29,6 +30,7 @@ CHECKS = (
     check_batch_augments,
     check_flips,
     check_stem,
+    check_labels,
 )
 """The checks that need neither the key nor the environment."""
 

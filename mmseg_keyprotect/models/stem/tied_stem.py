@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, NoReturn
 
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
 from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
-from mmseg_keyprotect.models.stem.block_stem import BlockStem, tolerance
+from mmseg_keyprotect.models.stem.block_stem import BORDERS, NORMALISATION, BlockStem, tolerance
+
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+"""Whether ``torch.export`` traces the model; torch before 2.7 does not say."""
 
 
 @MODELS.register_module()
@@ -47,6 +51,34 @@ class TiedBlockStem(BlockStem):
         self.reset_parameters()
         self._register_state_dict_hook(_write_absorbed)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a batch of images, as :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.forward` does.
+
+        Raises:
+            ConfigError: A program is made of the model. It would hold the plain weights and the key.
+        """
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if tracing or is_exporting() or isinstance(x, torch.fx.Proxy):
+            raise ConfigError(
+                'Expected a free block stem to trace or export, but got a tied one: the program would hold the plain '
+                'weights and the key. Call untie() of the model first, or build it with '
+                'model.block_stem=dict(tied=False) and load the same checkpoint.'
+            )
+        return super().forward(x)
+
+    def untied(self) -> BlockStem:
+        """Return a free block stem that computes the same, with weights that have absorbed the key."""
+        _, in_channels, kernel_size, _ = self.plain_shape
+        grid, border = self.grid, BORDERS[self.border is not None]
+        sizes = (kernel_size, grid.stride, grid.padding, grid.block_size)
+        free = BlockStem(in_channels, self.out_channels, *sizes, border, self.plain_bias).to(self.weight)
+        free.absorber = self.absorber
+        for name in NORMALISATION:
+            getattr(free, name).copy_(getattr(self, name))
+        free.load_state_dict(self.state_dict())
+        free.requires_grad_(self.weight.requires_grad)
+        return free.train(self.training)
+
     def absorbed(self) -> tuple[Tensor, Tensor]:
         """Return the weight and the bias of the convolution on the grid of blocks, with the key absorbed."""
         return self.absorber.absorb(self.weight, self.bias, self.grid)
@@ -76,9 +108,34 @@ class TiedBlockStem(BlockStem):
             state_dict = {name: value for name, value in state_dict.items() if name != names['bias']}
         nn.Conv2d._load_from_state_dict(self, state_dict, prefix, *args)
 
+    def __deepcopy__(self, memo: dict) -> TiedBlockStem:
+        other = self.__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return other
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise LeakedKeyError(
+            'Expected a model with a tied block stem never to be pickled, since its parameters are those of the plain '
+            'model, but got a request to pickle it. Save its state dict, or call untie() of the model first.'
+        )
+
 
 def _write_absorbed(stem: TiedBlockStem, state_dict: dict, prefix: str, local_metadata: Any) -> None:
     """Write the absorbed weights of a tied stem into a state dict, in the place of the plain ones."""
+    if 'weight' not in stem._parameters:
+        raise ConfigError(
+            'Expected the weight of a tied block stem as a parameter, but got one that is pruned by a mask or '
+            'parametrised: a state dict would hold the plain weights beside it. Make it permanent first, by '
+            'torch.nn.utils.prune.remove or parametrize.remove_parametrizations.'
+        )
     with torch.no_grad():
-        weight, bias = stem.absorbed()
+        bias = None if stem.bias is None else _whole(stem.bias)
+        weight, bias = stem.absorber.absorb(_whole(stem.weight), bias, stem.grid)
     state_dict[f'{prefix}weight'], state_dict[f'{prefix}bias'] = weight, bias
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """Gather a parameter of which FSDP keeps a part in each process."""
+    whole: Tensor = parameter.full_tensor() if hasattr(parameter, 'full_tensor') else parameter
+    return whole

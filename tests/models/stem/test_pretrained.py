@@ -23,7 +23,7 @@ from helpers.segmentors import (
     whole,
 )
 from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, MissingFileError
 
 TENSORFLOW = dict(mean=[128.0] * 3, std=[128.0] * 3, bgr_to_rgb=True)
 WAYS = ['KeyedPretrained', 'Pretrained', 'pretrained', 'backbone.pretrained']
@@ -275,5 +275,5 @@ class TestErrors:
             started(with_weights(plain_config(name), 'KeyedPretrained', checkpoint))
 
     def test_no_such_file(self, tmp_path, key_file):
-        with pytest.raises(FileNotFoundError, match='nowhere.pth'):
+        with pytest.raises(MissingFileError, match='nowhere.pth'):
             started(self.keyed(tmp_path / 'nowhere.pth'))
