@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_key_file, key_of
-from mmseg_keyprotect.errors import ConfigError, KeyProtectError
+from mmseg_keyprotect.errors import ConfigError, KeyProtectError, UnsupportedSpecError
 from mmseg_keyprotect.images import Encryptor, is_encrypted
 from mmseg_keyprotect.images.files import SUFFIXES
 from mmseg_keyprotect.keys.providers import build_key
@@ -37,11 +38,13 @@ class Found:
 
     Attributes:
         images: Every image with its path below the output folder, without suffix.
+        unreadable: An error for each folder that cannot be read.
         left_out: How many other files the folders hold, by suffix. Files of one that have none count as ``(none)``,
             and images that are encrypted already as ``encrypted``.
     """
 
     images: list[tuple[Path, Path]] = field(default_factory=list)
+    unreadable: list[OSError] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -65,7 +68,8 @@ def find_images(words: Sequence[str], out: Path) -> Found:
         for path in paths:
             if path.is_dir():
                 inside = _find_below(path, out)
-                if not inside.images:
+                found.unreadable += inside.unreadable
+                if not inside.images and not inside.unreadable:
                     raise ConfigError(
                         f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none; {inside.others}. '
                         'Name another folder, or convert its images to PNG.'
@@ -80,17 +84,26 @@ def find_images(words: Sequence[str], out: Path) -> Found:
 def _find_below(folder: Path, out: Path) -> Found:
     """Find the images below a folder."""
     found = Found()
-    for file in sorted(folder.rglob('*')):
+    below = os.walk(folder, onerror=found.unreadable.append)
+    for file in sorted(Path(inside, name) for inside, _, names in below for name in names):
         written = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
         if written or not file.is_file():
             continue
         if file.suffix.lower() not in SUFFIXES:
             found.left_out[file.suffix.lower() or '(none)'] += 1
-        elif is_encrypted(file):
+        elif _is_encrypted(file):
             found.left_out['encrypted'] += 1
         else:
             found.images.append((file, file.relative_to(folder).with_suffix('')))
     return found
+
+
+def _is_encrypted(file: Path) -> bool:
+    """Tell whether a file is encrypted already. One of a newer version is not left out: its error is reported."""
+    try:
+        return is_encrypted(file)
+    except UnsupportedSpecError:
+        return False
 
 
 def plan(found: Found, out: Path, suffix: str) -> dict[Path, Path]:
@@ -124,7 +137,12 @@ def run(args: argparse.Namespace) -> int:
     encryptor = Encryptor(key, cipher, tuple(args.resize) if args.resize else None)
     found = find_images(args.images, Path(args.out))
     targets = plan(found, Path(args.out), encryptor.suffix)
-    start, made, problems = time.monotonic(), 0, []
+    start, made = time.monotonic(), 0
+    problems = [
+        f'Expected a folder that can be read, but {error.filename}: {error.strerror}. Check its permissions.'
+        for error in found.unreadable
+    ]
+    unread = len(problems)
     for number, (target, image) in enumerate(targets.items(), 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         _progress(number, len(targets), time.monotonic() - start)
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
-    there = len(targets) - made - len(problems)
+    there = len(targets) - made - (len(problems) - unread)
     counts = f'{made} encrypted, {there} were there already, {len(problems)} failed, {found.others}'
     print(f'{counts}; key {key.key_id}, {args.out}')
     return 1 if problems else 0

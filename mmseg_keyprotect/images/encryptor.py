@@ -116,7 +116,13 @@ class Encryptor:
             raise OutputError(f'Expected the folder {target.parent} to exist, but it does not. Make it first.')
         if is_encrypted(source):
             raise AlreadyEncryptedError(f'Expected a plain image, but {source} is already encrypted. Use it as it is.')
-        write_encrypted(target, *self.encrypt(read_image(source)))
+        try:
+            write_encrypted(target, *self.encrypt(read_image(source)))
+        except OutputError:
+            if not target.exists():
+                raise
+            self._check_is_ours(target)  # another process has just made it
+            return False
         return True
 
     def _check_is_ours(self, target: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
 
-from mmseg_keyprotect.errors import ImageFormatError, MissingFileError, UnsupportedSpecError
+from mmseg_keyprotect.errors import ImageFormatError, KeyProtectError, MissingFileError, UnsupportedSpecError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.version import SPEC_VERSION
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp')
-MAX_PIXELS = 1 << 28
-"""The largest original size that a note may claim, so that a hostile note cannot exhaust the memory."""
+MAX_PIXELS = 1 << 27
+"""The largest image that is read, and the largest original size that a note may claim, so that none can exhaust the
+memory. Pillow's own limit is a little above.
+"""
 
 NOTE = 'mmseg-keyprotect'
 """The name of the note in a PNG file. A TIFF file has the note as its description."""
@@ -25,7 +28,8 @@ NOTE = 'mmseg-keyprotect'
 _TO_RGB = ('RGB', 'L', '1', 'P')
 _TIFF_DESCRIPTION, _TIFF_BITS = 270, 258
 _MISSING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, UnidentifiedImageError)
+FORMATS = ('JPEG', 'PNG', 'TIFF', 'WEBP')
+"""The formats that are read, as Pillow names them. It opens no other, whatever the suffix says."""
 
 
 def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
@@ -44,18 +48,21 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         (2, 4, 3)
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if (frames := getattr(image, 'n_frames', 1)) > 1:
                 raise _refused(path, f'{frames} frames', 'Give one file for each frame.')
             if _bits(image) > 8:  # Pillow would reduce 16-bit colours to 8 bits without a warning
                 raise _refused(path, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
             image.load()
             upright = ImageOps.exif_transpose(image)
+    except KeyProtectError:
+        raise
     except _MISSING as error:
         raise _missing(path, error) from None
-    except _UNREADABLE as error:
+    except Exception as error:  # Pillow raises errors of many types for a file that is damaged
         raise ImageFormatError(
-            f'Expected an image file, but {path} cannot be read as one: {error}. Use another copy of it.'
+            f'Expected an image file ({", ".join(FORMATS)}), but {path} cannot be read as one: {_line(error)}. Use '
+            'another copy of it.'
         ) from None
     if upright.mode in ('RGBA', 'LA', 'PA') or 'transparency' in upright.info:
         upright = upright.convert('RGBA')
@@ -121,8 +128,14 @@ def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         True
     """
     try:
-        with Image.open(path) as image:
-            note = read_note(image)
+        with _opened(path) as image:
+            try:
+                note = read_note(image)
+            except KeyError:
+                raise ImageFormatError(
+                    f'Expected an encrypted image, but {path} has no note of mmseg-keyprotect. Encrypt it: keyprotect '
+                    'encrypt.'
+                ) from None
             if image.format == 'TIFF':
                 pages = []
                 for page in range(3):
@@ -130,15 +143,13 @@ def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
                     pages.append(np.asarray(image).astype(np.uint16))
                 return np.stack(pages, axis=-1), note
             return np.asarray(image.convert('RGB')), note
+    except KeyProtectError:
+        raise
     except _MISSING as error:
         raise _missing(path, error) from None
-    except _UNREADABLE as error:
+    except Exception as error:
         raise ImageFormatError(
-            f'Expected an encrypted image, but {path} cannot be read: {error}. Use another copy of it.'
-        ) from None
-    except KeyError:
-        raise ImageFormatError(
-            f'Expected an encrypted image, but {path} has no note of mmseg-keyprotect. Encrypt it: keyprotect encrypt.'
+            f'Expected an encrypted image, but {path} cannot be read: {_line(error)}. Use another copy of it.'
         ) from None
 
 
@@ -187,6 +198,20 @@ def read_note(image: Image.Image) -> dict[str, Any]:
     if not fits or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise KeyError(NOTE)
     return note
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image of one of the formats, and of no more pixels than are read."""
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _refused(path, f'{image.width} x {image.height} pixels', 'Cut or resize it.')
+        yield image
+
+
+def _line(error: Exception) -> str:
+    """Return the first line of an error, or its type."""
+    return (str(error).splitlines() or [''])[0].rstrip('.') or type(error).__name__
 
 
 def _bits(image: ImageFile.ImageFile) -> int:

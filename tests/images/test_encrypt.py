@@ -1,5 +1,6 @@
 """The client: files of every kind, interruptions, and a model that runs without the key."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import cv2
 import numpy as np
@@ -25,7 +27,7 @@ from mmseg_keyprotect.errors import (
     UnsupportedSpecError,
     WrongKeyError,
 )
-from mmseg_keyprotect.images import Encryptor, is_encrypted, read_encrypted, read_image
+from mmseg_keyprotect.images import Encryptor, is_encrypted, read_encrypted, read_image, write_encrypted
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
 
@@ -120,6 +122,100 @@ def test_a_bad_image_is_named_and_the_others_are_encrypted(tmp_path, key_file, c
             read_image(folder / name)
     assert f'1 encrypted, 0 were there already, {len(problems)} failed' in said.out
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['good.png']
+
+
+def test_one_bad_file_does_not_end_the_batch(tmp_path, key_file, capsys):
+    """A newer version, other formats behind a promised suffix, and a damaged TIFF belong to their files alone."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    info = PngImagePlugin.PngInfo()
+    info.add_text('mmseg-keyprotect', json.dumps(dict(NOTE, spec_version=2)))
+    Image.fromarray(RGB).save(folder / 'newer.png', pnginfo=info)
+    Image.fromarray(RGB).save(folder / 'postscript.jpg', 'EPS')
+    Image.fromarray(RGB).save(folder / 'bitmap.png', 'BMP')
+    (folder / 'damaged.tif').write_bytes(damaged_tiff(tmp_path))
+    Image.fromarray(RGB).save(folder / 'good.png')
+    assert encrypt(folder, '-o', tmp_path / 'out', '--key-file', key_file) == 1
+    said = capsys.readouterr()
+    assert '1 encrypted, 0 were there already, 4 failed' in said.out
+    for name in ('newer.png', 'postscript.jpg', 'bitmap.png', 'damaged.tif'):
+        assert name in said.err or (name == 'newer.png' and 'Install a newer' in said.err)
+
+
+def damaged_tiff(folder):
+    """Return a TIFF that makes Pillow raise an error of no kind of its own."""
+    Image.fromarray(RGB).save(folder / 'sound.tif')
+    data = (folder / 'sound.tif').read_bytes()
+    for place, flip in product(range(8, 200), (1, 2, 255)):
+        changed = data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
+        try:
+            image = Image.open(io.BytesIO(changed))
+            assert image.n_frames == 1
+            image.load()
+        except (TypeError, KeyError, AttributeError):
+            return changed
+        except Exception:
+            continue
+    raise AssertionError('no byte has this effect')
+
+
+@pytest.mark.parametrize('suffix', ['tif', 'png', 'jpg', 'webp'])
+def test_changed_bytes(suffix, tmp_path):
+    """Every byte of an image, changed: it is read, or refused by an error of this package."""
+    path = tmp_path / f'a.{suffix}'
+    Image.fromarray(RGB[:6, :6]).save(path)
+    data, refused = path.read_bytes(), 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        for read in (read_image, read_encrypted):
+            try:
+                read(path)
+            except ImageFormatError:
+                refused += 1
+    assert refused > len(data)
+
+
+def test_formats_that_are_not_promised(tmp_path):
+    """An EPS would start Ghostscript."""
+    for kind in ('EPS', 'BMP', 'GIF', 'PDF', 'ICO', 'PPM'):
+        Image.fromarray(RGB).save(tmp_path / 'a.jpg', kind)
+        with pytest.raises(ImageFormatError, match='image file \\(JPEG, PNG, TIFF, WEBP\\)'):
+            read_image(tmp_path / 'a.jpg')
+        assert not is_encrypted(tmp_path / 'a.jpg')
+
+
+def test_too_many_pixels(tmp_path):
+    """Refused before anything is decoded."""
+    info = PngImagePlugin.PngInfo()
+    Image.new('1', (20_000, 7_000)).save(tmp_path / 'a.png', pnginfo=info)
+    with pytest.raises(ImageFormatError, match='20000 x 7000 pixels. Cut or resize it'):
+        read_image(tmp_path / 'a.png')
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, key_file, capsys, monkeypatch):
+    def walk(folder, onerror):
+        onerror(PermissionError(13, 'Permission denied', str(tmp_path / 'in' / 'locked')))
+        yield str(folder), [], ['a.png']
+
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(RGB).save(tmp_path / 'in' / 'a.png')
+    monkeypatch.setattr(os, 'walk', walk)
+    assert encrypt(tmp_path / 'in', '-o', tmp_path / 'out', '--key-file', key_file) == 1
+    said = capsys.readouterr()
+    assert '1 encrypted, 0 were there already' in said.out
+    assert 'locked: Permission denied' in said.err
+
+
+def test_another_process_makes_the_same_file(photo, tmp_path, key, monkeypatch):
+    encryptor = Encryptor(key)
+
+    def write(target, *words):
+        write_encrypted(target, *words)
+        write_encrypted(target, *words)
+
+    monkeypatch.setattr('mmseg_keyprotect.images.encryptor.write_encrypted', write)
+    assert not encryptor.encrypt_file(photo, tmp_path / 'x.png')
+    assert is_encrypted(tmp_path / 'x.png')
 
 
 def test_folders_patterns_and_single_files(tmp_path, key_file, capsys):
