@@ -10,7 +10,7 @@ from mmseg_keyprotect.sealing import file_info, remove_recipient
 
 EXAMPLE = """\
   keyprotect recipients list sealed.pth
-  keyprotect recipients add sealed.pth -o for_two.pth --recipient MMSEG-KEYPROTECT-RECIPIENT-1....
+  keyprotect recipients add sealed.pth -o for_two.pth --recipient MMSEG-KEYPROTECT-RECIPIENT-2....
   keyprotect recipients remove for_two.pth -o for_one.pth --recipient 0123456789abcdef"""
 
 

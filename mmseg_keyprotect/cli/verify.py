@@ -9,15 +9,24 @@ from mmseg_keyprotect.sealing import open_sealed
 
 EXAMPLE = '  keyprotect verify sealed.pth'
 
+MADE_BY = {
+    'key': 'sealed by somebody who has this key',
+    'x25519': "for this key's public text: anybody who knows that text, and every other recipient, can have made it",
+    'passphrase': 'sealed by somebody who knows this passphrase',
+}
+"""What opening a file proves about who made it, by the type of the recipient."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('checkpoint', help='the sealed file')
     add_openers(parser)
+    parser.add_argument('--own', action='store_true', help='refuse a file that was not sealed under this key itself')
 
 
 def run(args: argparse.Namespace) -> None:
     """Open the file, which verifies every chunk of it."""
-    with open_sealed(args.checkpoint, **opener(args)) as reader:
-        size = reader.raw.size
+    with open_sealed(args.checkpoint, **opener(args), own=args.own) as reader:
+        size, opened_as = reader.raw.size, reader.raw.opened_as
     print(f'untouched: {size} plain bytes')
+    print(MADE_BY[opened_as])

@@ -24,6 +24,9 @@ from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 SCHEME = 'sealed://'
 
+_REPLACED: list[Path] = []
+"""The checkpoints to delete once the next one is whole. mmengine makes several backends in a run."""
+
 
 def without_scheme(path: str | Path) -> str:
     """Return the path on disk of ``sealed://PATH``."""
@@ -84,6 +87,10 @@ class SealedBackend(LocalBackend):
             sealing_into(file, [KeyRecipient(key)], key.key_id) as writer,
         ):
             writer.write(obj)
+        while _REPLACED:
+            old = _REPLACED.pop()
+            if old != path:
+                old.unlink(missing_ok=True)
 
     def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
         """Return the plain text of a sealed file."""
@@ -106,8 +113,15 @@ class SealedBackend(LocalBackend):
         return super().isdir(without_scheme(filepath))
 
     def remove(self, filepath: str | Path) -> None:
-        """Delete a file."""
-        super().remove(without_scheme(filepath))
+        """Delete a file. A checkpoint stays until the next one is whole: mmengine deletes before it saves.
+
+        A process that ends between the two leaves both, and never none.
+        """
+        path = Path(without_scheme(filepath))
+        if path.suffix == '.pth':
+            _REPLACED.append(path)
+        else:
+            super().remove(path)
 
     def rmtree(self, dir_path: str | Path) -> None:
         """Delete a folder."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BufferedIOBase
+from typing import Any
 
 from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
@@ -67,7 +68,7 @@ class Header:
             SealedFileError: There are too many recipients.
         """
         fields = {**asdict(self), 'salt': encode(self.salt)}
-        text = json.dumps(fields, sort_keys=True, separators=(',', ':')).encode()
+        text = _canonical(fields)
         if len(text) > MAX_HEADER:
             raise SealedFileError(
                 f'Expected a header of at most {MAX_HEADER} bytes, but got {len(text)}. Name fewer recipients.'
@@ -75,11 +76,12 @@ class Header:
         head = MAGIC + len(text).to_bytes(4, 'little') + text
         return head + _mac(file_key, head)
 
-    def open(self, key: SecretKey | None, passphrase: Passphrase, head: bytes, mac: bytes) -> bytes:
-        """Return the file key.
+    def open(self, key: SecretKey | None, passphrase: Passphrase, head: bytes, mac: bytes) -> tuple[bytes, str]:
+        """Return the file key, and the type of the recipient that opens the file.
 
         Keys are tried before the passphrase. A function for the passphrase is called at most once, however many
-        recipients are passphrases.
+        recipients are passphrases. Whoever knows a recipient's public text can make a file for it; a file that names
+        ``key`` as the key that sealed it must open by the secret key itself.
 
         Args:
             key: The secret key, if any.
@@ -89,8 +91,11 @@ class Header:
 
         Raises:
             WrongKeyError: The file is sealed for other recipients.
-            SealedFileError: The file is sealed for this key, and its header is damaged.
+            SealedFileError: The file is sealed for this key, and its header is damaged; or it names this key, which did
+                not seal it.
         """
+        mine = '' if key is None else key.key_id
+        claimed = mine and mine in (self.key_id, *(entry.get('key_id') for entry in self.recipients))
         given = [f'the key {key.key_id}'] if key is not None else []
         for entry in sorted(self.recipients, key=lambda entry: bool(entry['type'] == 'passphrase')):
             if entry['type'] == 'passphrase' and passphrase is not None and 'a passphrase' not in given:
@@ -99,11 +104,16 @@ class Header:
             file_key = unwrap(entry, key, passphrase)
             if file_key is None:
                 continue
+            if claimed and entry['type'] == 'x25519':
+                raise SealedFileError(
+                    f'Expected a file that the key {mine} sealed, as its header says, but got one that somebody made '
+                    'for the public text of this key. Do not use it.'
+                )
             if not hmac.compare_digest(mac, _mac(file_key, head)):
                 raise SealedFileError(
                     'Expected an untouched header, but it was changed after sealing. Use another copy of the file.'
                 )
-            return file_key
+            return file_key, entry['type']
         names = ', '.join(describe(entry) for entry in self.recipients)
         raise WrongKeyError(
             f'Expected one of the recipients of the file, {names}, but got {" and ".join(given) or "none"}, '
@@ -159,9 +169,12 @@ def payload_key(header: Header, file_key: bytes) -> bytes:
 def _parse(text: bytes) -> Header:
     """Parse the JSON of a header, which may be hostile."""
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
+        fields = json.loads(text.decode('utf-8'))
+        canonical = _canonical(fields) == text
+    except (ValueError, TypeError, RecursionError):
         raise _damaged() from None
+    if not canonical:  # blanks, a name twice, another encoding
+        raise _damaged()
     if not isinstance(fields, dict) or set(fields) != {'chunk_size', 'key_id', 'salt', 'recipients'}:
         raise _damaged()
     size, key_id, recipients = fields['chunk_size'], fields['key_id'], fields['recipients']
@@ -177,6 +190,11 @@ def _parse(text: bytes) -> Header:
             'made to exhaust this machine. Use another copy of the file.'
         )
     return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients))
+
+
+def _canonical(fields: Any) -> bytes:
+    """Return the one form that the JSON of a header has."""
+    return json.dumps(fields, sort_keys=True, separators=(',', ':'), allow_nan=False).encode()
 
 
 def _mac(file_key: bytes, head: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from abc import ABC, abstractmethod
 from hashlib import sha256
 from typing import Any
@@ -28,7 +29,11 @@ from mmseg_keyprotect.keys.encoding import (
     scrypt,
 )
 
-PUBLIC_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-1.'
+PUBLIC_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-2.'
+OLD_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-1.'
+"""Of the version without a checksum, in which nearly every mistyped character gave another recipient."""
+
+_CHECKSUM = 4
 _FIELDS = {
     'key': {'key_id', 'nonce', 'wrapped'},
     'x25519': {'name', 'ephemeral', 'nonce', 'wrapped'},
@@ -75,10 +80,11 @@ class PublicRecipient(Recipient):
     """A holder of the secret key that belongs to a public text; see :func:`mmseg_keyprotect.sealing.recipient_of`.
 
     Args:
-        text: ``MMSEG-KEYPROTECT-RECIPIENT-1.`` and 43 characters. It is not secret.
+        text: ``MMSEG-KEYPROTECT-RECIPIENT-2.`` and 48 characters. It is not secret. A text of version 1 has no
+            checksum, and gives a warning.
 
     Raises:
-        KeyFileError: The text has another form.
+        KeyFileError: The text has another form, or a mistyped character.
 
     Example:
         >>> PublicRecipient(recipient_of(SecretKey.from_bytes(bytes(32)))).name
@@ -86,16 +92,7 @@ class PublicRecipient(Recipient):
     """
 
     def __init__(self, text: str) -> None:
-        match = re.fullmatch(re.escape(PUBLIC_PREFIX) + '([A-Za-z0-9_-]{43})', text.strip())
-        if match is None:
-            raise KeyFileError(
-                f'Expected a recipient, {PUBLIC_PREFIX!r} and 43 characters, but got something else. Ask for what '
-                '`keyprotect keygen --show-recipient KEY_FILE` prints.'
-            )
-        try:
-            self.public = decode(match[1], 32)
-        except EncodingError:
-            raise KeyFileError('Expected a recipient, but its last character is wrong. Ask for it again.') from None
+        self.public = _parse_public(text.strip())
         self.name = name_of(self.public)
 
     def wrap(self, file_key: bytes) -> Entry:
@@ -139,13 +136,14 @@ def recipient_of(key: SecretKey) -> str:
     """Return the public side of a key, for which others can seal files.
 
     Returns:
-        ``MMSEG-KEYPROTECT-RECIPIENT-1.`` and the base64url of the X25519 public key.
+        ``MMSEG-KEYPROTECT-RECIPIENT-2.`` and the base64url of the X25519 public key and its checksum.
 
     Example:
         >>> recipient_of(SecretKey.from_bytes(bytes(32)))
-        'MMSEG-KEYPROTECT-RECIPIENT-1.7QfXlIi2MI0HNTelxJldMmojMyFvhzFKs58i03QDr2w'
+        'MMSEG-KEYPROTECT-RECIPIENT-2.7QfXlIi2MI0HNTelxJldMmojMyFvhzFKs58i03QDr2wHNFVy'
     """
-    return PUBLIC_PREFIX + encode(_private(key).public_key().public_bytes_raw())
+    public = _private(key).public_key().public_bytes_raw()
+    return PUBLIC_PREFIX + encode(public + _checksum(public))
 
 
 def name_of(public: bytes) -> str:
@@ -219,6 +217,35 @@ def header_bytes(text: Any, size: int) -> bytes:
             f'Expected {size} bytes in base64url in the header, but got something else: it is damaged. Use another '
             'copy of the file.'
         ) from None
+
+
+def _parse_public(text: str) -> bytes:
+    """Return the public key of a recipient's text."""
+    if text.startswith(OLD_PREFIX):
+        warnings.warn(
+            'This recipient is of version 1, without a checksum: a mistyped character is not noticed. Ask for what '
+            '`keyprotect keygen --show-recipient KEY_FILE` of a newer version prints.',
+            stacklevel=4,
+        )
+    size = 32 if text.startswith(OLD_PREFIX) else 32 + _CHECKSUM
+    try:
+        raw = decode(text[len(PUBLIC_PREFIX) :], size) if text.startswith((OLD_PREFIX, PUBLIC_PREFIX)) else b''
+    except EncodingError:
+        raw = b''
+    if not raw:
+        raise KeyFileError(
+            f'Expected a recipient, {PUBLIC_PREFIX!r} and 48 characters, but got something else. Ask for what '
+            '`keyprotect keygen --show-recipient KEY_FILE` prints.'
+        )
+    public, checksum = raw[:32], raw[32:]
+    if checksum not in (b'', _checksum(public)):
+        raise KeyFileError('Expected a recipient with its checksum, but a character is mistyped. Ask for it again.')
+    return public
+
+
+def _checksum(public: bytes) -> bytes:
+    """Return the first 4 bytes of the SHA-256 of the prefix and the public key."""
+    return sha256(PUBLIC_PREFIX.encode() + public).digest()[:_CHECKSUM]
 
 
 def _private(key: SecretKey) -> X25519PrivateKey:

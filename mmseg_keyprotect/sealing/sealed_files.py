@@ -10,7 +10,7 @@ from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from mmseg_keyprotect.errors import MissingFileError, SealedFileError
+from mmseg_keyprotect.errors import MissingFileError, SealedFileError, WrongKeyError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
@@ -132,7 +132,11 @@ def unseal_file(
 
 
 def open_sealed(
-    path: str | Path | BufferedIOBase, key: SecretKey | None = None, passphrase: Passphrase = None
+    path: str | Path | BufferedIOBase,
+    key: SecretKey | None = None,
+    passphrase: Passphrase = None,
+    *,
+    own: bool = False,
 ) -> VerifiedReader:
     """Open a sealed file for reading plain bytes. At the end of a ``with`` block the whole file is verified.
 
@@ -140,15 +144,17 @@ def open_sealed(
         path: The sealed file; or its bytes as an ``io.BytesIO``, where it is no file on this machine.
         key: The secret key, if any.
         passphrase: The passphrase, or a function that returns it, if any.
+        own: Whether the file must be sealed under ``key`` itself. Anybody who knows the public text of a recipient can
+            make a file that opens as theirs.
 
     Returns:
         A buffered reader, which can seek. Its ``raw.size`` is the number of plain bytes.
 
     Raises:
         MissingFileError: The file is missing or cannot be read.
-        WrongKeyError: The file is sealed for other recipients.
-        SealedFileError: The file is damaged. Reading a damaged chunk raises it too, and so does the end of the
-            ``with`` block.
+        WrongKeyError: The file is sealed for other recipients, or with ``own`` not under ``key``.
+        SealedFileError: The file is damaged, or names ``key``, which did not seal it. Reading a damaged chunk raises
+            it too, and so does the end of the ``with`` block.
 
     Example:
         >>> key = SecretKey.generate()
@@ -160,7 +166,13 @@ def open_sealed(
     """
     file = path if isinstance(path, BufferedIOBase) else open_file(path)
     try:
-        return VerifiedReader(SealedReader(file, key, passphrase))
+        reader = SealedReader(file, key, passphrase)
+        if own and reader.opened_as != 'key':
+            raise WrongKeyError(
+                f'Expected a file that is sealed under the key itself, but got one that opens as {reader.opened_as}: '
+                'anybody who knows the recipient can have made it. Ask who made it.'
+            )
+        return VerifiedReader(reader)
     except BaseException:
         file.close()
         raise
@@ -174,7 +186,8 @@ def open_file(path: str | Path) -> BufferedReader:
     """
     try:
         return open(path, 'rb')
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with NUL
         raise MissingFileError(
-            f'Expected a file to read, but {path}: {error.strerror}. Check the path and its permissions.'
+            f'Expected a file to read, but {str(path)!r}: {getattr(error, "strerror", error)}. Check the path and its '
+            'permissions.'
         ) from None

@@ -22,6 +22,9 @@ else:
     _Buffered = io.BufferedReader
 
 TAG = 16
+MAX_CHUNKS = 1 << 26
+"""16 TiB in chunks of 256 KiB."""
+
 """The bytes by which a sealed chunk is longer than the plain one."""
 
 _BUFFER = 1 << 12  # larger reads bypass the buffer, which saves a copy
@@ -100,6 +103,7 @@ class SealedReader(io.RawIOBase):
     Attributes:
         header (~mmseg_keyprotect.sealing.header.Header): The header of the file.
         file_key (bytes): The key of the file.
+        opened_as (str): The type of the recipient that opened it: ``key``, ``x25519`` or ``passphrase``.
         size (int): The number of plain bytes.
         failure (SealedFileError | None): The error of a damaged chunk, once one was met.
 
@@ -124,13 +128,19 @@ class SealedReader(io.RawIOBase):
         super().__init__()
         self._file = file
         self.header, head, mac = read_header(file)
-        self.file_key = self.header.open(key, passphrase, head, mac)
+        self.file_key, self.opened_as = self.header.open(key, passphrase, head, mac)
         self._aes = AESGCM(payload_key(self.header, self.file_key))
         self._start = file.tell()
         sealed = file.seek(0, io.SEEK_END) - self._start
         self._step = self.header.chunk_size + TAG
         self._chunks = -(-sealed // self._step)
-        if self._chunks == 0 or sealed - (self._chunks - 1) * self._step < TAG:
+        if self._chunks > MAX_CHUNKS:
+            raise SealedFileError(
+                f'Expected at most {MAX_CHUNKS} chunks, but got {self._chunks}: the file was made to exhaust this '
+                'machine. Use another copy of it.'
+            )
+        last = sealed - (self._chunks - 1) * self._step
+        if self._chunks == 0 or last < TAG or (last == TAG and self._chunks > 1):  # a chunk is empty in an empty file
             raise self._damaged(max(self._chunks - 1, 0))
         self.size = sealed - self._chunks * TAG
         self._position, self._held, self._plain = 0, -1, memoryview(b'')

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 
 from helpers import VECTORS
 from mmseg_keyprotect import errors
+from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import (
     ConfigError,
     KeyFileError,
@@ -32,7 +34,9 @@ from mmseg_keyprotect.sealing import (
     seal_file,
     unseal_file,
 )
+from mmseg_keyprotect.sealing.header import MAGIC, Header
 from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
+from mmseg_keyprotect.sealing.stream import SealedWriter
 
 DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
 PLAIN = bytes(range(256)) * 2250  # three chunks
@@ -144,22 +148,140 @@ def test_recipients_that_cannot_be_removed(sealed, tmp_path, key):
     [
         '',
         'MMSEG-KEYPROTECT-RECIPIENT-1.abc',
+        'MMSEG-KEYPROTECT-RECIPIENT-2.abc',
         'MMSEG-KEYPROTECT-KEY-1.' + 'A' * 43,
         f'MMSEG-KEYPROTECT-RECIPIENT-1.{"A" * 42}B',
+        f'MMSEG-KEYPROTECT-RECIPIENT-2.{"A" * 48}',
     ],
 )
+@pytest.mark.filterwarnings('ignore:This recipient is of version 1')
 def test_bad_recipients(text):
     with pytest.raises(KeyFileError, match='Expected a recipient') as info:
         PublicRecipient(text)
     assert 'AAAA' not in str(info.value)
 
 
+def test_every_mistyped_character_is_noticed(key):
+    text = recipient_of(key)
+    alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+    start, tried = len('MMSEG-KEYPROTECT-RECIPIENT-2.'), 0
+    for place, other in product(range(start, len(text)), alphabet):
+        if other != text[place]:
+            tried += 1
+            with pytest.raises(KeyFileError):
+                PublicRecipient(text[:place] + other + text[place + 1 :])
+    assert tried == 48 * 63
+
+
+def old_text(public):
+    return 'MMSEG-KEYPROTECT-RECIPIENT-1.' + base64.urlsafe_b64encode(public).decode().rstrip('=')
+
+
+def test_recipients_of_version_1(key):
+    new = PublicRecipient(recipient_of(key))
+    with pytest.warns(UserWarning, match='of version 1, without a checksum'):
+        old = PublicRecipient(old_text(new.public))
+    assert (old.public, old.name) == (new.public, new.name)
+
+
+@pytest.mark.filterwarnings('ignore:This recipient is of version 1')
 def test_a_point_of_small_order_is_refused(plain, tmp_path):
-    recipient = PublicRecipient(
-        'MMSEG-KEYPROTECT-RECIPIENT-1.' + base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')
-    )
+    recipient = PublicRecipient(old_text(bytes(32)))
     with pytest.raises(SealedFileError, match='small order'):
         seal_file(plain, tmp_path / 'x', [recipient])
+
+
+class TestWhoMadeIt:
+    """Only the secret key itself tells who made a file."""
+
+    def forged(self, plain, folder, key, **entries):
+        """Seal a file for the public text of a key, as anybody can, that claims to be sealed under the key."""
+        path = folder / 'forged'
+        seal_file(plain, path, [*entries.values(), PublicRecipient(recipient_of(key))], key.key_id)
+        return path
+
+    def test_a_file_that_claims_a_key(self, plain, tmp_path, key):
+        path = self.forged(plain, tmp_path, key)
+        with pytest.raises(SealedFileError, match=f'that the key {key.key_id} sealed.*public text'):
+            read_all(path, key)
+
+    def test_an_entry_that_claims_a_key(self, plain, tmp_path, key, other_key):
+        claim = KeyRecipient(other_key)
+        claim.key = type('Claim', (), dict(key_id=key.key_id, derive=other_key.derive))
+        path = tmp_path / 'forged'
+        seal_file(plain, path, [claim, PublicRecipient(recipient_of(key))])
+        with pytest.raises(SealedFileError, match='public text'):
+            read_all(path, key)
+
+    def test_a_customer_opens_what_the_owner_made(self, plain, tmp_path, key, other_key):
+        seal_file(plain, tmp_path / 'x', [KeyRecipient(key), PublicRecipient(recipient_of(other_key))], key.key_id)
+        for one, opened_as in ((key, 'key'), (other_key, 'x25519')):
+            with open_sealed(tmp_path / 'x', one) as reader:
+                assert reader.raw.opened_as == opened_as
+        with open_sealed(tmp_path / 'x', key, own=True) as reader:
+            assert reader.read() == PLAIN
+        with pytest.raises(WrongKeyError, match='anybody who knows the recipient'):
+            open_sealed(tmp_path / 'x', other_key, own=True)
+
+    def test_the_command(self, plain, tmp_path, key, key_file, other_key_file, other_key, capsys):
+        seal_file(plain, tmp_path / 'x', [KeyRecipient(key), PublicRecipient(recipient_of(other_key))], key.key_id)
+        words = ['verify', str(tmp_path / 'x'), '--key-file']
+        assert main([*words, str(key_file), '--own']) == 0
+        assert 'sealed by somebody who has this key' in capsys.readouterr().out
+        assert main([*words, str(other_key_file)]) == 0
+        assert 'anybody who knows that text' in capsys.readouterr().out
+        assert main([*words, str(other_key_file), '--own']) == 1
+
+
+class TestOneForm:
+    """A header has one form, and an empty chunk is that of an empty file."""
+
+    @pytest.mark.parametrize(
+        'change',
+        [
+            lambda text: text.decode().encode('utf-16'),
+            lambda text: b'\xef\xbb\xbf' + text,
+            lambda text: text + b' ',
+            lambda text: text.replace(b'{"chunk_size":', b'{"chunk_size":1,"chunk_size":', 1),
+            lambda text: text.replace(b':', b': ', 1),
+            lambda text: text.replace(b'chunk_size', b'chunk\\u005fsize', 1),
+        ],
+        ids=['utf-16', 'bom', 'blank', 'twice', 'colon', 'escape'],
+    )
+    def test_header(self, change, sealed, tmp_path):
+        data = sealed.read_bytes()
+        start = len(MAGIC) + 4
+        size = int.from_bytes(data[start - 4 : start], 'little')
+        text = change(data[start : start + size])
+        (tmp_path / 'x').write_bytes(MAGIC + len(text).to_bytes(4, 'little') + text + data[start + size :])
+        with pytest.raises(SealedFileError, match='header of a sealed file, but it is damaged'):
+            file_info(tmp_path / 'x')
+
+    def test_empty_last_chunk(self, tmp_path, key):
+        file_key = bytes(range(32))
+        header = Header.new(file_key, [KeyRecipient(key)], '', chunk_size=8)
+        with open(tmp_path / 'x', 'wb') as file:
+            writer = SealedWriter(file, header, file_key)
+            writer._put(memoryview(bytes(8)), last=False)
+            writer._put(memoryview(b''), last=True)
+        with pytest.raises(SealedFileError, match='chunk 2 of 2'):
+            read_all(tmp_path / 'x', key)
+
+    def test_very_many_chunks(self, tmp_path, key):
+        """A sparse file of terabytes in chunks of one byte."""
+        file_key = bytes(range(32))
+        header = Header.new(file_key, [KeyRecipient(key)], '', chunk_size=1)
+        with open(tmp_path / 'x', 'wb') as file:
+            SealedWriter(file, header, file_key)
+            file.truncate(1 << 42)
+        with pytest.raises(SealedFileError, match='to exhaust this machine'):
+            read_all(tmp_path / 'x', key)
+
+
+@pytest.mark.parametrize('act', [open_sealed, file_info, lambda path: seal_file(path, 'out', [])])
+def test_a_path_with_nul(act):
+    with pytest.raises(MissingFileError, match='null byte'):
+        act('a\0b')
 
 
 def test_nothing_is_overwritten_or_sealed_twice(sealed, plain, tmp_path, key):
@@ -197,7 +319,9 @@ def test_kill_in_the_middle_leaves_no_half_file(plain, tmp_path, key_file):
 import time, sys
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
+from mmseg_keyprotect.sealing.header import MAGIC, Header
 from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
+from mmseg_keyprotect.sealing.stream import SealedWriter
 with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
     writer.write(open({str(plain)!r}, 'rb').read())
     print('half', flush=True)
