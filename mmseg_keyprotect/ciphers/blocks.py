@@ -34,11 +34,15 @@ def is_tensor(x: object) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+MAX_BLOCK_SIZE = 512
+"""Deriving the order of a block takes time with its samples: about 6 s for three channels of 512 x 512."""
+
+
 def check_block_size(block_size: int) -> int:
     """Return the block size as an int.
 
     Raises:
-        BlockAlignmentError: The block size is not an integer of at least 1.
+        BlockAlignmentError: The block size is not an integer from 1 to 512.
 
     Example:
         >>> check_block_size(np.int64(4))
@@ -54,6 +58,10 @@ def check_block_size(block_size: int) -> int:
         ) from None
     if size < 1:
         raise BlockAlignmentError(f'Expected `block_size` to be at least 1, but got {size}. Use for example 4.')
+    if size > MAX_BLOCK_SIZE:
+        raise BlockAlignmentError(
+            f'Expected `block_size` to be at most {MAX_BLOCK_SIZE}, but got a larger number. Use for example 4.'
+        )
     return size
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
 
 
 class BlockTransform:
@@ -41,6 +41,15 @@ class BlockTransform:
         self.mask: npt.NDArray[np.uint8] = np.zeros(n, np.uint8) if mask is None else np.asarray(mask, dtype=np.uint8)
         self.keyed: npt.NDArray[np.bool_] = np.zeros(n, bool) if keyed is None else np.asarray(keyed, dtype=bool)
         self.table: npt.NDArray[np.int16] | None = None if table is None else np.asarray(table, dtype=np.int16)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BlockTransform:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise LeakedKeyError(
+            'Expected no pickling, because a BlockTransform is key material. Pass the configuration of the cipher '
+            'and of a key provider instead; the other process then derives it.'
+        )
 
     @classmethod
     def flip(cls, keyed: npt.NDArray[np.bool_]) -> BlockTransform:

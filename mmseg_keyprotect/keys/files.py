@@ -6,17 +6,18 @@ Some errors are therefore found by a comparison instead of an exception, because
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import stat
 import warnings
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TypeAlias
 
 from mmseg_keyprotect.errors import KeyFileError, LeakedKeyError
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.line import KEY_MARK, make_key_line
+from mmseg_keyprotect.temporaries import OPEN_FILES, become_new, named_file, sweep, unnamed_file
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -64,7 +65,13 @@ def read_secret_text(path: AnyPath, what: str, *, allow_world_readable: bool = F
                 )
                 if not allow_world_readable:
                     raise KeyFileError(exposed)
-                warnings.warn(exposed, stacklevel=4)
+                warnings.warn(exposed, stacklevel=5)
+            elif os.name == 'posix' and mode & 0o070:
+                warnings.warn(
+                    f'{name}: Expected a private file, but got mode {stat.S_IMODE(mode):04o}, which a group of users '
+                    f'can access. Run: chmod 600 {shlex.quote(path)}',
+                    stacklevel=5,
+                )
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise KeyFileError(
@@ -123,31 +130,31 @@ def _exists(path: str) -> KeyFileError:
 
 
 def _create_private(path: str, data: bytes) -> None:
-    """Write a new file with mode 0600, whatever the umask. A failure leaves nothing behind."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_BINARY', 0)
-    created = False
+    """Write a new file with mode 0600, whatever the umask. It appears whole, or not at all."""
+    target = Path(path)
     try:
-        with os.fdopen(os.open(path, flags, 0o600), 'wb') as file:
-            created = True
-            if hasattr(os, 'fchmod'):
-                os.fchmod(file.fileno(), 0o600)  # a umask may have removed the owner's own rights
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        if created:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        if isinstance(error, FileExistsError):
-            raise _exists(path) from None
-        if isinstance(error, FileNotFoundError):
-            folder = os.path.dirname(os.path.abspath(path))
-            raise KeyFileError(
-                f'Expected a folder for the key file {path!r}, but the folder {folder!r} does not exist. Make it first.'
-            ) from None
-        if isinstance(error, OSError | ValueError):
-            reason = getattr(error, 'strerror', None) or 'not a usable path'
-            raise KeyFileError(
-                f'Expected to write the key file {path!r}, but it cannot be written: {reason}. Choose another path.'
-            ) from None
-        raise
+        sweep(target)
+        temporary, handle = unnamed_file(target) or named_file(target)
+        try:
+            os.chmod(temporary, 0o600)  # a umask may have removed the owner's own rights
+            with open(temporary, 'wb') as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            become_new(temporary, target)
+        finally:
+            os.close(handle)
+            if temporary.parent != OPEN_FILES:
+                temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise _exists(path) from None
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(path))
+        raise KeyFileError(
+            f'Expected a folder for the key file {path!r}, but the folder {folder!r} does not exist. Make it first.'
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or 'not a usable path'
+        raise KeyFileError(
+            f'Expected to write the key file {path!r}, but it cannot be written: {reason}. Choose another path.'
+        ) from None

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, final
 from mmseg_keyprotect.errors import KeyFileError, LeakedKeyError
 from mmseg_keyprotect.keys.encoding import KEY_ID, Passphrase, hkdf
 from mmseg_keyprotect.keys.files import AnyPath, read_key_line, write_key_file
+from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.keys.line import SECRET_BYTES, parse_key_line
 
 _FIXED = 'Expected no change of a SecretKey, since it cannot be changed. Load or generate another one.'
@@ -71,6 +72,7 @@ class SecretKey:
         return cls(os.urandom(SECRET_BYTES))
 
     @classmethod
+    @without_locals
     def from_bytes(cls, secret: bytes) -> SecretKey:
         """Make a handle from a raw secret.
 
@@ -87,6 +89,7 @@ class SecretKey:
         return cls(secret)
 
     @classmethod
+    @without_locals
     def from_line(cls, line: str, passphrase: Passphrase = None, *, source: str = 'the key line') -> SecretKey:
         """Read the one key line of a key file (docs/spec.md, section 6).
 
@@ -109,6 +112,7 @@ class SecretKey:
             raise KeyFileError(f'{source}: {error}') from None
 
     @classmethod
+    @without_locals
     def load(cls, path: AnyPath, passphrase: Passphrase = None, *, allow_world_readable: bool = False) -> SecretKey:
         """Read a key file (docs/spec.md, section 6).
 
@@ -128,6 +132,7 @@ class SecretKey:
         line = read_key_line(path, allow_world_readable=allow_world_readable)
         return cls.from_line(line, passphrase, source=f'key file {os.fsdecode(path)!r}')
 
+    @without_locals
     def save(self, path: AnyPath, passphrase: Passphrase = None) -> None:
         """Write a new key file with mode 0600, and never overwrite one (docs/spec.md, section 6).
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, LeakedKeyError
 from mmseg_keyprotect.keys.files import AnyPath, read_key_line, read_secret_text
+from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.keys.key import SecretKey
 from mmseg_keyprotect.keys.line import KEY_MARK
 
@@ -28,6 +29,7 @@ _loaded: dict[bytes, SecretKey] = {}
 """The keys that this process has loaded, by the SHA-256 of their key lines."""
 
 
+@without_locals
 def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | None = None) -> SecretKey:
     """Load the key that a configuration asks for.
 
@@ -99,6 +101,7 @@ def seal_key(key: Any = None) -> SecretKey:
     return build_key(key)
 
 
+@without_locals
 def find_passphrase(passphrase_file: AnyPath | None = None) -> str:
     """Find the passphrase of a sealed key or a sealed file.
 
@@ -134,6 +137,7 @@ def find_passphrase(passphrase_file: AnyPath | None = None) -> str:
     )
 
 
+@without_locals
 def prompt_passphrase(text: str) -> str:
     """Ask for a passphrase on the terminal, without echo.
 

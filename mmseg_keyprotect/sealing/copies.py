@@ -12,6 +12,7 @@ from mmseg_keyprotect.errors import ConfigError, SealedFileError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.header import describe, read_header
 from mmseg_keyprotect.sealing.recipients import Entry, Recipient
 from mmseg_keyprotect.sealing.sealed_files import COPY_BYTES, open_file, open_sealed
@@ -45,6 +46,7 @@ def file_info(path: str | Path) -> dict[str, Any]:
         )
 
 
+@without_locals
 def add_recipients(
     source: str | Path,
     target: str | Path,
@@ -81,6 +83,7 @@ def add_recipients(
         _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], source, temporary)
 
 
+@without_locals
 def remove_recipient(
     source: str | Path, target: str | Path, name: str, key: SecretKey | None = None, passphrase: Passphrase = None
 ) -> None:

@@ -28,6 +28,7 @@ from mmseg_keyprotect.keys.encoding import (
     passphrase_bytes,
     scrypt,
 )
+from mmseg_keyprotect.keys.frames import without_locals
 
 PUBLIC_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-2.'
 OLD_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-1.'
@@ -122,6 +123,7 @@ class PassphraseRecipient(Recipient):
         17
     """
 
+    @without_locals
     def __init__(self, passphrase: Passphrase) -> None:
         self.passphrase = passphrase_bytes(passphrase)
 

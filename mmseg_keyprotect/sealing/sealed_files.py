@@ -14,6 +14,7 @@ from mmseg_keyprotect.errors import MissingFileError, SealedFileError, WrongKeyE
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.header import Header
 from mmseg_keyprotect.sealing.recipients import Recipient
 from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
@@ -67,6 +68,7 @@ def sealing_into(file: BinaryIO, recipients: Sequence[Recipient], key_id: str = 
     """
     file_key = os.urandom(32)
     writer = SealedWriter(file, Header.new(file_key, recipients, key_id), file_key)
+    del file_key  # an exception from the block shows the variables of this function
     yield writer
     writer.finish()
 
@@ -99,6 +101,7 @@ def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recip
             shutil.copyfileobj(plain, writer, COPY_BYTES)
 
 
+@without_locals
 def unseal_file(
     source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
 ) -> None:
@@ -131,6 +134,7 @@ def unseal_file(
         shutil.copyfileobj(reader, file, COPY_BYTES)
 
 
+@without_locals
 def open_sealed(
     path: str | Path | BufferedIOBase,
     key: SecretKey | None = None,

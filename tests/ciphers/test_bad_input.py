@@ -15,7 +15,7 @@ from mmseg_keyprotect.errors import (
 )
 
 
-@pytest.mark.parametrize('block_size', [0, -4, 4.0, '4', True, None])
+@pytest.mark.parametrize('block_size', [0, -4, 4.0, '4', True, None, 513, 100_000, 10**30])
 def test_block_size(block_size, key):
     with pytest.raises(BlockAlignmentError, match='block_size.*but got'):
         build_cipher(dict(type='Shuffle', block_size=block_size), key)

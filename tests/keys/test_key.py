@@ -225,8 +225,8 @@ def test_mode_is_0600_whatever_the_umask(tmp_path, key, umask):
 @posix
 def test_file_is_never_open_to_others_while_it_is_made(tmp_path, key, monkeypatch):
     modes = []
-    real = os.fchmod
-    monkeypatch.setattr(os, 'fchmod', lambda fd, mode: modes.append(os.fstat(fd).st_mode) or real(fd, mode))
+    real = os.chmod
+    monkeypatch.setattr(os, 'chmod', lambda path, mode: modes.append(os.stat(path).st_mode) or real(path, mode))
     before = os.umask(0)
     try:
         key.save(tmp_path / 'my.key')
@@ -628,7 +628,16 @@ def test_exposed_file(tmp_path, key, mode):
 
 
 @posix
-@pytest.mark.parametrize('mode', [0o600, 0o400, 0o640, 0o660, 0o700])
+@pytest.mark.parametrize('mode', [0o640, 0o660, 0o610])
+def test_a_file_of_a_group(tmp_path, key, mode):
+    """Some servers give a key to a service by its group; it is said."""
+    with pytest.warns(UserWarning, match=f'mode {mode:04o}, which a group of users can access') as caught:
+        assert SecretKey.load(write(tmp_path / 'my.key', LINE, mode)) == key
+    assert [Path(warning.filename) for warning in caught] == [Path(__file__)]
+
+
+@posix
+@pytest.mark.parametrize('mode', [0o600, 0o400, 0o700])
 def test_private_file(tmp_path, key, mode):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
