@@ -1,5 +1,6 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
+# make test-onedl, make test-lowest   the suite beside the fork of MMSegmentation, and beside the lowest versions
 # make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 DATA ?=
 KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
-.PHONY: demo test test-slow bench lint docs install
+.PHONY: demo test test-slow test-onedl test-lowest bench lint docs install
 
 install: $(VENV)/installed
 
@@ -26,6 +27,21 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+# other versions, in environments of their own; MIM, the docs and wheels are tested with the main ones alone
+OTHER := --ignore=tests/test_mim.py --ignore=tests/docs --ignore=tests/benchmarks
+
+test-onedl: $(VENV)/onedl/installed
+	$(VENV)/onedl/bin/pytest -n 2 --dist loadfile $(OTHER)
+
+test-lowest: $(VENV)/lowest/installed
+	$(VENV)/lowest/bin/pytest -n 2 --dist loadfile $(OTHER)
+
+$(VENV)/onedl/installed $(VENV)/lowest/installed: $(VENV)/%/installed: requirements-%.txt setup.cfg
+	test -d $(VENV)/$* || $(PYTHON) -m venv $(VENV)/$*
+	$(VENV)/$*/bin/pip install -q -r requirements-$*.txt
+	$(VENV)/$*/bin/pip install -q --no-build-isolation --no-deps -e .
+	touch $@
 
 bench: install
 	$(BIN)/python -m benchmarks.speed

@@ -192,6 +192,8 @@ def _reporting(path: Path, only_room: bool = False) -> Iterator[None]:
 
 
 def _check_new(path: Path) -> None:
+    if '\0' in str(path):
+        raise OutputError(f'Expected the path of a file, but got {str(path)!r} with a null byte. Name another.')
     if os.path.lexists(path):
         raise _exists(path)
     if not path.parent.is_dir():

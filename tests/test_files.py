@@ -160,5 +160,11 @@ def test_a_read_only_folder(tmp_path):
         write_new(tmp_path / 'locked' / 'x', 'text')
 
 
+@pytest.mark.parametrize('make', [new_file, new_folder])
+def test_a_path_with_nul(make):
+    with pytest.raises(OutputError, match='with a null byte'), make('a\0b'):
+        pass
+
+
 def test_permissions(tmp_path):
     assert write_new(tmp_path / 'x', 'text').stat().st_mode & 0o777 == 0o644

@@ -22,6 +22,8 @@ CHUNK_SIZE = 1 << 18
 MAX_CHUNK_SIZE = 1 << 24
 MAX_HEADER = 1 << 20
 MAX_PASSPHRASES = 8
+MAX_LOG2N_OF_ALL = 21
+"""Of the work of scrypt for all passphrases of a file: eight that this package writes are half of it."""
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,12 @@ def _parse(text: bytes) -> Header:
         raise _damaged()
     for entry in recipients:
         check_entry(entry)
-    if sum(entry['type'] == 'passphrase' for entry in recipients) > MAX_PASSPHRASES:
+    factors = [entry['log2n'] for entry in recipients if entry['type'] == 'passphrase']
+    if len(factors) > MAX_PASSPHRASES or sum(2**factor for factor in factors) > 2**MAX_LOG2N_OF_ALL:
         raise SealedFileError(
-            f'Expected at most {MAX_PASSPHRASES} recipients that are passphrases, but the header holds more: it was '
-            'made to exhaust this machine. Use another copy of the file.'
+            f'Expected at most {MAX_PASSPHRASES} recipients that are passphrases, with work factors that sum to at '
+            f'most 2**{MAX_LOG2N_OF_ALL}, but the header holds more: it was made to exhaust this machine. Use another '
+            'copy of the file.'
         )
     return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients))
 

@@ -81,6 +81,16 @@ def cipher_config(name='shuffle+negative-positive', block_size=4):
     return [dict(CIPHERS[word], block_size=block_size, allow_weak=True) for word in name.split('+')]
 
 
+@functools.cache
+def allows_any_mean():
+    """Tell whether mmengine's preprocessor takes a mean of four channels."""
+    try:
+        MODELS.build(dict(type='SegDataPreProcessor', mean=[0.0] * 4, std=[1.0] * 4))
+    except AssertionError:
+        return False
+    return True
+
+
 def plain_config(name='ResNet', norm=IMAGENET, test_cfg=None, padding=None, **backbone):
     head = dict(
         type='FCNHead',
@@ -93,6 +103,8 @@ def plain_config(name='ResNet', norm=IMAGENET, test_cfg=None, padding=None, **ba
         norm_cfg=BN,
     )
     norm = {option: value for option, value in norm.items() if option != 'channel_order'}
+    if len(norm.get('mean') or [0]) not in (1, 3) and not allows_any_mean():
+        pytest.skip('onedl-mmengine takes means of one or three channels')
     return dict(
         type='EncoderDecoder',
         backbone={**BACKBONES[name], **backbone},

@@ -375,6 +375,12 @@ def test_headers_that_would_exhaust_the_machine(sealed, tmp_path, key):
         writer.write(b'x')
     with pytest.raises(SealedFileError, match='at most 8'):
         read_all(tmp_path / 'many', None, 'word')
+    costly = dict(recipient, log2n=20)
+    same = type('Same', (), {'wrap': lambda self, file_key: costly})
+    with sealed_output(tmp_path / 'costly', [same() for _ in range(3)]) as writer:
+        writer.write(b'x')
+    with pytest.raises(SealedFileError, match='at most 8.*to exhaust this machine'):
+        read_all(tmp_path / 'costly', None, 'word')
     nested = b'[' * 500_000
     (tmp_path / 'nested').write_bytes(
         b'MMSEG-KEYPROTECT-SEALED-FILE-1\n' + len(nested).to_bytes(4, 'little') + nested + bytes(100)
