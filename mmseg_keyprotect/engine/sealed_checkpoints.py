@@ -25,7 +25,7 @@ from mmseg_keyprotect.sealing.sealed_files import sealing_into
 SCHEME = 'sealed://'
 
 _REPLACED: list[Path] = []
-"""The checkpoints to delete once the next one is whole. mmengine makes several backends in a run."""
+"""The checkpoints to delete once the next one in their folder is whole. mmengine makes several backends in a run."""
 
 
 def without_scheme(path: str | Path) -> str:
@@ -87,8 +87,8 @@ class SealedBackend(LocalBackend):
             sealing_into(file, [KeyRecipient(key)], key.key_id) as writer,
         ):
             writer.write(obj)
-        while _REPLACED:
-            old = _REPLACED.pop()
+        for old in [one for one in _REPLACED if one.parent == path.parent]:
+            _REPLACED.remove(old)
             if old != path:
                 old.unlink(missing_ok=True)
 
