@@ -122,7 +122,6 @@ def apply() -> None:
     _provide_mmcv_ext()
     _fuse_block_stems()
     _find_configs_of_a_fork()
-    _allow_message_hub()
 
 
 class _NoOps(ModuleType):
@@ -167,10 +166,3 @@ def _find_configs_of_a_fork() -> None:
 
     if _version_of('mmsegmentation') is None and utils.MODULE2PACKAGE.get('mmseg') == 'mmsegmentation':
         utils.MODULE2PACKAGE['mmseg'] = 'mmseg'  # the fork of mmengine then finds the module
-
-
-def _allow_message_hub() -> None:
-    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read mmengine's checkpoints."""
-    from mmseg_keyprotect import message_hub
-
-    message_hub.allow()

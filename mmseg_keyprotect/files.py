@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_keyprotect.errors import OutputError
@@ -139,7 +139,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             if path.exists():  # a rename would replace an empty folder
                 raise _exists(path)
             os.rename(temporary, path)
-        _flush(path.parent)
+        _flush_names(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -160,7 +160,7 @@ def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Pat
         with _reporting(path):
             os.chmod(temporary, 0o666 & ~_umask())
             become(temporary, path)
-            _flush(path.parent)
+            _flush_names(path.parent)
     finally:
         os.close(handle)
         if temporary.parent != OPEN_FILES:
@@ -210,13 +210,16 @@ def _umask() -> int:
     return mask
 
 
-def _flush(path: Path) -> None:
-    """Let the disk keep a file, or the names in a folder, whatever happens next."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems have no fsync for folders
-            raise
-    finally:
-        os.close(handle)
+def _flush(file: Path) -> None:
+    with open(file, 'rb') as opened:
+        os.fsync(opened.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    """Let the disk keep the names in a folder, where the system and the permissions allow that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

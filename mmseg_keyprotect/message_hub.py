@@ -8,7 +8,10 @@ which check every value, and give numpy's arrays and mmengine's buffers in the e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -101,21 +104,39 @@ def _getattr(owner: Any, name: Any) -> str:
     return name
 
 
-def allow() -> None:
-    """Let ``torch.load(weights_only=True)``, in the whole process, read mmengine's message hub.
+_NAMES: list[tuple[Any, str]] = [
+    *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),  # where numpy keeps it
+    *((_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+    (PlainArray, 'numpy.ndarray'),
+    (PlainDtype, 'numpy.dtype'),
+    (PlainHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_getattr, 'builtins.getattr'),
+]
+_LOCK = RLock()
 
-    A program that allows numpy's own classes by ``torch.serialization.add_safe_globals`` loses this protection.
+
+@contextmanager
+def readable_message_hub() -> Iterator[None]:
+    """Let ``torch.load(weights_only=True)`` read mmengine's message hub inside the block.
+
+    What a program has allowed itself stays allowed, but for classes of numpy and those that the message hub has: mixed
+    with the ones here, they fail or take hostile states.
     """
-    numpy_names = {'_reconstruct': _reconstruct, 'scalar': _scalar}
-    names: list[Any] = [
-        (function, f'numpy.{core}.multiarray.{name}')  # where numpy keeps them differs
-        for name, function in numpy_names.items()
-        for core in ('core', '_core')
-    ]
-    names += [
-        (PlainArray, 'numpy.ndarray'),
-        (PlainDtype, 'numpy.dtype'),
-        (PlainHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (_getattr, 'builtins.getattr'),
-    ]
-    torch.serialization.add_safe_globals(names)
+    with _LOCK:
+        before = torch.serialization.get_safe_globals()
+        ours = {name for _, name in _NAMES}
+        others = [one for one in before if not _name(one).startswith('numpy.') and _name(one) not in ours]
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals([*others, *_NAMES])
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+
+
+def _name(allowed: Any) -> str:
+    """Return the name under which torch finds something that is allowed."""
+    if isinstance(allowed, tuple):
+        return str(allowed[1])
+    return f'{getattr(allowed, "__module__", "")}.{getattr(allowed, "__qualname__", "")}'

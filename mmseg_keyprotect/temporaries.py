@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,9 @@ try:
     import fcntl
 except ImportError:  # Windows has none; nothing is swept there
     fcntl = None  # type: ignore[assignment]
+
+MIN_AGE = 60
+"""Seconds for which a hidden file is left alone, so that none is removed between its making and its lock."""
 
 OPEN_FILES = Path('/proc/self/fd')
 """Where Linux gives every open file a path, also one without a name."""
@@ -41,15 +45,22 @@ def unnamed_file(path: Path) -> tuple[Path, int] | None:
 def named_file(path: Path) -> tuple[Path, int]:
     """Make a hidden file beside ``path``, and lock it while this process lives."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
-    os.close(handle)
-    return Path(name), locked(Path(name))
+    _lock(handle)
+    return Path(name), handle
+
+
+def locked(folder: Path) -> int:
+    """Open a hidden folder, and lock it until it is closed or the process ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    _lock(handle)
+    return handle
 
 
 def become_new(temporary: Path, path: Path) -> None:
     """Give a temporary file its name. Unlike a rename, this fails where the name is taken."""
     try:
         if temporary.parent == OPEN_FILES:
-            here = os.open(path.parent, os.O_RDONLY)
+            here = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
             try:  # with a folder, os.link follows the link to the open file
                 os.link(temporary, path.name, src_dir_fd=here, dst_dir_fd=here)
             finally:
@@ -64,6 +75,16 @@ def become_new(temporary: Path, path: Path) -> None:
 
 def _without_links(temporary: Path, path: Path) -> None:
     """Give a temporary file its name on a file system without hard links, such as those of USB sticks."""
+    if temporary.parent == OPEN_FILES:
+        named, handle = named_file(path)
+        try:
+            shutil.copyfile(temporary, named)
+            shutil.copymode(temporary, named)
+            _without_links(named, path)
+        finally:
+            os.close(handle)
+            named.unlink(missing_ok=True)
+        return
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # fails where the name is taken
     try:
         os.replace(temporary, path)
@@ -74,10 +95,17 @@ def _without_links(temporary: Path, path: Path) -> None:
 
 def take_place(temporary: Path, path: Path) -> None:
     """Put a temporary file in the place of ``path``."""
-    if temporary.parent == OPEN_FILES:  # a file without a name cannot take the place of another
-        temporary, unnamed = path.with_name(f'{hidden_prefix(path)}{secrets.token_hex(8)}'), temporary
-        become_new(unnamed, temporary)
-    os.replace(temporary, path)
+    if temporary.parent != OPEN_FILES:
+        os.replace(temporary, path)
+        return
+    # a file without a name cannot take the place of another; this name is not swept
+    whole = path.with_name(f'.{path.name}.whole-{secrets.token_hex(8)}')
+    become_new(temporary, whole)
+    try:
+        os.replace(whole, path)
+    except BaseException:
+        whole.unlink(missing_ok=True)
+        raise
 
 
 def hidden_prefix(path: Path) -> str:
@@ -85,19 +113,29 @@ def hidden_prefix(path: Path) -> str:
     return f'.{path.name}.keyprotect-'
 
 
-def locked(temporary: Path) -> int:
-    """Open a hidden file or folder, and lock it until it is closed or the process ends."""
-    handle = os.open(temporary, os.O_RDONLY)
-    if fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle
-
-
 def sweep(path: Path) -> None:
-    """Remove what a process that was killed left of ``path``: hidden files and folders that nobody locks."""
-    if fcntl is None:
-        return
+    """Remove what a process that was killed left of ``path``: old hidden files and folders that nobody locks.
+
+    Nothing is removed where files cannot be locked, as on some network mounts.
+    """
     for stale in path.parent.glob(f'{glob.escape(hidden_prefix(path))}*'):
         with suppress(OSError):  # another process holds it, or has removed it
-            os.close(locked(stale))
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+            if time.time() - stale.lstat().st_mtime < MIN_AGE:
+                continue
+            handle = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if _lock(handle):
+                    shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file or folder, and tell whether that worked."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process holds it, or the file system has no locks
+        return False
+    return True

@@ -16,6 +16,7 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 from helpers import ROOT
 from mmseg_keyprotect.datasets.transforms import META_KEYS
+from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import WrongKeyError
 
 MMSEG_TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
@@ -121,7 +122,7 @@ def test_both_forms_predict_alike(tta, test_cfg, tiny):
 def test_pipeline_form_trains_and_tests(tiny, tmp_path, key):
     cfg = pipeline_form(tiny())
     Runner.from_cfg(cfg).train()
-    saved = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=True)
+    saved = load_weights_only(tmp_path / 'work' / 'iter_2.pth', 'checkpoint')
     assert saved['meta']['keyprotect']['key_id'] == key.key_id
     cfg.load_from = str(tmp_path / 'work' / 'iter_2.pth')
     assert 'mIoU' in Runner.from_cfg(cfg).test()

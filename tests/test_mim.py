@@ -14,12 +14,12 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from mmengine.config import Config
 from packaging.requirements import Requirement
 
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
+from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.keys import SecretKey
 
 ROOT = Path(__file__).parents[1]
@@ -285,7 +285,7 @@ def test_mim_finds_every_tool(installed):
 
 
 def test_mim_trains_by_name(trained, key_id):
-    meta = torch.load(trained)['meta']['keyprotect']
+    meta = load_weights_only(trained, 'checkpoint')['meta']['keyprotect']
     assert (meta['key_id'], meta['cipher']) == (key_id, 'shuffle+negative-positive/M=8')
 
 
@@ -306,7 +306,7 @@ def test_mim_runs_the_tools_on_a_config_of_ones_own(installed, key_id):
     installed.mim(*mim_run, 'protect_config', installed.shipped(PLAIN), '--cipher', 'ffx', '-o', 'own.py')
     installed.mim(*mim_run, 'train', 'own.py', '--work-dir', 'own', *installed.tiny())
     checkpoint = installed.folder / 'own' / 'iter_2.pth'
-    assert torch.load(checkpoint)['meta']['keyprotect']['cipher'] == 'ffx/M=4'
+    assert load_weights_only(checkpoint, 'checkpoint')['meta']['keyprotect']['cipher'] == 'ffx/M=4'
     assert 'mIoU' in installed.mim(*mim_run, 'test', 'own.py', checkpoint, '--work-dir', 'own', *installed.tiny())
     arguments = ['--wrong-keys', '1', '--data', 'scenes', '-o', 'access']
     assert 'wrong key' in installed.mim(*mim_run, 'evaluate_access', 'own.py', checkpoint, *arguments)

@@ -87,9 +87,9 @@ class SealedBackend(LocalBackend):
             sealing_into(file, [KeyRecipient(key)], key.key_id) as writer,
         ):
             writer.write(obj)
-        for old in [one for one in _REPLACED if one.parent == path.parent]:
+        for old in [one for one in _REPLACED if one.parent == path.resolve().parent]:
             _REPLACED.remove(old)
-            if old != path:
+            if old != path.resolve():
                 old.unlink(missing_ok=True)
 
     def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
@@ -118,8 +118,8 @@ class SealedBackend(LocalBackend):
         A process that ends between the two leaves both, and never none.
         """
         path = Path(without_scheme(filepath))
-        if path.suffix == '.pth':
-            _REPLACED.append(path)
+        if path.suffix == '.pth' and path.is_file():
+            _REPLACED.append(path.resolve())
         else:
             super().remove(path)
 

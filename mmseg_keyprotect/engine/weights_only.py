@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmseg_keyprotect.errors import CheckpointError, KeyProtectError, MissingFileError
+from mmseg_keyprotect.message_hub import readable_message_hub
 
 
 def load_weights_only(file: Any, name: str | Path, map_location: Any = None, mmap: bool = False) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def load_weights_only(file: Any, name: str | Path, map_location: Any = None, mma
         CheckpointError: The file cannot be read, holds code, or holds no dict.
     """
     try:
-        checkpoint = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+        with readable_message_hub():
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except KeyProtectError:
         raise
     except Exception as error:  # torch raises errors of many types for a file that is damaged or holds code
@@ -43,7 +45,7 @@ def load_weights_only(file: Any, name: str | Path, map_location: Any = None, mma
             f'Expected a checkpoint that is a dict, but {name} holds a {type(checkpoint).__name__}. Use another file.'
         )
     for part in ('state_dict', 'meta', 'message_hub'):
-        if not isinstance(checkpoint.get(part, {}), Mapping):
+        if not isinstance(checkpoint.get(part) or {}, Mapping):
             raise CheckpointError(
                 f'Expected `{part}` of a checkpoint to be a dict, but {name} has a '
                 f'{type(checkpoint[part]).__name__}. Use another copy of it.'
@@ -78,7 +80,18 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return load_weights_only(path, path, map_location)
 
 
+def _with_weights_only(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        with readable_message_hub():
+            return function(*args, **{**kwargs, 'weights_only': True})
+
+    return load
+
+
 for _name in ('load_url', '_safe_torch_load'):  # by default torch.hub, and onedl-mmengine after a failure, run code
     _function = getattr(mmengine_checkpoint, _name, None)
-    if _function is not None and not isinstance(_function, functools.partial):
-        setattr(mmengine_checkpoint, _name, functools.partial(_function, weights_only=True))
+    if _function is not None and _function.__module__ != __name__:
+        _loader = _with_weights_only(_function)
+        _loader.__module__ = __name__
+        setattr(mmengine_checkpoint, _name, _loader)

@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmseg_keyprotect.images.files import read_encrypted
+from mmseg_keyprotect.errors import ImageFormatError
+from mmseg_keyprotect.images.files import MAX_PIXELS, read_encrypted
+
+MAX_SIDE = 1 << 16
+"""The largest side that is drawn; the sizes in a note are not authenticated."""
 
 MAX_FFX = 999
 """The largest sample of an image after FFX, which is uint16 (docs/spec.md, section 3)."""
@@ -28,7 +32,7 @@ def read_for_display(path: str | Path) -> npt.NDArray[np.uint8]:
 
     Raises:
         MissingFileError: The file does not exist or cannot be opened.
-        ImageFormatError: The file is not an encrypted image.
+        ImageFormatError: The file is not an encrypted image, or claims an original too large to draw.
         UnsupportedSpecError: The file has a newer version.
 
     Example:
@@ -44,4 +48,9 @@ def read_for_display(path: str | Path) -> npt.NDArray[np.uint8]:
         image = (image * (255 / MAX_FFX)).astype(np.uint8)
     (_, right, _, bottom), (height, width) = note['padding_size'], note['size']
     image = image[: len(image) - bottom, : image.shape[1] - right]
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise ImageFormatError(
+            f'Expected an original of at most {MAX_PIXELS} pixels and {MAX_SIDE} a side, but {path} claims {height} x '
+            f'{width}. Draw over a smaller image.'
+        )
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.NEAREST))

@@ -18,9 +18,10 @@ from mmseg_keyprotect.version import SPEC_VERSION
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 1 << 27
-"""The largest image that is read, and the largest original size that a note may claim, so that none can exhaust the
-memory. Pillow's own limit is a little above.
-"""
+"""The largest image that is decoded, so that none can exhaust the memory. Pillow's own limit is a little above."""
+
+MAX_CLAIMED = 1 << 28
+"""The largest original size that a note may claim."""
 
 NOTE = 'mmseg-keyprotect'
 """The name of the note in a PNG file. A TIFF file has the note as its description."""
@@ -195,7 +196,7 @@ def read_note(image: Image.Image) -> dict[str, Any]:
         )
     left, right, top, bottom = padding
     fits = (left, top) == (0, 0) and 0 <= right < image.width and 0 <= bottom < image.height
-    if not fits or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+    if not fits or min(size) < 1 or size[0] * size[1] > MAX_CLAIMED:
         raise KeyError(NOTE)
     return note
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -34,12 +35,13 @@ def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        handled = sys.exc_info()[1]
         try:
             return function(*args, **kwargs)
         except BaseException as error:
             args, kwargs = (), {}  # type: ignore[assignment]
             passing: BaseException | None = error
-            while passing is not None:
+            while passing is not None and passing is not handled:  # the caller may be handling another error
                 traceback.clear_frames(passing.__traceback__)
                 passing = passing.__context__
             raise

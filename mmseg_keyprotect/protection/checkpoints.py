@@ -21,7 +21,7 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import META_KEY, Identity
 from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.sealing import KeyRecipient
-from mmseg_keyprotect.sealing.sealed_files import sealing_into
+from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
 
 
 def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -49,16 +49,16 @@ def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor
     if not file.is_file():
         raise MissingFileError(f'Expected a checkpoint file, but {file} does not exist. Check the path.')
     checkpoint = load_from_sealed(str(path), 'cpu', key) if is_sealed(path) else _load(file)
-    state = checkpoint.get('state_dict', checkpoint)
+    state = checkpoint.get('state_dict', checkpoint) or {}
     state = {str(name).removeprefix('module.'): value for name, value in state.items() if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(f'Expected a checkpoint with a state dict, but {path} holds none. Use another file.')
-    return state, dict(checkpoint.get('meta', {})) if 'state_dict' in checkpoint else {}
+    return state, dict(checkpoint.get('meta') or {}) if 'state_dict' in checkpoint else {}
 
 
 def _load(path: Path) -> dict[str, Any]:
     """Load a plain checkpoint; memory mapping leaves the parts that are not used on disk."""
-    with open(path, 'rb') as file:
+    with open_file(path) as file:
         mapped = file.read(4) == b'PK\x03\x04'  # a file of torch's old format cannot be mapped
     return load_weights_only(path, path, 'cpu', mmap=mapped)
 

@@ -60,8 +60,10 @@ class Header:
         return cls(chunk_size, key_id, os.urandom(16), tuple(one.wrap(file_key) for one in recipients))
 
     def with_recipients(self, recipients: Sequence[Entry]) -> Header:
-        """Return the same header with other recipients."""
-        return replace(self, recipients=tuple(recipients))
+        """Return the same header with other recipients. It names a key that sealed it as long as that can open it."""
+        named = any(entry['type'] == 'key' and entry['key_id'] == self.key_id for entry in recipients)
+        was = any(entry['type'] == 'key' and entry['key_id'] == self.key_id for entry in self.recipients)
+        return replace(self, key_id='' if was and not named else self.key_id, recipients=tuple(recipients))
 
     def to_bytes(self, file_key: bytes) -> bytes:
         """Return the bytes of the header: magic, length, JSON and their authentication.
@@ -99,7 +101,8 @@ class Header:
         mine = '' if key is None else key.key_id
         claimed = mine and mine in (self.key_id, *(entry.get('key_id') for entry in self.recipients))
         given = [f'the key {key.key_id}'] if key is not None else []
-        for entry in sorted(self.recipients, key=lambda entry: bool(entry['type'] == 'passphrase')):
+        order = ('key', 'x25519', 'passphrase')
+        for entry in sorted(self.recipients, key=lambda entry: order.index(entry['type'])):
             if entry['type'] == 'passphrase' and passphrase is not None and 'a passphrase' not in given:
                 passphrase = passphrase() if callable(passphrase) else passphrase
                 given.append('a passphrase')

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedIOBase, BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -136,7 +136,7 @@ def unseal_file(
 
 @without_locals
 def open_sealed(
-    path: str | Path | BufferedIOBase,
+    path: str | Path | BytesIO,
     key: SecretKey | None = None,
     passphrase: Passphrase = None,
     *,
@@ -168,7 +168,8 @@ def open_sealed(
         ...     reader.read(5)
         b'plain'
     """
-    file = path if isinstance(path, BufferedIOBase) else open_file(path)
+    # the caller's stays open; BytesIO shares the bytes
+    file = BytesIO(path.getvalue()) if isinstance(path, BytesIO) else open_file(path)
     try:
         reader = SealedReader(file, key, passphrase)
         if own and reader.opened_as != 'key':

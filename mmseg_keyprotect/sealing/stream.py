@@ -22,10 +22,10 @@ else:
     _Buffered = io.BufferedReader
 
 TAG = 16
+"""The bytes by which a sealed chunk is longer than the plain one."""
+
 MAX_CHUNKS = 1 << 26
 """16 TiB in chunks of 256 KiB."""
-
-"""The bytes by which a sealed chunk is longer than the plain one."""
 
 _BUFFER = 1 << 12  # larger reads bypass the buffer, which saves a copy
 

@@ -7,6 +7,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmseg_keyprotect.engine.hooks import KeyGuardHook
+from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,
     ConfigError,
@@ -39,7 +40,7 @@ def tensors_of(state):
 
 def test_train_save_resume_and_no_key_anywhere(tiny, tmp_path, key, key_file, capfd):
     Runner.from_cfg(tiny()).train()
-    checkpoint = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=True)
+    checkpoint = load_weights_only(tmp_path / 'work' / 'iter_2.pth', 'checkpoint')
     assert checkpoint['meta']['keyprotect'] == dict(
         spec_version=1, key_id=key.key_id, cipher='shuffle+negative-positive/M=4'
     )
@@ -47,7 +48,7 @@ def test_train_save_resume_and_no_key_anywhere(tiny, tmp_path, key, key_file, ca
     runner = Runner.from_cfg(longer)
     runner.train()
     assert runner.iter == 4
-    resumed = torch.load(tmp_path / 'work' / 'iter_4.pth', weights_only=True)
+    resumed = load_weights_only(tmp_path / 'work' / 'iter_4.pth', 'checkpoint')
     assert resumed['meta']['iter'] == 4
 
     output = capfd.readouterr()
@@ -86,7 +87,7 @@ class TestLoading:
         self.checkpoint, self.tiny = trained, tiny
 
     def edited(self, edit):
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = load_weights_only(self.checkpoint, 'checkpoint')
         edit(state)
         path = self.checkpoint.with_name('edited.pth')
         torch.save(state, path)

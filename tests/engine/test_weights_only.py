@@ -80,6 +80,25 @@ class TestMessageHub:
             load(saved(dict(values=values), tmp_path))
 
 
+@pytest.mark.parametrize('kind', ['a file', 'a download'])
+def test_what_a_program_has_allowed_itself_does_not_mix_with_it(kind, tmp_path):
+    """Others allow numpy's classes, as torch's error advises; they have theirs, and the message hub has these."""
+    hub = MessageHub('mixed')
+    hub.update_scalar('train/loss', 0.5)
+    path = saved(dict(state_dict={}, message_hub=hub.state_dict(), table=np.arange(3.0)), tmp_path)
+    theirs = [np.zeros(0).__reduce__()[0], np.ndarray, np.dtype, np.dtypes.Float64DType]
+    before = torch.serialization.get_safe_globals()
+    with torch.serialization.safe_globals(theirs):
+        if kind == 'a file':
+            checkpoint = load(path)
+        else:
+            checkpoint = mmengine_checkpoint.load_from_http('https://example.org/saved.pth', 'cpu', str(tmp_path))
+        assert type(checkpoint['message_hub']['log_scalars']['train/loss']) is HistoryBuffer
+        torch.save(dict(table=np.arange(3.0)), tmp_path / 'own.pth')
+        assert type(torch.load(tmp_path / 'own.pth', weights_only=True)['table']) is np.ndarray
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
 STATES = {
     'a short state': (3, '<', None, -1, -1, 0),  # this one ended the process
     'a large offset': (3, '<', None, ('f0',), {'f0': (1, 2**40)}, 8, 1, 16),
@@ -197,6 +216,7 @@ class TestEveryWayIn:
     [
         (5, 'holds a int'),
         ([torch.zeros(1)], 'holds a list'),
+        (dict(state_dict=[1]), '`state_dict` of a checkpoint to be a dict'),
         (torch.zeros(1), 'holds a Tensor'),
         (dict(state_dict=5), '`state_dict` of a checkpoint to be a dict'),
         (dict(state_dict={}, meta='text'), '`meta` of a checkpoint to be a dict'),
@@ -220,3 +240,21 @@ def test_arrays_in_a_file_are_arrays():
     assert issubclass(PlainArray, np.ndarray)
     with pytest.raises(TypeError):
         PlainArray((2**40,))
+
+
+def test_an_empty_meta(tmp_path):
+    """mmengine takes `meta=None`."""
+    path = saved(dict(state_dict=dict(w=torch.zeros(1)), meta=None), tmp_path)
+    assert load(path)['meta'] is None
+    assert read_checkpoint(path)[1] == {}
+
+
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    path = saved(dict(state_dict=dict(w=torch.zeros(1))), tmp_path)
+
+    def refuse(*words, **options):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(MissingFileError, match='Permission denied'):
+        read_checkpoint(path)

@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from mmseg_keyprotect.engine.weights_only import load_weights_only
+
 PROTECTIONS = {
     'images': {},
     'block stem': {'model.type': 'KeyedEncoderDecoder', 'model.block_stem': dict(border='grey')},
@@ -30,7 +32,7 @@ def test_trains_as_without_compiling(protection, tiny, tmp_path):
             **PROTECTIONS[protection],
         )
         Runner.from_cfg(cfg).train()
-        states.append(torch.load(tmp_path / name / 'iter_2.pth', weights_only=True)['state_dict'])
+        states.append(load_weights_only(tmp_path / name / 'iter_2.pth', 'checkpoint')['state_dict'])
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value)
 

@@ -10,6 +10,7 @@ from mmseg.structures import SegDataSample
 
 from helpers.segmentors import IMAGENET, NORMS, build, cipher_config, keyed_config, logits, pair, photo, plain_config
 from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 
 STEM = 'backbone.conv1.'
 
@@ -95,3 +96,28 @@ def test_an_exported_model_is_fed_as_the_plain_one(key_file):
     program = torch.export.export(bound.backbone, (x,)).module()
     with torch.no_grad():
         torch.testing.assert_close(program(x)[0], plain.backbone(expected)[0])
+
+
+@pytest.mark.parametrize('norm', ['imagenet', 'bgr model', 'none'])
+def test_an_attacker_finds_the_key_before_a_stem(norm, key_file):
+    """The free layers of un-key attacks work where a key is a signed permutation, whatever mean and std are."""
+    _, bound = pair(norm=NORMS[norm])
+    image = photo((64, 64))
+    layers = FreeLayers(4, None)
+    layers.double().requires_grad_(False)
+    source, sign = bound.stem.absorber.transform(3, 4)
+    layers.blocks.weight.copy_((torch.eye(48)[source] * sign[:, None])[:, :, None, None])
+    prepare = bound.data_preprocessor
+    secret = prepare(dict(inputs=[image]))['inputs']
+    plain = prepare.without_key()(dict(inputs=[image]))['inputs'].double()
+    with torch.no_grad(), layers.before(bound.backbone):
+        got = bound.backbone(plain)[0]
+    torch.testing.assert_close(got, bound.backbone(secret.double())[0])
+
+
+def test_an_empty_model_takes_the_normalisation_of_the_checkpoint(key_file):
+    _, bound = pair()
+    with torch.device('meta'):
+        stem = type(bound.stem)(3, 8, 7, 2, 3, 4, border='exact')
+    stem.load_state_dict(bound.stem.state_dict(), assign=True)
+    torch.testing.assert_close(stem.mean, bound.stem.mean)

@@ -27,7 +27,14 @@ from mmseg_keyprotect.errors import (
     UnsupportedSpecError,
     WrongKeyError,
 )
-from mmseg_keyprotect.images import Encryptor, is_encrypted, read_encrypted, read_image, write_encrypted
+from mmseg_keyprotect.images import (
+    Encryptor,
+    is_encrypted,
+    read_encrypted,
+    read_for_display,
+    read_image,
+    write_encrypted,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
 
@@ -182,6 +189,17 @@ def test_formats_that_are_not_promised(tmp_path):
         with pytest.raises(ImageFormatError, match='image file \\(JPEG, PNG, TIFF, WEBP\\)'):
             read_image(tmp_path / 'a.jpg')
         assert not is_encrypted(tmp_path / 'a.jpg')
+
+
+def test_a_note_that_claims_a_huge_original(tmp_path):
+    """It is encrypted all the same, and never encrypted again; it is not drawn."""
+    for size in ([1, 2**27], [10_000, 14_000]):
+        info = PngImagePlugin.PngInfo()
+        info.add_text('mmseg-keyprotect', json.dumps(dict(NOTE, size=size)))
+        Image.fromarray(np.zeros((16, 20, 3), np.uint8)).save(tmp_path / 'x.png', pnginfo=info)
+        assert is_encrypted(tmp_path / 'x.png')
+        with pytest.raises(ImageFormatError, match='an original of at most'):
+            read_for_display(tmp_path / 'x.png')
 
 
 def test_too_many_pixels(tmp_path):

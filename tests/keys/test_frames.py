@@ -128,3 +128,18 @@ def test_a_secret_is_found_where_there_is_one(tmp_path):
     everything = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown = ''.join(str(frame.locals) for frame in everything.stack)
     assert [needle for needle in secrets.needles() if needle in shown]
+
+
+def test_an_error_that_the_caller_is_handling_keeps_its_frames():
+    def work():
+        number = 5
+        raise ValueError(number)
+
+    seen = []
+    try:
+        work()
+    except ValueError as error:
+        with pytest.raises(KeyFileError):
+            SecretKey.load('missing.key')
+        seen.append(error.__traceback__.tb_next.tb_frame.f_locals)
+    assert seen == [{'number': 5}]

@@ -17,6 +17,7 @@ from mmseg.registry import MODELS
 from helpers import NEGATIVE, ROOT, SHUFFLE
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
+from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     BlockAlignmentError,
@@ -91,7 +92,7 @@ def test_the_grey_border_differs_a_little_and_says_so(trained, tmp_path, key_fil
 
 def test_verify_sees_a_difference(trained, tmp_path, key_file):
     config, checkpoint = protect_checkpoint(*trained, tmp_path / 'out', border='exact')
-    state = torch.load(checkpoint, weights_only=True)
+    state = load_weights_only(checkpoint, 'checkpoint')
     state['state_dict']['backbone.layers.0.0.projection.weight'].neg_()
     torch.save(state, tmp_path / 'bad.pth')
     assert verify_protection(*trained, config, tmp_path / 'bad.pth', images=1).logits > 0.1
@@ -99,14 +100,14 @@ def test_verify_sees_a_difference(trained, tmp_path, key_file):
 
 def test_what_the_checkpoint_holds(trained, tmp_path, key_file, key):
     _, path = protect_checkpoint(*trained, tmp_path / 'out')
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = load_weights_only(path, 'checkpoint')
     assert sorted(checkpoint) == ['meta', 'state_dict']
     assert checkpoint['meta'][META_KEY] == dict(
         key_id=key.key_id, cipher='shuffle+negative-positive/M=4', spec_version=1
     )
     assert checkpoint['meta']['dataset_meta']['classes'] == ('a', 'b')
     assert checkpoint['meta']['cfg'] == (tmp_path / 'out' / 'plain.py').read_text()
-    plain = torch.load(trained[1], weights_only=True)['state_dict']
+    plain = load_weights_only(trained[1], 'checkpoint')['state_dict']
     state = checkpoint['state_dict']
     changed = {name for name in state if name not in plain or not torch.equal(state[name], plain[name])}
     stem = 'backbone.layers.0.0.projection.'
@@ -188,7 +189,7 @@ def test_refused_and_nothing_left(trained, tmp_path, key_file):
 
 def test_bad_checkpoints_are_refused(trained, tmp_path, key_file):
     config, checkpoint = trained
-    state = torch.load(checkpoint, weights_only=True)
+    state = load_weights_only(checkpoint, 'checkpoint')
     cases = dict(
         lacks={name: value for name, value in state['state_dict'].items() if 'conv_seg' not in name},
         shape={**state['state_dict'], 'decode_head.conv_seg.weight': torch.zeros(3, 256, 1, 1)},
@@ -225,7 +226,7 @@ def test_a_checkpoint_with_code_is_refused(trained, tmp_path, key_file):
 
 
 def test_names_of_ddp(trained, tmp_path, key_file):
-    state = torch.load(trained[1], weights_only=True)['state_dict']
+    state = load_weights_only(trained[1], 'checkpoint')['state_dict']
     torch.save({f'module.{name}': value for name, value in state.items()}, tmp_path / 'ddp.pth')
     _, one = protect_checkpoint(trained[0], tmp_path / 'ddp.pth', tmp_path / 'out')
     _, other = protect_checkpoint(*trained, tmp_path / 'other')

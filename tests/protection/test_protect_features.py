@@ -18,6 +18,7 @@ from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
 from mmseg_keyprotect.config.protect import protected
+from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, WrongKeyError
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
@@ -97,7 +98,7 @@ def trained(plain, tmp_path):
 def test_trained_saved_resumed_and_the_key_nowhere(trained, tmp_path, key, other_key_file):
     cfg, checkpoint = trained
     checkpoint = shutil.copy(checkpoint, tmp_path / 'kept.pth')  # mmengine deletes the old ones
-    saved = torch.load(checkpoint, weights_only=True)
+    saved = load_weights_only(checkpoint, 'checkpoint')
     assert saved['meta']['keyprotect'] == dict(key_id=key.key_id, cipher=NAME, spec_version=1)
     secret = bytes(range(32))
     for path in tmp_path.rglob('*'):

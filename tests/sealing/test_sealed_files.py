@@ -1,6 +1,7 @@
 """Sealed files: vectors, every kind of damage, recipients, memory, interruptions."""
 
 import base64
+import io
 import json
 import os
 import signal
@@ -223,6 +224,18 @@ class TestWhoMadeIt:
         with pytest.raises(WrongKeyError, match='anybody who knows the recipient'):
             open_sealed(tmp_path / 'x', other_key, own=True)
 
+    def test_a_key_that_is_both_kinds_of_recipient(self, plain, tmp_path, key, other_key):
+        """In any order, and after the owner has added the key to a file that somebody made for the public text."""
+        public = PublicRecipient(recipient_of(key))
+        seal_file(plain, tmp_path / 'x', [public, KeyRecipient(key)], key.key_id)
+        assert read_all(tmp_path / 'x', key) == PLAIN
+        seal_file(plain, tmp_path / 'theirs', [KeyRecipient(other_key), public], other_key.key_id)
+        add_recipients(tmp_path / 'theirs', tmp_path / 'mine', [KeyRecipient(key)], key)
+        assert read_all(tmp_path / 'mine', key) == PLAIN
+        remove_recipient(tmp_path / 'x', tmp_path / 'removed', f'key {key.key_id}', key)
+        assert file_info(tmp_path / 'removed')['key_id'] == ''
+        assert read_all(tmp_path / 'removed', key) == PLAIN
+
     def test_the_command(self, plain, tmp_path, key, key_file, other_key_file, other_key, capsys):
         seal_file(plain, tmp_path / 'x', [KeyRecipient(key), PublicRecipient(recipient_of(other_key))], key.key_id)
         words = ['verify', str(tmp_path / 'x'), '--key-file']
@@ -276,6 +289,14 @@ class TestOneForm:
             file.truncate(1 << 42)
         with pytest.raises(SealedFileError, match='to exhaust this machine'):
             read_all(tmp_path / 'x', key)
+
+
+def test_bytes_can_be_tried_again(sealed, key, other_key):
+    data = io.BytesIO(sealed.read_bytes())
+    with pytest.raises(WrongKeyError):
+        open_sealed(data, other_key)
+    with open_sealed(data, key) as reader:
+        assert reader.read() == PLAIN
 
 
 @pytest.mark.parametrize('act', [open_sealed, file_info, lambda path: seal_file(path, 'out', [])])

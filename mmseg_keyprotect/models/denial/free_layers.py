@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
+from mmseg_keyprotect.models.stem.block_stem import BlockStem
 
 
 class BlockLinear(nn.Conv2d):
@@ -90,12 +91,19 @@ class FreeLayers(nn.Module):
     def put_before(self, backbone: nn.Module) -> RemovableHandle | None:
         """Map the images that a backbone gets from now on.
 
+        The layer of a backbone with a block stem works on images from -1 to 1, where a key is a signed permutation.
+
         Returns:
             The handle that removes the layer; None where images are not encrypted.
         """
         if (blocks := self.blocks) is None:
             return None
-        return backbone.register_forward_pre_hook(lambda module, args: blocks(args[0]))
+        stem = next((part for part in backbone.modules() if isinstance(part, BlockStem)), None)
+
+        def mapped(module: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
+            return blocks(args[0]) if stem is None else stem.normalised(blocks(stem.centred(args[0])))
+
+        return backbone.register_forward_pre_hook(mapped)
 
     @contextmanager
     def before(self, backbone: nn.Module) -> Iterator[None]:

@@ -55,7 +55,8 @@ class TiedBlockStem(BlockStem):
         """Convolve a batch of images, as :meth:`~mmseg_keyprotect.models.stem.block_stem.BlockStem.forward` does.
 
         Raises:
-            ConfigError: A program is made of the model. It would hold the plain weights and the key.
+            ConfigError: A program is made of the model, as far as torch says so: by torch.jit.trace, torch.export (not
+                before torch 2.7), or torch.fx. It would hold the plain weights and the key.
         """
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
         if tracing or is_exporting() or isinstance(x, torch.fx.Proxy):
@@ -72,7 +73,7 @@ class TiedBlockStem(BlockStem):
         grid, border = self.grid, BORDERS[self.border is not None]
         sizes = (kernel_size, grid.stride, grid.padding, grid.block_size)
         free = BlockStem(in_channels, self.out_channels, *sizes, border, self.plain_bias).to(self.weight)
-        free.absorber = self.absorber
+        free.absorber, free.lifted = self.absorber, self.lifted
         for name in NORMALISATION:
             getattr(free, name).copy_(getattr(self, name))
         free.load_state_dict(self.state_dict())
