@@ -14,10 +14,8 @@ PROTECTIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    'protection',
-    [pytest.param(name, marks=() if name == 'features' else pytest.mark.slow) for name in PROTECTIONS],
-)
+@pytest.mark.slow  # half a minute for each; test_compile.py compiles without training
+@pytest.mark.parametrize('protection', PROTECTIONS)
 def test_trains_as_without_compiling(protection, tiny, tmp_path):
     torch.compiler.reset()
     states = []
