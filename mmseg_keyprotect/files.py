@@ -7,19 +7,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mmseg_keyprotect.errors import OutputError
 from mmseg_keyprotect.temporaries import (
-    OPEN_FILES,
     become_new,
+    flush_names,
     hidden_prefix,
     locked,
-    named_file,
     sweep,
     take_place,
-    unnamed_file,
+    temporary_file,
 )
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -139,7 +138,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             if path.exists():  # a rename would replace an empty folder
                 raise _exists(path)
             os.rename(temporary, path)
-        _flush_names(path.parent)
+        flush_names(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -150,21 +149,15 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def _temporary(path: Path, become: Callable[[Path, Path], None]) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, which ``become`` finally gives that name. It never stays behind."""
-    with _reporting(path):
-        sweep(path)
-        temporary, handle = unnamed_file(path) or named_file(path)
-    try:
+    with ExitStack() as stack:
+        with _reporting(path):
+            temporary = stack.enter_context(temporary_file(path))
         with _reporting(path, only_room=True):
             yield temporary
             _flush(temporary)
         with _reporting(path):
             os.chmod(temporary, 0o666 & ~_umask())
             become(temporary, path)
-            _flush_names(path.parent)
-    finally:
-        os.close(handle)
-        if temporary.parent != OPEN_FILES:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -213,13 +206,3 @@ def _umask() -> int:
 def _flush(file: Path) -> None:
     with open(file, 'rb') as opened:
         os.fsync(opened.fileno())
-
-
-def _flush_names(folder: Path) -> None:
-    """Let the disk keep the names in a folder, where the system and the permissions allow that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -14,7 +14,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -29,7 +30,20 @@ OPEN_FILES = Path('/proc/self/fd')
 """Where Linux gives every open file a path, also one without a name."""
 
 
-def unnamed_file(path: Path) -> tuple[Path, int] | None:
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a file to write beside ``path``, for ``become_new`` or ``take_place``. It never stays behind."""
+    sweep(path)
+    temporary, handle = _unnamed_file(path) or _named_file(path)
+    try:
+        yield temporary
+    finally:
+        os.close(handle)
+        if temporary.parent != OPEN_FILES:
+            temporary.unlink(missing_ok=True)
+
+
+def _unnamed_file(path: Path) -> tuple[Path, int] | None:
     """Open a file without a name beside ``path``; None where the system or the file system has none."""
     if not hasattr(os, 'O_TMPFILE') or not OPEN_FILES.is_dir():
         return None
@@ -42,7 +56,7 @@ def unnamed_file(path: Path) -> tuple[Path, int] | None:
     return OPEN_FILES / str(handle), handle
 
 
-def named_file(path: Path) -> tuple[Path, int]:
+def _named_file(path: Path) -> tuple[Path, int]:
     """Make a hidden file beside ``path``, and lock it while this process lives."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
     _lock(handle)
@@ -71,12 +85,23 @@ def become_new(temporary: Path, path: Path) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         _without_links(temporary, path)
+    flush_names(path.parent)
+
+
+def flush_names(folder: Path) -> None:
+    """Let the disk keep the names in a folder, where the system and the permissions allow that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _without_links(temporary: Path, path: Path) -> None:
     """Give a temporary file its name on a file system without hard links, such as those of USB sticks."""
     if temporary.parent == OPEN_FILES:
-        named, handle = named_file(path)
+        named, handle = _named_file(path)
         try:
             shutil.copyfile(temporary, named)
             shutil.copymode(temporary, named)
@@ -95,17 +120,16 @@ def _without_links(temporary: Path, path: Path) -> None:
 
 def take_place(temporary: Path, path: Path) -> None:
     """Put a temporary file in the place of ``path``."""
-    if temporary.parent != OPEN_FILES:
-        os.replace(temporary, path)
-        return
-    # a file without a name cannot take the place of another; this name is not swept
-    whole = path.with_name(f'.{path.name}.whole-{secrets.token_hex(8)}')
-    become_new(temporary, whole)
+    whole = temporary
+    if temporary.parent == OPEN_FILES:  # a file without a name cannot take the place of another
+        whole = path.with_name(f'.{path.name}.whole-{secrets.token_hex(8)}')  # this name is not swept
+        become_new(temporary, whole)
     try:
         os.replace(whole, path)
     except BaseException:
         whole.unlink(missing_ok=True)
         raise
+    flush_names(path.parent)
 
 
 def hidden_prefix(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from mmseg_keyprotect.errors import KeyFileError, LeakedKeyError
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.line import KEY_MARK, make_key_line
-from mmseg_keyprotect.temporaries import OPEN_FILES, become_new, named_file, sweep, unnamed_file
+from mmseg_keyprotect.temporaries import become_new, temporary_file
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -133,19 +133,13 @@ def _create_private(path: str, data: bytes) -> None:
     """Write a new file with mode 0600, whatever the umask. It appears whole, or not at all."""
     target = Path(path)
     try:
-        sweep(target)
-        temporary, handle = unnamed_file(target) or named_file(target)
-        try:
+        with temporary_file(target) as temporary:
             os.chmod(temporary, 0o600)  # a umask may have removed the owner's own rights
             with open(temporary, 'wb') as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             become_new(temporary, target)
-        finally:
-            os.close(handle)
-            if temporary.parent != OPEN_FILES:
-                temporary.unlink(missing_ok=True)
     except FileExistsError:
         raise _exists(path) from None
     except FileNotFoundError:

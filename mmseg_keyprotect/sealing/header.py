@@ -61,9 +61,8 @@ class Header:
 
     def with_recipients(self, recipients: Sequence[Entry]) -> Header:
         """Return the same header with other recipients. It names a key that sealed it as long as that can open it."""
-        named = any(entry['type'] == 'key' and entry['key_id'] == self.key_id for entry in recipients)
-        was = any(entry['type'] == 'key' and entry['key_id'] == self.key_id for entry in self.recipients)
-        return replace(self, key_id='' if was and not named else self.key_id, recipients=tuple(recipients))
+        before, after = ({entry.get('key_id') for entry in entries} for entries in (self.recipients, recipients))
+        return replace(self, key_id='' if self.key_id in before - after else self.key_id, recipients=tuple(recipients))
 
     def to_bytes(self, file_key: bytes) -> bytes:
         """Return the bytes of the header: magic, length, JSON and their authentication.

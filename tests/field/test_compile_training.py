@@ -14,22 +14,23 @@ PROTECTIONS = {
 }
 
 
+def train(tiny, folder, compiled, **options):
+    """Train two iterations, and return the runner."""
+    without = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    runner = Runner.from_cfg(
+        tiny(**without, randomness=dict(seed=0), compile=compiled, work_dir=str(folder), **options)
+    )
+    runner.train()
+    return runner
+
+
 @pytest.mark.slow  # half a minute for each; test_compile.py compiles without training
 @pytest.mark.parametrize('protection', PROTECTIONS)
 def test_trains_as_without_compiling(protection, tiny, tmp_path):
     torch.compiler.reset()
     states = []
     for name, compiled in dict(plain=False, compiled=dict(backend='eager')).items():
-        cfg = tiny(
-            val_cfg=None,
-            val_dataloader=None,
-            val_evaluator=None,
-            randomness=dict(seed=0),
-            compile=compiled,
-            work_dir=str(tmp_path / name),
-            **PROTECTIONS[protection],
-        )
-        Runner.from_cfg(cfg).train()
+        train(tiny, tmp_path / name, compiled, **PROTECTIONS[protection])
         states.append(load_weights_only(tmp_path / name / 'iter_2.pth', 'checkpoint')['state_dict'])
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value)
@@ -40,20 +41,10 @@ def test_trains_as_without_compiling(protection, tiny, tmp_path):
 def test_trains_with_inductor(protection, tiny, tmp_path):
     """With torch's own compiler the losses stay the same. It draws other random numbers, so nothing is dropped out."""
     torch.compiler.reset()
+    kept = {'model.backbone.drop_path_rate': 0.0, 'model.decode_head.dropout_ratio': 0.0}
     losses = []
     for name, compiled in dict(plain=False, compiled=True).items():
-        cfg = tiny(
-            val_cfg=None,
-            val_dataloader=None,
-            val_evaluator=None,
-            randomness=dict(seed=0),
-            compile=compiled,
-            work_dir=str(tmp_path / name),
-            **{'model.backbone.drop_path_rate': 0.0, 'model.decode_head.dropout_ratio': 0.0},
-            **PROTECTIONS[protection],
-        )
-        runner = Runner.from_cfg(cfg)
-        runner.train()
+        runner = train(tiny, tmp_path / name, compiled, **kept, **PROTECTIONS[protection])
         losses.append(runner.message_hub.get_scalar('train/loss').data[0])
     assert len(losses[0]) == 2
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
