@@ -56,10 +56,23 @@ def test_a_cipher_and_an_attack(toys, plain, tmp_path, capsys):
     Runner.from_cfg(cfg).train()
     model = protected, tmp_path / 'work' / 'iter_2.pth'
 
-    keyprotect('evaluate', *model, '--wrong-keys', '1', '--known', '50', '--pictures', '1', '-o', tmp_path / 'access')
+    keyprotect(
+        'evaluate',
+        *model,
+        '--wrong-keys',
+        '1',
+        '--known',
+        '50',
+        '--draws',
+        '1',
+        '--pictures',
+        '1',
+        '-o',
+        tmp_path / 'access',
+    )
     report = json.loads((tmp_path / 'access' / 'access.json').read_text())
     assert report['cipher'] == 'toy-rotation/M=4'
-    assert [row['who'] for row in report['rows']] == ['correct key', 'no key', 'wrong key 1', '50% of the key']
+    assert [row['who'] for row in report['rows']] == ['correct key', 'no key', 'wrong key 1', '50% of the key, draw 1']
 
     with pytest.raises(SystemExit):
         main(['audit', '--help'])

@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the demo, print the table and the verdict."""
     from mmseg_keyprotect.demo.run import run_demo
+    from mmseg_keyprotect.evaluation.evaluate import GALLERY
 
     report, page = run_demo(args.out, args.data, args.config, args.wrong_keys)
     print(report.table())
     print(report.verdict)
     print(f'report: {page}')
+    print(f'pictures: {page.parent / GALLERY}')

@@ -35,6 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PERCENT',
         help='shares of the key that partly right keys know; default: 25 50 75 90',
     )
+    parser.add_argument(
+        '--draws', type=int, default=5, metavar='N', help='partly right keys for each of these shares; default: 5'
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        metavar='N',
+        help='try the same wrong and partly right keys again; default: drawn, and named in the report. It is no '
+        'secret, and has nothing to do with the correct key',
+    )
     parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
     parser.add_argument(
         '--pictures',
@@ -62,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from mmseg_keyprotect.config.checks import refuse_leaks
     from mmseg_keyprotect.config.edit import set_key_file
     from mmseg_keyprotect.engine.mmseg_tools import join_processes
-    from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
+    from mmseg_keyprotect.evaluation.evaluate import GALLERY, REPORT, evaluate_access
 
     refuse_leaks(args.words)
     if args.launcher == 'pytorch':
@@ -75,13 +85,24 @@ def run(args: argparse.Namespace) -> None:
     baseline = (load(args.baseline[0], shared, args.data), args.baseline[1]) if args.baseline else None
     command = f'keyprotect {shlex.join(args.words)}'
     report = evaluate_access(
-        cfg, args.checkpoint, args.out, args.wrong_keys, baseline, args.known, args.pictures, command
+        cfg,
+        args.checkpoint,
+        args.out,
+        args.wrong_keys,
+        baseline,
+        args.known,
+        args.pictures,
+        command,
+        args.draws,
+        args.seed,
     )
     if is_main_process():
         if report.rows:
             print(report.table())
         print(report.verdict)
         print(f'report: {args.out}/{REPORT if args.pictures else "access.md"}')
+        if args.pictures:
+            print(f'pictures: {args.out}/{GALLERY}')
 
 
 def load(config: str, options: dict[str, Any], data: str | None) -> Config:

@@ -15,7 +15,8 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.ciphers import PlainImages
-from mmseg_keyprotect.evaluation.report import AccessReport, AccessRow
+from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.evaluation.rows import AccessRow
 from mmseg_keyprotect.evaluation.tally import Tally
 from mmseg_keyprotect.session.images import TestImages
 from mmseg_keyprotect.session.model import ProtectedModel, digest, load_model
@@ -25,6 +26,15 @@ from mmseg_keyprotect.session.users import User
 BASELINE = 'unprotected'
 """The name of the unprotected model in reports."""
 
+DRAWS = 5
+"""The default number of partly right keys for each share of the key."""
+
+SEED_BYTES = 16
+"""The length of a seed."""
+
+DRAWN_BITS = 32
+"""The length of a drawn seed, short enough to type."""
+
 
 class AccessEvaluation:
     """A protected model with its test images, and optionally an unprotected model to compare with.
@@ -33,12 +43,14 @@ class AccessEvaluation:
         cfg: A protected configuration with ``test_dataloader``.
         checkpoint: A checkpoint of the configuration's key.
         baseline: The configuration and the checkpoint of the unprotected model.
+        seed: Fixes the wrong and the partly right keys, 0 or more and below 2**128; None draws one of 32 bits. It
+            is no secret, and says nothing about the correct key.
 
     Attributes:
         protected: The protected model.
         images: Its test images.
         correct: The user with the correct key.
-        nonce: Fixes the wrong keys; 16 random bytes, the same in every process.
+        nonce: The seed as 16 bytes, the same in every process.
 
     Raises:
         WrongKeyError: The checkpoint belongs to another key.
@@ -46,12 +58,15 @@ class AccessEvaluation:
             protected, or has other classes or other images.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, baseline: tuple[Config, str] | None = None) -> None:
+    def __init__(
+        self, cfg: Config, checkpoint: str, baseline: tuple[Config, str] | None = None, seed: int | None = None
+    ) -> None:
         self.protected = ProtectedModel(cfg, checkpoint)
         self.images = TestImages(self.protected.cfg)
         self.correct = self.protected.users.correct()
-        self.nonce = _shared(secrets.token_bytes(16))
-        self.sources = list(self.protected.sources)
+        drawn = secrets.randbits(DRAWN_BITS) if seed is None else seed
+        self.nonce = _shared(drawn.to_bytes(SEED_BYTES, 'big'))
+        self.sources = [*self.protected.sources, f'seed {seed}']
         self.baseline: BaseSegmentor | None = None
         self.baseline_images = self.images
         if baseline is not None:
@@ -60,18 +75,26 @@ class AccessEvaluation:
             self.baseline = load_model(baseline_cfg, baseline_checkpoint)
             self.sources += [repr(baseline_cfg.to_dict()), digest(baseline_checkpoint)]
 
-    def users(self, wrong_keys: int, known: Sequence[int]) -> dict[str, User]:
+    @property
+    def seed(self) -> int:
+        """The seed of the wrong and of the partly right keys."""
+        return int.from_bytes(self.nonce, 'big')
+
+    def users(self, wrong_keys: int, known: Sequence[int], draws: int) -> dict[str, User]:
         """Return all users of the evaluation, by their names in the report.
 
         Args:
             wrong_keys: The number of random wrong keys.
             known: The shares of the key, in percent, that partly right keys know.
+            draws: The number of partly right keys for each share.
         """
         make = self.protected.users
         users = {BASELINE: User('baseline', PlainImages(1))} if self.baseline else {}
         users.update({'correct key': self.correct, 'no key': make.without_key()})
         users.update({f'wrong key {n}': make.wrong(self.nonce, n) for n in range(1, wrong_keys + 1)})
-        users.update({f'{share}% of the key': make.partly_right(self.nonce, share) for share in known})
+        for share in known:
+            for n in range(1, draws + 1):
+                users[f'{share}% of the key, draw {n}'] = make.partly_right(self.nonce, share, n)
         return users
 
     def predict(self, user: User, index: int) -> SegDataSample:
@@ -81,7 +104,7 @@ class AccessEvaluation:
             return self.baseline.test_step(self.baseline_images.batch(index))[0]
         return self.protected.predict(user, self.images.batch(index))
 
-    def run(self, folder: Path, wrong_keys: int, known: Sequence[int] = ()) -> AccessReport:
+    def run(self, folder: Path, wrong_keys: int, known: Sequence[int] = (), draws: int = DRAWS) -> AccessReport:
         """Evaluate all users in one pass over the images; several processes share the images.
 
         An interrupted evaluation continues if it is run again with the same ``folder``.
@@ -89,20 +112,21 @@ class AccessEvaluation:
         Args:
             folder: An existing folder; it holds the state until the report is written.
             wrong_keys: The number of random wrong keys.
-            known: The shares of the key, in percent; for each of them one partly right key is evaluated.
+            known: The shares of the key, in percent, that partly right keys know.
+            draws: The number of partly right keys for each share.
 
         Raises:
             OutputError: The folder holds the state of another evaluation.
             DamagedFileError: The state in the folder is damaged.
         """
         rank, processes = get_rank(), get_world_size()
-        question = repr([*self.sources, self.images.paths, wrong_keys, known, processes])
-        shape = (len(self.users(wrong_keys, known)), 3, len(self.images.classes))
+        question = repr([*self.sources, self.images.paths, wrong_keys, known, draws, processes])
+        shape = (len(self.users(wrong_keys, known, draws)), 3, len(self.images.classes))
         tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)
         self.nonce = _shared(tally.nonce)
         tally.keep_if(self.nonce)
         tally.save()  # marks the folder as that of an evaluation
-        users = self.users(wrong_keys, known)
+        users = self.users(wrong_keys, known, draws)
         if self.images.labelled:
             self._count(tally, users, range(rank, len(self.images), processes))
         return self._report(tally.total(), users)
@@ -126,7 +150,7 @@ class AccessEvaluation:
         rows, floor = [], None
         if self.images.labelled:
             rows = [
-                AccessRow(who, user.kind, Scores.from_counts(row))
+                AccessRow(who, user.kind, Scores.from_counts(row), user.known)
                 for (who, user), row in zip(users.items(), counts, strict=True)
             ]
             floor = Scores.of_most_frequent(counts[0, 2])
@@ -138,6 +162,7 @@ class AccessEvaluation:
             key_id=self.protected.identity.key_id,
             cipher=self.protected.identity.cipher,
             key_space_bits=round(self.protected.key_space_bits, 1),
+            seed=self.seed,
         )
 
 

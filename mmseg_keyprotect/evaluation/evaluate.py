@@ -11,15 +11,20 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
 from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.errors import ConfigError, OutputError
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.evaluation.figures import FIGURES, to_png
+from mmseg_keyprotect.evaluation.access import DRAWS, SEED_BYTES, AccessEvaluation
+from mmseg_keyprotect.evaluation.figures import figures_of
 from mmseg_keyprotect.evaluation.html_report import write_html
 from mmseg_keyprotect.evaluation.pictures import gallery, take_pictures
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.evaluation.svg import to_png
+from mmseg_keyprotect.evaluation.written import write
 from mmseg_keyprotect.files import make_folder
 
 REPORT = 'report.html'
 """The file name of the page."""
+
+GALLERY = 'gallery.png'
+"""The file name of the first pictures."""
 
 
 def evaluate_access(
@@ -31,6 +36,8 @@ def evaluate_access(
     known: Sequence[int] = (25, 50, 75, 90),
     pictures: int = 12,
     command: str = '',
+    draws: int = DRAWS,
+    seed: int | None = None,
 ) -> AccessReport:
     """Measure the accuracy of every user, and write the access report.
 
@@ -42,9 +49,11 @@ def evaluate_access(
         folder: The folder to make: ``report.html``, ``access.json``, ``access.md``, ``gallery.png`` and ``figures``.
         wrong_keys: The number of random wrong keys, 0 or more.
         baseline: The configuration and the checkpoint of an unprotected model to compare with.
-        known: Shares of the key in percent, 0 to 100; for each of them one partly right key is evaluated.
+        known: Shares of the key in percent, 0 to 100, that partly right keys know.
         pictures: The number of images to show; 0 writes ``access.json`` and ``access.md`` alone.
         command: The command line to show in the report.
+        draws: The number of partly right keys for each share, 1 or more.
+        seed: Fixes the wrong and the partly right keys; None draws a seed, which the report names.
 
     Returns:
         The report; in every process if there are several.
@@ -68,6 +77,11 @@ def evaluate_access(
             'Expected shares of the key from 0 to 100 percent, and no negative number of wrong keys or pictures, but '
             f'got {list(known)}, {wrong_keys} and {pictures}; correct them.'
         )
+    if draws < 1 or not (seed is None or 0 <= seed < 256**SEED_BYTES):
+        raise ConfigError(
+            f'Expected 1 or more draws, and a seed of 0 or more below 2^{8 * SEED_BYTES}, but got {draws} and {seed}; '
+            'correct them.'
+        )
     problem: list[OutputError | None] = [None]
     if is_main_process():
         try:
@@ -77,8 +91,8 @@ def evaluate_access(
     broadcast_object_list(problem)
     if problem[0] is not None:
         raise problem[0]
-    evaluation = AccessEvaluation(cfg, checkpoint, baseline)
-    report = evaluation.run(folder, wrong_keys, known)
+    evaluation = AccessEvaluation(cfg, checkpoint, baseline, seed)
+    report = evaluation.run(folder, wrong_keys, known, draws)
     report.about = dict(
         model=f'{Path(cfg.filename or "").name}, {Path(checkpoint).name}',
         **(dict(baseline=f'{Path(baseline[0].filename or "").name}, {Path(baseline[1]).name}') if baseline else {}),
@@ -89,12 +103,12 @@ def evaluate_access(
     if is_main_process():
         if pictures:
             taken = take_pictures(evaluation, report, pictures)
-            gallery(taken, folder / 'gallery.png')
+            gallery(taken, report.classes, folder / GALLERY)
             (folder / 'figures').mkdir(exist_ok=True)
-            for name in FIGURES if report.rows else ():
-                to_png(name, report, folder / 'figures' / f'{name}.png')
+            for name, (_, draw, height) in figures_of(report).items():
+                to_png(draw, folder / 'figures' / f'{name}.png', height)
             write_html(report, taken, folder / REPORT)
-        report.write(folder)
+        write(report, folder)
         for state in folder.glob('state_*.json'):
             state.unlink()
     barrier()

@@ -1,16 +1,16 @@
-"""Draw the figures of the access report, as PNG files for papers and as SVG in the colours of the page."""
+"""The figures of the access report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import StringIO
-from pathlib import Path
+from statistics import stdev
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from mmseg_keyprotect.evaluation.draws import decimals
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.evaluation.rows import AccessRow
+from mmseg_keyprotect.evaluation.svg import HEIGHT, Draw, legend_below
 
 COLOURS = {  # distinguishable with colour blindness (Okabe and Ito), on white and on black
     'baseline': '#8c8c8c',
@@ -19,103 +19,102 @@ COLOURS = {  # distinguishable with colour blindness (Okabe and Ito), on white a
     'wrong': '#d55e00',
     'partly': '#009e73',
 }
-_PAGE_INK = '#010203'  # a placeholder, replaced by currentColor, the text colour of the page
 
 
 def draw_keys(axes: Axes, report: AccessReport) -> str:
-    """Draw the mIoU of every key beside that of the unprotected model and the floor; return a text alternative."""
-    wrong = sorted(report.of('wrong'), key=lambda row: -row.scores.mIoU)
-    rows = [*report.of('correct'), *report.of('none'), *wrong]
-    axes.bar(range(len(rows)), [row.scores.mIoU for row in rows], color=[COLOURS[row.kind] for row in rows])
-    _lines(axes, report)
-    labels = {'correct': 'correct key', 'none': 'no key'}
-    axes.set_xticks(range(len(rows)), [labels.get(row.kind, row.who.split()[-1]) for row in rows], rotation=60)
-    axes.set_xlabel(f'{len(wrong)} wrong keys by number, best first')
-    axes.set_ylabel('mIoU, %')
-    best = report.best_unauthorised
+    """Draw the mIoU of every user beside the floor, one dot for each wrong key; return a text alternative."""
+    users = [(row.who, row.kind, [row.scores.mIoU], f'{row.scores.mIoU:.1f}') for row in main_rows(report)]
+    if report.wrong:
+        miou = report.wrong.miou
+        shown = f'mean {miou.shown(miou.mean)}\nworst {miou.shown(miou.worst)}'
+        users.append((f'wrong keys,\n{len(miou.values)} draws', 'wrong', list(miou.values), shown))
+    for place, (_, kind, values, shown) in enumerate(users):
+        axes.scatter(values, [place] * len(values), s=50, alpha=0.6, color=COLOURS[kind], edgecolors='none')
+        axes.annotate(shown, (1.02, place), xycoords=('axes fraction', 'data'), va='center')
+    axes.axvline(report.floor_miou, color=COLOURS['baseline'], linestyle=':', label='floor: majority-class baseline')
+    axes.set_yticks(range(len(users)), [who for who, *_ in users])
+    axes.set_ylim(len(users) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel('mIoU, %')
+    legend_below(axes)
     return (
-        f'mIoU of every key: {report.correct.mIoU:.1f} with the correct key, at most {best.scores.mIoU:.1f} without it '
-        f'({best.who}). The floor, the majority-class baseline, is {report.floor_miou:.1f}.'
+        f'mIoU of every user, a dot for each wrong key: {report.correct.mIoU:.1f} with the correct key, at most '
+        f'{report.shown_best} without it ({report.best_unauthorised.who}). The floor is {report.floor_miou:.1f}.'
     )
 
 
 def draw_partly(axes: Axes, report: AccessReport) -> str:
-    """Draw the mIoU by the known share of the key; return a text alternative."""
-    points = [(int(row.who.split('%')[0]), row.scores.mIoU) for row in report.of('partly')]
-    wrong = [row.scores.mIoU for row in report.of('wrong')]
-    if wrong:
-        points.append((0, sum(wrong) / len(wrong)))
-    points = sorted([*points, (100, report.correct.mIoU)])
-    axes.plot(*zip(*points, strict=True), marker='o', color=COLOURS['partly'])
-    _lines(axes, report)
+    """Draw the mIoU by the known share of the key, a dot for each draw; return a text alternative."""
+    points = [(0, report.wrong.miou)] if report.wrong else []
+    points += [(group.known, group.miou) for group in report.partly]
+    for known, miou in points:
+        axes.scatter([known] * len(miou.values), miou.values, s=25, alpha=0.6, color=COLOURS['partly'], linewidths=0)
+    means = [*((known, miou.mean) for known, miou in points), (100, report.correct.mIoU)]
+    axes.plot(*zip(*means, strict=True), color=COLOURS['partly'], label='mean; dots: single keys')
+    for row in report.of('baseline'):
+        axes.axhline(row.scores.mIoU, color=COLOURS['baseline'], linestyle='--', label=row.who)
+    axes.axhline(report.floor_miou, color=COLOURS['baseline'], linestyle=':', label='floor')
+    axes.set_ylim(bottom=0)
     axes.set_xlabel('known positions of the key, %; the others are guessed')
     axes.set_ylabel('mIoU, %')
-    return 'mIoU by the known share of the key: ' + ', '.join(f'{x}%: {y:.1f}' for x, y in points) + '.'
+    legend_below(axes)
+    texts = [
+        f'{known}%: {miou.shown(miou.mean)}, at worst {miou.shown(miou.worst)} ({len(miou.values)} draws)'
+        for known, miou in points
+    ]
+    return f'Mean mIoU by the known share of the key. {"; ".join(texts)}; 100%: {report.correct.mIoU:.1f}.'
 
 
 def draw_classes(axes: Axes, report: AccessReport) -> str:
-    """Draw the IoU of every class for the main users and the best wrong key; return a text alternative."""
-    rows = [row for kind in ('baseline', 'correct', 'none') for row in report.of(kind)]
-    if report.worst_case:
-        rows.append(report.worst_case)
+    """Draw the IoU of every class for the main users and the worst wrong key; return a text alternative."""
+    rows = [*main_rows(report), *([report.worst_case] if report.worst_case else [])]
     height = 0.8 / len(rows)
     for place, row in enumerate(rows):
         at = [index + (place - (len(rows) - 1) / 2) * height for index in range(len(report.classes))]
         values = [value or 0 for value in row.scores.IoU]
-        axes.barh(at, values, height, color=COLOURS[row.kind], label=row.who)
+        axes.barh(at, values, height, color=COLOURS[row.kind], label=title_of(row, report))
     axes.set_yticks(range(len(report.classes)), report.classes)
-    axes.invert_yaxis()
+    axes.set_ylim(len(report.classes) - 0.5, -0.5)
     axes.set_xlabel('IoU, %')
-    axes.legend(frameon=False)
-    return f'IoU of {len(report.classes)} classes for {", ".join(row.who for row in rows)}.'
+    legend_below(axes)
+    return f'IoU of {len(report.classes)} classes for {", ".join(title_of(row, report) for row in rows)}.'
+
+
+def main_rows(report: AccessReport) -> list[AccessRow]:
+    """Return the rows that are measured once: unprotected model, correct key, no key."""
+    return [row for kind in ('baseline', 'correct', 'none') for row in report.of(kind)]
+
+
+def title_of(row: AccessRow, report: AccessReport) -> str:
+    """Return the name of a user; of a wrong key with the number of draws that it is the worst of."""
+    return f'{row.who}, worst of {len(report.of("wrong"))}' if row.kind == 'wrong' else row.who
+
+
+def class_table(report: AccessReport) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the main users, and for every class its name and their IoU as text."""
+    rows = [*main_rows(report), *([report.worst_case] if report.worst_case else [])]
+    lines = []
+    for index, name in enumerate(report.classes):
+        drawn = [value for row in report.of('wrong') if (value := row.scores.IoU[index]) is not None]
+        digits = {'wrong': decimals(stdev(drawn) if len(drawn) > 1 else None)}
+        values = [(row.scores.IoU[index], digits.get(row.kind, 1)) for row in rows]
+        lines.append([name, *('-' if value is None else f'{value:.{places}f}' for value, places in values)])
+    return [title_of(row, report) for row in rows], lines
 
 
 FIGURES: dict[str, tuple[str, Callable[[Axes, AccessReport], str]]] = {
-    'keys': ('mIoU of every key', draw_keys),
+    'keys': ('mIoU of every user', draw_keys),
     'partly': ('mIoU with a part of the key', draw_partly),
     'classes': ('IoU of every class', draw_classes),
 }
 
 
-def to_png(name: str, report: AccessReport, path: Path) -> None:
-    """Write one figure as a PNG file, 200 dots per inch, on white."""
-    _figure(name, report, '#222222')[0].savefig(path, dpi=200, facecolor='white')
+def figures_of(report: AccessReport) -> dict[str, tuple[str, Draw, float]]:
+    """Return the figures that a report has: title, function to draw and height in inches, by name."""
+    heights = {'keys': 2.7, 'classes': 1.4 + 0.45 * len(report.classes)}
 
+    def draw(name: str) -> Draw:
+        return lambda axes: FIGURES[name][1](axes, report)
 
-def to_svg(name: str, report: AccessReport) -> tuple[str, str]:
-    """Return one figure as an SVG element for an HTML page, and its text alternative."""
-    figure, alternative = _figure(name, report, _PAGE_INK)
-    text = StringIO()
-    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name, 'font.family': 'sans-serif'}):
-        figure.savefig(text, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
-    svg = text.getvalue()
-    svg = svg[svg.index('<svg') :].replace(_PAGE_INK, 'currentColor')
-    for used in ('id="', '"#', 'url(#'):  # ids must be unique across the figures of a page
-        svg = svg.replace(used, f'{used}{name}-')
-    return svg, alternative
-
-
-def _figure(name: str, report: AccessReport, ink: str) -> tuple[Figure, str]:
-    with matplotlib.rc_context(
-        {
-            'text.color': ink,
-            'axes.labelcolor': ink,
-            'axes.edgecolor': ink,
-            'xtick.color': ink,
-            'ytick.color': ink,
-        }
-    ):
-        tall = 1 + 0.5 * len(report.classes) if name == 'classes' else 3.6
-        figure = Figure(figsize=(7, tall), layout='constrained')
-        axes = figure.subplots()
-        axes.spines[['top', 'right']].set_visible(False)
-        return figure, FIGURES[name][1](axes, report)
-
-
-def _lines(axes: Axes, report: AccessReport) -> None:
-    """Draw the mIoU of the unprotected model and the floor as lines."""
-    for row in report.of('baseline'):
-        axes.axhline(row.scores.mIoU, color=COLOURS['baseline'], linestyle='--', label=row.who)
-    axes.axhline(report.floor_miou, color=COLOURS['baseline'], linestyle=':', label='floor: majority-class baseline')
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    names = [name for name in FIGURES if report.rows and (name != 'partly' or report.partly)]
+    return {name: (FIGURES[name][0], draw(name), heights.get(name, HEIGHT)) for name in names}

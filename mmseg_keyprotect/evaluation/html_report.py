@@ -10,10 +10,12 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from mmseg_keyprotect.evaluation.figures import FIGURES, to_svg
-from mmseg_keyprotect.evaluation.pictures import Picture
+from mmseg_keyprotect.evaluation.figures import class_table, figures_of
+from mmseg_keyprotect.evaluation.pictures import ENCRYPTED, ENCRYPTED_NOTE, Picture, legend
 from mmseg_keyprotect.evaluation.rendering import render
 from mmseg_keyprotect.evaluation.report import COLUMNS, MAX_LEAK, AccessReport
+from mmseg_keyprotect.evaluation.svg import to_svg
+from mmseg_keyprotect.evaluation.written import METRICS, RANDOM, USERS, chances, facts
 
 MAX_SIDE = 480
 """The largest side of a picture on the page, in pixels; larger pictures are reduced."""
@@ -28,16 +30,24 @@ def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> Non
         path: The file to write.
     """
     figures = []
-    for name, (title, _) in FIGURES.items() if report.rows else ():
-        svg, alternative = to_svg(name, report)
+    for name, (title, draw, height) in figures_of(report).items():
+        svg, alternative = to_svg(name, draw, height)
         figures.append((title, Markup(svg), alternative))
     page = render(
         'mmseg_keyprotect.evaluation',
         'report.html.jinja',
+        title=f'Access report: {report.about.get("model", report.cipher)}',
         report=report,
+        facts=facts(report),
         max_leak=MAX_LEAK,
         columns=COLUMNS,
+        metrics=METRICS,
+        random=RANDOM + chances(report),
+        users=USERS,
         figures=figures,
+        class_table=class_table(report),
+        legend=legend(pictures, report.classes),
+        encrypted_note=ENCRYPTED_NOTE if any(ENCRYPTED in picture.panels for picture in pictures) else '',
         pictures=[
             (picture.name, {who: _embed(who, panel) for who, panel in picture.panels.items()}) for picture in pictures
         ],

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from mmseg_keyprotect.ciphers import KeyedCipher
-from mmseg_keyprotect.evaluation.access import AccessEvaluation
+from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
+from mmseg_keyprotect.evaluation.access import BASELINE, AccessEvaluation
+from mmseg_keyprotect.evaluation.choice import choose_images
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.session.users import User
+
+ENCRYPTED_WITH = 0
+"""The number of the random key that encrypts the shown images; the wrong keys of a report begin at 1."""
+
+ENCRYPTED = 'encrypted'
+"""The title of encrypted images."""
+
+ENCRYPTED_NOTE = (
+    'A random key encrypts the shown images, not the correct one: an image beside its encrypted form reveals the key.'
+)
+"""Why the encrypted images of a report are not those that the model gets."""
 
 
 @dataclass(frozen=True)
@@ -21,50 +35,69 @@ class Picture:
     Args:
         name: The file name of the image.
         panels: RGB uint8 (H, W, 3) by title; their sizes may differ.
+        colours: RGB, 0 to 255, of the classes in the panels, by the index of the class.
     """
 
     name: str
     panels: dict[str, np.ndarray]
+    colours: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int = 12) -> list[Picture]:
-    """Return pictures of test images, evenly spread over the data set.
+    """Return pictures of test images that are spread over the data set and differ from each other.
 
     Args:
         evaluation: The model and its images.
-        report: The report of that evaluation, which tells the best wrong key.
+        report: The report of that evaluation, which tells the worst wrong key.
         count: The number of images, at most.
     """
-    indices = np.unique(np.linspace(0, len(evaluation.images) - 1, count).round().astype(int))
-    return [_take(evaluation, report, int(index)) for index in indices]
-
-
-def _take(evaluation: AccessEvaluation, report: AccessReport, index: int) -> Picture:
-    images, protected = evaluation.images, evaluation.protected
-    cipher, batch = protected.cipher, images.batch(index)
-    image = batch['inputs'][0]
-    palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
-    panels = {'image': _rgb(image, cipher)}
-    if cipher is not None:
-        panels['encrypted'] = _rgb(cipher.encrypt(image)[0], cipher)
-    if images.labelled:
-        panels['true labels'] = _paint(batch['data_samples'][0].gt_sem_seg.data[0], palette)
+    users = evaluation.protected.users
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
-    users = {
+    shown = {BASELINE: User('baseline', PlainImages(1))} if evaluation.baseline else {}
+    shown |= {
         'correct key': evaluation.correct,
-        'no key': protected.users.without_key(),
-        worst: protected.users.wrong(evaluation.nonce, int(worst.split()[-1])),
+        'no key': users.without_key(),
+        worst: users.wrong(evaluation.nonce, int(worst.split()[-1])),
     }
-    for who, user in users.items():
-        panels[who] = _paint(evaluation.predict(user, index).pred_sem_seg.data[0].cpu(), palette)
-    return Picture(Path(images.paths[index]).name, panels)
+    cipher = evaluation.protected.cipher
+    another = users.wrong(evaluation.nonce, ENCRYPTED_WITH).encryption if cipher else None
+    return [_take(evaluation, shown, another, index) for index in choose_images(evaluation.images, count)]
 
 
-def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
-    """Write the first pictures as one PNG file, one row each.
+def _take(
+    evaluation: AccessEvaluation, users: dict[str, User], another: KeyedCipher | PlainImages | None, index: int
+) -> Picture:
+    images, batch = evaluation.images, evaluation.images.batch(index)
+    order = evaluation.protected.channel_order
+    image = batch['inputs'][0]
+    panels = {'image': _rgb(image, order)}
+    if another is not None:
+        panels[ENCRYPTED] = _rgb(another.encrypt(image)[0], order)
+    labels = {who: evaluation.predict(user, index).pred_sem_seg.data[0].cpu() for who, user in users.items()}
+    if images.labelled:
+        labels = {'true labels': batch['data_samples'][0].gt_sem_seg.data[0], **labels}
+    palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
+    panels |= {who: _paint(found, palette) for who, found in labels.items()}
+    present = sorted(
+        {int(value) for found in labels.values() for value in found.unique()}
+        & {*range(min(len(palette), len(images.classes)))}
+    )
+    colours = {value: tuple(palette[value].tolist()) for value in present}
+    return Picture(Path(images.paths[index]).name, panels, colours)
+
+
+def legend(pictures: list[Picture], classes: list[str]) -> list[tuple[str, str]]:
+    """Return the name and the colour, ``#rrggbb``, of every class that occurs in the pictures."""
+    colours = {index: colour for picture in pictures for index, colour in picture.colours.items()}
+    return [(classes[index], '#{:02x}{:02x}{:02x}'.format(*colours[index])) for index in sorted(colours)]
+
+
+def gallery(pictures: list[Picture], classes: list[str], path: Path, rows: int = 4) -> Path:
+    """Write the first pictures as one PNG file, one row each, and a legend of the classes below.
 
     Args:
         pictures: At least one.
+        classes: The names of the classes.
         path: The file to write.
         rows: The number of rows, at most.
 
@@ -81,14 +114,16 @@ def gallery(pictures: list[Picture], path: Path, rows: int = 4) -> Path:
             axis.axis('off')
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
+    names = [Patch(color=colour, label=name) for name, colour in legend(pictures, classes)]
+    figure.legend(handles=names, loc='outside lower center', ncols=len(titles), frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
     return path
 
 
-def _rgb(image: torch.Tensor, cipher: KeyedCipher | None) -> np.ndarray:
-    """Return an image (C, H, W), 0 to 255, in the cipher's channel order (default: BGR) as RGB uint8 (H, W, 3)."""
+def _rgb(image: torch.Tensor, order: str) -> np.ndarray:
+    """Return an image (C, H, W), 0 to 255, in the channel order ``bgr`` or ``rgb`` as RGB uint8 (H, W, 3)."""
     image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-    if cipher is None or cipher.channel_order == 'bgr':
+    if order == 'bgr':
         image = image.flip(0)
     return image.permute(1, 2, 0).round().byte().cpu().numpy()
 

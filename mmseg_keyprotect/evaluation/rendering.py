@@ -1,16 +1,21 @@
-"""Fill in HTML templates."""
+"""Fill in HTML templates, which share ``page.html.jinja``: the style of all reports."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+SHARED = 'mmseg_keyprotect.evaluation'
+"""The package that holds the shared template."""
 
 
 def render(package: str, template: str, **values: Any) -> str:
     """Fill in a template of a package.
 
-    Text is escaped, and a missing value raises an error.
+    Text is escaped, and a missing value raises an error. The filter ``breakable`` lets long names break.
 
     Args:
         package: The dotted name of the package that holds the template.
@@ -18,10 +23,21 @@ def render(package: str, template: str, **values: Any) -> str:
         **values: The values that the template uses.
     """
     environment = Environment(
-        loader=PackageLoader(package, '.'),
+        loader=ChoiceLoader([PackageLoader(package, '.'), PackageLoader(SHARED, '.')]),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters['breakable'] = breakable
     return environment.get_template(template).render(**values)
+
+
+def breakable(text: str) -> Markup:
+    """Return text as HTML in which file names and names of ciphers may break after their separators.
+
+    Example:
+        >>> str(breakable('a_b-0.4k.py'))
+        'a_<wbr>b-<wbr>0.4k.py'
+    """
+    return Markup(re.sub(r'([_/+=,-])(?=\w)', r'\1<wbr>', str(escape(text))))

@@ -1,44 +1,21 @@
-"""The access report: a table of accuracies, two summary figures (price and leak), and a verdict."""
+"""The access report: the accuracy of every user, two summary figures (price and leak), and a verdict."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from statistics import mean, pstdev
-from typing import Any
+from dataclasses import dataclass, field
 
 from prettytable import PrettyTable, TableStyle
 
-from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.evaluation.draws import Draws, decimals
+from mmseg_keyprotect.evaluation.rows import AccessRow, Group
 from mmseg_keyprotect.session.scores import Scores
-from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 MAX_LEAK = 0.1
 """The largest leak with which a protection counts as denying access."""
 
-COLUMNS = (
-    'mIoU, aAcc and mAcc are in percent. The spread is the standard deviation of mIoU over the wrong keys. A user with '
-    'a part of the key knows that share of its positions and guesses the others. The floor is the majority-class '
-    'baseline, which predicts the most frequent class everywhere.'
-)
-"""What the columns and rows of the table mean."""
-
-
-@dataclass(frozen=True)
-class AccessRow:
-    """The accuracy of one user.
-
-    Args:
-        who: The name of the user, for example ``wrong key 3``.
-        kind: ``'baseline'``, ``'correct'``, ``'none'``, ``'wrong'`` or ``'partly'``.
-        scores: The accuracies in percent.
-    """
-
-    who: str
-    kind: str
-    scores: Scores
+COLUMNS = ('user', 'draws', 'mIoU', 'spread', 'worst', 'aAcc', 'mAcc')
+"""The columns of the table."""
 
 
 @dataclass
@@ -54,6 +31,7 @@ class AccessReport:
         cipher: The public description of the ciphers.
         key_space_bits: log2 of the number of keys.
         about: More facts to show: model, data, date, command.
+        seed: The seed of the wrong and of the partly right keys; None if it is unknown.
 
     Example:
         >>> def row(who, kind, miou):
@@ -72,6 +50,7 @@ class AccessReport:
     cipher: str
     key_space_bits: float
     about: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
 
     def of(self, kind: str) -> list[AccessRow]:
         """Return the rows of one kind."""
@@ -99,9 +78,33 @@ class AccessReport:
         return max(self.unauthorised, key=lambda row: row.scores.mIoU)
 
     @property
+    def shown_best(self) -> str:
+        """The mIoU of the best unauthorised user as text."""
+        return self._of_wrong(self.best_unauthorised.scores.mIoU)
+
+    @property
     def worst_case(self) -> AccessRow | None:
         """The row of the wrong key with the highest mIoU; None if no wrong key was tried."""
         return max(self.of('wrong'), key=lambda row: row.scores.mIoU, default=None)
+
+    @property
+    def wrong(self) -> Group | None:
+        """The wrong keys; None if no wrong key was tried."""
+        rows = self.of('wrong')
+        return Group('wrong keys', 0, rows) if rows else None
+
+    @property
+    def partly(self) -> list[Group]:
+        """The partly right keys, one group for each known share, in ascending order."""
+        shares = sorted({row.known for row in self.rows if row.known is not None})
+        return [
+            Group(f'{known}% of the key', known, [row for row in self.rows if row.known == known]) for known in shares
+        ]
+
+    @property
+    def groups(self) -> list[Group]:
+        """All groups of random keys."""
+        return [self.wrong, *self.partly] if self.wrong else self.partly
 
     @property
     def price(self) -> float | None:
@@ -119,6 +122,22 @@ class AccessReport:
         return (self.best_unauthorised.scores.mIoU - self.floor_miou) / gain if gain > 0 else math.nan
 
     @property
+    def leaks(self) -> Draws | None:
+        """The leak of each wrong key on its own; None without wrong keys or where the leak is NaN."""
+        if self.wrong is None or math.isnan(self.leak):
+            return None
+        gain = self.correct.mIoU - self.floor_miou
+        return Draws([(row.scores.mIoU - self.floor_miou) / gain for row in self.wrong.rows])
+
+    @property
+    def shown_leak(self) -> str:
+        """The leak as text without digits beyond its spread, but on the same side of ``MAX_LEAK``."""
+        digits = max(1, decimals(self.leaks.spread)) if self.leaks else 2
+        text = f'{self.leak:.{digits}f}'
+        same_side = float(text) != MAX_LEAK and (float(text) > MAX_LEAK) == (self.leak > MAX_LEAK)
+        return text if same_side else f'{self.leak:.2f}'
+
+    @property
     def verdict(self) -> str:
         """The result in words."""
         if not self.rows:
@@ -127,26 +146,37 @@ class AccessReport:
         if not correct > floor:
             return f'The model has learned nothing: {correct:.1f} mIoU with the correct key, the floor is {floor:.1f}.'
         figures = (
-            f'{correct:.1f} mIoU with the correct key, at best {best.scores.mIoU:.1f} without it ({best.who}), floor '
-            f'{floor:.1f}. The key is worth {correct - best.scores.mIoU:.1f} points, and the leak is {self.leak:.2f}'
+            f'{correct:.1f} mIoU with the correct key, at best {self.shown_best} without it '
+            f'({best.who}), floor {floor:.1f}. The key is worth {self._of_wrong(correct - best.scores.mIoU)} points, '
+            f'and the leak is {self.shown_leak}'
         )
         price = '' if self.price is None else f' It costs {self.price:.1f} points against the unprotected model.'
         if self.leak <= MAX_LEAK:
-            return f'{self.cipher} denies access: {figures}.{price}'
-        return f'{self.cipher} FAILS to deny access fully: {figures}, above the limit of {MAX_LEAK}.{price}'
+            return f'{self.cipher} denies access: {figures}.{self._chance}{price}'
+        return (
+            f'{self.cipher} FAILS to deny access fully: {figures}, above the limit of {MAX_LEAK}.{self._chance}{price}'
+        )
 
-    def summary(self) -> list[tuple[str, Scores, float | None]]:
-        """Return the lines of the table: user, scores, and the standard deviation of mIoU over the wrong keys."""
-        lines: list[tuple[str, Scores, float | None]] = [
-            (row.who, row.scores, None) for kind in ('baseline', 'correct', 'none') for row in self.of(kind)
-        ]
-        if (worst := self.worst_case) is not None:
-            wrong = [row.scores for row in self.of('wrong')]
-            means = {name: round(mean(getattr(row, name) for row in wrong), 2) for name in ('mIoU', 'aAcc', 'mAcc')}
-            lines.append((f'wrong keys, mean of {len(wrong)}', Scores(**means), pstdev(row.mIoU for row in wrong)))
-            lines.append(('wrong keys, best of them', worst.scores, None))
-        lines += [(row.who, row.scores, None) for row in self.of('partly')]
-        return [*lines, ('floor: majority-class baseline', self.floor, None)] if self.floor else lines
+    @property
+    def _chance(self) -> str:
+        """How likely another wrong key does better."""
+        if self.wrong is None:
+            return ' No wrong key was tried.'
+        tried, chance = len(self.wrong.rows), self.wrong.miou.chance_of_worse
+        return (
+            f' Wrong keys tried: {tried}. Another one does better than all of them with a chance of at most '
+            f'{chance.numerator} in {chance.denominator}.'
+        )
+
+    def _of_wrong(self, value: float) -> str:
+        """Return an mIoU that depends on the drawn wrong keys, without digits beyond their spread."""
+        return self.wrong.miou.shown(value) if self.wrong else f'{value:.1f}'
+
+    def lines(self) -> list[tuple[str, ...]]:
+        """Return the lines of the table, by ``COLUMNS``: figures of random keys have no digits beyond their spread."""
+        single = [(row.who, row.scores) for kind in ('baseline', 'correct', 'none') for row in self.of(kind)]
+        floor = [('floor: majority-class baseline', self.floor)] if self.floor else []
+        return [*map(_line, single), *map(_group_line, self.groups), *map(_line, floor)]
 
     def table(self, style: TableStyle = TableStyle.DEFAULT) -> str:
         """Return the table as text.
@@ -154,47 +184,19 @@ class AccessReport:
         Args:
             style: ``TableStyle.MARKDOWN`` for documents.
         """
-        table = PrettyTable(['user', 'mIoU', 'spread', 'aAcc', 'mAcc'], align='r')
+        table = PrettyTable(COLUMNS, align='r')
         table.align['user'] = 'l'
         table.set_style(style)
-        for who, scores, spread in self.summary():
-            numbers = [scores.mIoU, spread, scores.aAcc, scores.mAcc]
-            table.add_row([who, *('' if number is None else f'{number:.2f}' for number in numbers)])
+        table.add_rows(self.lines())
         return table.get_string()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole report as plain JSON types."""
-        rows = [dict(who=row.who, kind=row.kind, **asdict(row.scores)) for row in self.rows]
-        return dict(
-            verdict=self.verdict,
-            price=self.price if self.rows else None,
-            leak=round(self.leak, 4) if self.rows and not math.isnan(self.leak) else None,
-            key_id=self.key_id,
-            cipher=self.cipher,
-            key_space_bits=self.key_space_bits,
-            spec_version=SPEC_VERSION,
-            version=__version__,
-            about=self.about,
-            images=self.images,
-            classes=self.classes,
-            floor=asdict(self.floor) if self.floor else None,
-            rows=rows,
-        )
 
-    def write(self, folder: Path) -> None:
-        """Write ``access.md``, then ``access.json``, whose presence marks the report as complete."""
-        about = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
-        replace_file(
-            folder / 'access.md', f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{COLUMNS}\n\n{about}'
-        )
-        replace_file(folder / 'access.json', json.dumps(self.to_dict(), indent=1) + '\n')
+def _line(user: tuple[str, Scores]) -> tuple[str, ...]:
+    who, scores = user
+    return (who, '', f'{scores.mIoU:.2f}', '', '', f'{scores.aAcc:.2f}', f'{scores.mAcc:.2f}')
 
-    def facts(self) -> dict[str, str]:
-        """Return what was evaluated, as labels and texts."""
-        return {
-            **self.about,
-            'images': f'{self.images}',
-            'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits',
-            'key id': self.key_id,
-            'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
-        }
+
+def _group_line(group: Group) -> tuple[str, ...]:
+    miou, others = group.miou, [group.draws(metric) for metric in ('aAcc', 'mAcc')]
+    figures = [miou.shown(value) for value in (miou.mean, miou.spread, miou.worst)]
+    return (group.who, str(len(group.rows)), *figures, *(one.shown(one.mean) for one in others))

@@ -23,7 +23,7 @@ class Tally:
     Args:
         file: The file of the state; it is read if it exists.
         fingerprint: Identifies everything that the counts depend on.
-        nonce: Fixes the wrong keys; a saved state keeps its own.
+        nonce: Fixes the random keys; a saved state keeps its own.
         shape: The shape of the counts, (users, 3, classes).
 
     Raises:
@@ -61,8 +61,8 @@ class Tally:
         if found != self.fingerprint or counts.shape != self.counts.shape:
             raise OutputError(
                 f'Expected the state of this evaluation, but got that of another in {self.file}: another '
-                'configuration, checkpoint, key, data set, number of keys or number of processes. Name another folder '
-                'with -o, or delete the file.'
+                'configuration, checkpoint, key, data set, seed, number of keys or number of processes. Name another '
+                'folder with -o, or delete the file.'
             )
         self.nonce, self._state = nonce, (done, counts)
 

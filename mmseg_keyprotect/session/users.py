@@ -29,11 +29,13 @@ class User:
         encryption: How the user encrypts images; :class:`~mmseg_keyprotect.ciphers.PlainImages` without a key.
         features: What the user does to the feature map of every place, by the name of the place. Empty if the model
             has no encrypted feature maps.
+        known: The share of the key that a partly right user knows, in percent; None for all others.
     """
 
     kind: str
     encryption: KeyedCipher | PlainImages
     features: Mapping[str, FeatureFunction] = field(default_factory=dict)
+    known: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,18 @@ class Users:
         encryption = self.cipher.with_key(key) if self.cipher else PlainImages(1)
         return User('wrong', encryption, self.features.functions_of(key) if self.features else {})
 
-    def partly_right(self, nonce: bytes, known: int) -> User:
+    def partly_right(self, nonce: bytes, known: int, draw: int = 1) -> User:
         """Return the user who knows a share of the key.
 
         Args:
-            nonce: Fixes which positions are known and how the others are guessed.
+            nonce: Fixes which positions are known and how the others are guessed. It says nothing about the key.
             known: The share in percent, 0 to 100.
+            draw: The number of the draw; each has other known positions and other guesses.
         """
-        encryption = partly_right_cipher(self.cipher, known, nonce) if self.cipher else PlainImages(1)
-        functions = partly_right_features(self.features, known, nonce) if self.features else {}
-        return User('partly', encryption, functions)
+        seed = nonce + draw.to_bytes(4, 'big')
+        encryption = partly_right_cipher(self.cipher, known, seed) if self.cipher else PlainImages(1)
+        functions = partly_right_features(self.features, known, seed) if self.features else {}
+        return User('partly', encryption, functions, known)
 
     def guessing(self, key: BlockTransform | None, features: Mapping[str, BlockTransform] | None) -> User:
         """Return the user with an estimate of the key.
@@ -106,8 +110,8 @@ def wrong_key(nonce: bytes, number: int) -> SecretKey:
     """Return a random wrong key.
 
     Args:
-        nonce: Fresh random bytes of an evaluation. The same bytes give the same keys, so that the evaluation can be
-            resumed.
+        nonce: Bytes of an evaluation, drawn or from its seed. The same bytes give the same keys, so that the
+            evaluation can be resumed and repeated. They must not depend on the correct key.
         number: The number of the wrong key.
 
     Example:

@@ -30,7 +30,7 @@ def run(*words, launcher=()):
 
 
 def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
-    words = [*arguments, '--wrong-keys', '30']
+    words = [*arguments, '--wrong-keys', '30', '--draws', '2']
     with open(tmp_path / 'out.txt', 'w+') as out:
         process = subprocess.Popen([sys.executable, *COMMAND, *words], stdout=out, stderr=out)
         for _ in range(1200):
@@ -47,8 +47,8 @@ def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f'continuing after {state["done"]} of 3 images' in done.stdout
     report = json.loads((tmp_path / 'report' / 'access.json').read_text())
-    assert len(report['rows']) == 2 + 30 + 4
-    assert 'wrong keys, mean of 30' in done.stdout
+    assert len(report['rows']) == 2 + 30 + 4 * 2
+    assert [key['draws'] for key in report['random_keys']] == [30, 2, 2, 2, 2]
 
 
 def test_two_processes_count_what_one_counts(arguments, tmp_path):

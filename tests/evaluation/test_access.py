@@ -13,22 +13,6 @@ from mmseg_keyprotect.errors import ConfigError, DamagedFileError, LeakedKeyErro
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 
-PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
-
-
-@pytest.fixture
-def trained(tiny, tmp_path):
-    cfg = tiny()
-    Runner.from_cfg(cfg).train()
-    return cfg, str(tmp_path / 'work' / 'iter_2.pth')
-
-
-@pytest.fixture
-def baseline(tiny, tmp_path):
-    cfg = tiny(PLAIN, work_dir=str(tmp_path / 'plain'))
-    Runner.from_cfg(cfg).train()
-    return cfg, str(tmp_path / 'plain' / 'iter_2.pth')
-
 
 def by_mmseg(cfg, checkpoint):
     cfg = cfg.copy()
@@ -39,15 +23,19 @@ def by_mmseg(cfg, checkpoint):
 def test_report_of_trained_models(trained, baseline, tmp_path, key):
     cfg, checkpoint = trained
     out = tmp_path / 'report'
-    report = evaluate_access(cfg, checkpoint, out, wrong_keys=2, baseline=baseline, known=[50], command='a command')
+    report = evaluate_access(
+        cfg, checkpoint, out, wrong_keys=2, baseline=baseline, known=[50], draws=2, command='a command', seed=3
+    )
     assert [(row.who, row.kind) for row in report.rows] == [
         ('unprotected', 'baseline'),
         ('correct key', 'correct'),
         ('no key', 'none'),
         ('wrong key 1', 'wrong'),
         ('wrong key 2', 'wrong'),
-        ('50% of the key', 'partly'),
+        ('50% of the key, draw 1', 'partly'),
+        ('50% of the key, draw 2', 'partly'),
     ]
+    assert [row.known for row in report.of('partly')] == [50, 50]
     assert (report.images, report.key_id, report.key_space_bits) == (3, key.key_id, 247.8)
     for scores, expected in (
         (report.correct, by_mmseg(cfg, checkpoint)),
@@ -57,6 +45,10 @@ def test_report_of_trained_models(trained, baseline, tmp_path, key):
             assert getattr(scores, name) == pytest.approx(expected[name], abs=0.02)
     saved = json.loads((out / 'access.json').read_text())
     assert saved['about']['command'] == 'a command'
+    assert saved['seed'] == 3
+    page = (out / 'report.html').read_text()
+    assert page.count('<figcaption>unprotected</figcaption>') == 3
+    assert page.count('<li><span style="background: #') >= 2
     assert saved['rows'][1]['mIoU'] == report.correct.mIoU
     assert report.verdict in (out / 'access.md').read_text()
     names = sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file())
@@ -107,7 +99,7 @@ def test_checkpoint_of_another_key(trained, tmp_path, other_key_file):
 
 def test_unprotected_configuration(tiny):
     with pytest.raises(ConfigError, match='encrypts nowhere'):
-        AccessEvaluation(tiny(PLAIN), 'none.pth')
+        AccessEvaluation(tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'), 'none.pth')
 
 
 def test_a_key_in_the_configuration_is_refused(tiny, key_file):
@@ -200,8 +192,24 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     report = evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
     assert set(calls) == {1, 2}
     assert not list(out.glob('state_*'))
-    monkeypatch.setattr('secrets.token_bytes', lambda length: bytes.fromhex(state['nonce']))
-    assert evaluate_access(cfg, checkpoint, tmp_path / 'whole', 2, known=[75], pictures=0).rows == report.rows
+    whole = evaluate_access(cfg, checkpoint, tmp_path / 'whole', 2, known=[75], pictures=0, seed=report.seed)
+    assert whole.rows == report.rows
+    assert report.seed == int(state['nonce'], 16)
+
+
+def test_the_state_of_another_seed(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(AccessEvaluation, '_count', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_access(*trained, tmp_path / 'report', 1, seed=1)
+    with pytest.raises(OutputError, match='that of another in .*: another .*seed'):
+        evaluate_access(*trained, tmp_path / 'report', 1, seed=2)
+
+
+def test_drawn_seeds_differ(trained, tmp_path):
+    """Without a seed every report tries other keys, each of which differs from the correct one."""
+    seeds = [AccessEvaluation(*trained).seed for _ in range(3)]
+    assert len(set(seeds)) == 3
+    assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 def test_damaged_state(trained, tmp_path):
@@ -217,9 +225,12 @@ def test_a_folder_with_something_else(tmp_path):
         evaluate_access(Config(), 'none.pth', tmp_path, 1)
 
 
-@pytest.mark.parametrize('wrong', [dict(known=[-10]), dict(known=[150]), dict(wrong_keys=-1), dict(pictures=-1)])
+@pytest.mark.parametrize(
+    'wrong',
+    [dict(known=[-10]), dict(known=[150]), dict(wrong_keys=-1), dict(pictures=-1), dict(draws=0), dict(seed=-1)],
+)
 def test_numbers_that_make_no_sense(wrong, tmp_path):
-    with pytest.raises(ConfigError, match='Expected shares'):
+    with pytest.raises(ConfigError, match='Expected shares|Expected 1 or more draws, and a seed of 0 or more'):
         evaluate_access(Config(), 'none.pth', tmp_path / 'x', **{'wrong_keys': 1, **wrong})
     assert not (tmp_path / 'x').exists()
 

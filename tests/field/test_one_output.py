@@ -72,7 +72,7 @@ def test_reports(tmp_path, key_file):
     cfg.work_dir = str(tmp_path / 'work')
     Runner.from_cfg(cfg).train()
     checkpoint = f'{cfg.work_dir}/iter_1.pth'
-    report = evaluate_access(cfg, checkpoint, tmp_path / 'report', 1, known=[50], pictures=2)
+    report = evaluate_access(cfg, checkpoint, tmp_path / 'report', 1, known=[50], pictures=2, draws=2)
     assert len(report.classes) == 2
     audit = run_audit(cfg, checkpoint, tmp_path / 'audit', list(ATTACKS), 0.02, 2, held_out=2, steps=2)
     assert [finding.attack for finding in audit.findings] == list(ATTACKS)

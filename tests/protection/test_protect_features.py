@@ -125,7 +125,7 @@ def test_trained_saved_resumed_and_the_key_nowhere(trained, tmp_path, key, other
 
 
 def test_access_report(trained, tmp_path, key):
-    report = evaluate_access(trained[0], str(trained[1]), tmp_path / 'report', 2, known=[50, 100], pictures=1)
+    report = evaluate_access(trained[0], str(trained[1]), tmp_path / 'report', 2, known=[50, 100], pictures=1, draws=1)
     assert [row.kind for row in report.rows] == ['correct', 'none', 'wrong', 'wrong', 'partly', 'partly']
     assert (report.key_id, report.cipher, report.key_space_bits) == (key.key_id, NAME, 256)
     scores = [row.scores for row in report.rows]
