@@ -43,6 +43,8 @@ class AttackResult:
         model: The attacker's own model, which takes plain images. Where there is one, the accuracy is measured with it.
         images: The number of images that the attacker used.
         queries: The number of images that the attacker had encrypted.
+        stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
+            its end. None leaves it to the clock: an attack that uses up its time was stopped.
     """
 
     sentence: str
@@ -51,6 +53,7 @@ class AttackResult:
     model: BaseSegmentor | None = field(default=None, repr=False)
     images: int = 0
     queries: int = 0
+    stopped: str | None = None
 
 
 class Attack(ABC):

@@ -22,6 +22,8 @@ class Finding:
         queries: The number of images that the attacker had encrypted.
         sentence: The result in words.
         applicable: Whether the attack could do anything on this target; if not, ``sentence`` tells the reason.
+        stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
+            its end.
     """
 
     attack: str
@@ -33,6 +35,7 @@ class Finding:
     queries: int
     sentence: str
     applicable: bool = True
+    stopped: str = ''
 
     @classmethod
     def not_applicable(cls, attack: str, needs: tuple[str, ...], reason: str) -> Finding:
@@ -53,5 +56,6 @@ class Finding:
     @property
     def cost(self) -> str:
         """The cost in words."""
-        queries = f', {self.queries} queries' if self.queries else ''
-        return f'{self.seconds:.1f} s, {self.images} images{queries}'
+        images = '1 image' if self.images == 1 else f'{self.images} images'
+        queries = '' if not self.queries else ', 1 query' if self.queries == 1 else f', {self.queries} queries'
+        return f'{self.seconds:.1f} s, {images}{queries}'

@@ -7,11 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from prettytable import PrettyTable, TableStyle
 
+from mmseg_keyprotect.audit.chart import draw_budget, height_of
 from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.evaluation.rendering import render
 from mmseg_keyprotect.evaluation.report import MAX_LEAK
+from mmseg_keyprotect.evaluation.svg import to_svg
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
@@ -26,12 +30,21 @@ NOT_APPLICABLE = 'not applicable'
 
 COLUMNS = (
     'Everybody knows the cipher, the block size and this program. Positions recovered: the share of the key that the '
-    'attacker has right, and in brackets what a random key has right on average. mIoU, in percent: what their key or '
-    'their model reaches on images that they never saw. The protection FALLS if the attacker has the whole key, or '
-    'gains more than half of the way from no key (or the floor) to the correct key. The floor is the majority-class '
-    'baseline, which predicts the most frequent class everywhere.'
+    'attacker has right, and in brackets what a random key has right on average. mIoU is the mean over the classes of '
+    'the intersection over union, in percent: what their key or their model reaches on images that they never saw. The '
+    'protection FALLS if the attacker has the whole key, or '
+    'gains more than half of the way from no key (or the floor) to the correct key. It leaks if they gain more than a '
+    'tenth of that way, or positions far above chance. It held if neither is so and the attack came to its end; an '
+    'attack that was stopped shows nothing. The floor is the majority-class baseline, which predicts the most frequent '
+    'class everywhere.'
 )
 """What the columns and rows of the table mean."""
+
+CHART_NOTE = (
+    'The mIoU on held-out images by the time that each attack took. Orange: the protection falls. A star: the time '
+    'limit stopped the attack. Attacks that need images or queries as well have that under cost below.'
+)
+"""What the marks of the chart mean."""
 
 
 @dataclass
@@ -105,12 +118,15 @@ class AuditReport:
             return 'FALLS: the whole key'
         if gain is not None and gain > FALLS:
             return f'FALLS: {100 * gain:.0f}% of what the key is worth'
-        if gain is not None and gain > MAX_LEAK:
-            return f'leaks: {100 * gain:.0f}% of what the key is worth'
+        stopped = f'stopped after {finding.stopped}' if finding.stopped else ''
         above = [share.part for share in finding.shares if share.above_chance]
-        if above:
-            return f'leaks: {" and ".join(above)} above chance'
-        return 'held' if finding.shares or finding.mIoU is not None else 'held: no estimate of the key'
+        leak = f'{" and ".join(above)} above chance' if above else ''
+        if gain is not None and gain > MAX_LEAK:
+            leak = f'{100 * gain:.0f}% of what the key is worth'
+        if leak:
+            return f'leaks: {leak}; {stopped}' if stopped else f'leaks: {leak}'
+        held = 'held' if finding.shares or finding.mIoU is not None else 'held: no estimate of the key'
+        return stopped or held
 
     @property
     def verdict(self) -> str:
@@ -125,17 +141,19 @@ class AuditReport:
         tried = [finding for finding in self.findings if finding.attack != OWN_MODEL and finding.applicable]
         names = [f'{finding.attack} (needs {", ".join(finding.needs)}; {finding.cost})' for finding in fallen]
         verdict += (
-            f' It FALLS to {len(fallen)} of {len(tried)} attacks: {"; ".join(names)}.'
-            if fallen
-            else (f' It held against {len(tried)} attacks.')
+            f' It FALLS to {len(fallen)} of {len(tried)} attacks{":" if names else ""} {"; ".join(names)}'.rstrip()
         )
-        held = [finding.attack for finding in tried if finding not in fallen]
-        if fallen and held:
+        verdict += '.'
+        rest = [finding for finding in tried if finding not in fallen]
+        if held := [finding.attack for finding in rest if not finding.stopped]:
             verdict += f' It held, or leaked only a part, against {", ".join(held)}.'
-        return (
-            f'{verdict} An attack that fails within {self.minutes:g} minutes proves nothing; one that works proves a '
-            'weakness.'
-        )
+        if cut := [f'{finding.attack} ({finding.stopped})' for finding in rest if finding.stopped]:
+            verdict += f' The time limit stopped {", ".join(cut)}.'
+        return f'{verdict} An attack that fails within {self._limit} proves nothing; one that works proves a weakness.'
+
+    @property
+    def _limit(self) -> str:
+        return f'{self.minutes:g} minute{"" if self.minutes == 1 else "s"}'
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the rows of the table, by ``columns``: the attacks, then the reference accuracies."""
@@ -169,7 +187,7 @@ class AuditReport:
             **self.about,
             'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits',
             'key id': self.key_id,
-            'time for each attack': f'at most {self.minutes:g} minutes, on one machine',
+            'time for each attack': f'at most {self._limit}, on one machine',
             'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
         }
 
@@ -181,13 +199,31 @@ class AuditReport:
         ]
         return dict(verdict=self.verdict, reference=self.reference, findings=found, facts=self.facts())
 
+    def page(self) -> str:
+        """Return the report as an HTML page, which needs no network, server or script."""
+        chart = None
+        if any(finding.mIoU is not None for finding in self.findings):
+            svg, alternative = to_svg('budget', self.draw_chart, height_of(self.findings))
+            chart = Markup(svg), alternative
+        return render(
+            'mmseg_keyprotect.audit',
+            'audit.html.jinja',
+            title=f'Audit: {self.about.get("model", self.cipher)}',
+            report=self,
+            columns=COLUMNS,
+            chart=chart,
+            chart_note=CHART_NOTE,
+        )
+
+    def draw_chart(self, axes: Axes) -> str:
+        """Draw the chart of the page; return a text alternative."""
+        return draw_budget(axes, self.findings, self.fallen, self.reference)
+
     def write(self, folder: Path) -> None:
         """Write ``audit.md``, ``audit.html`` and ``audit.json``."""
         sentences = ''.join(f'- {finding.attack}: {finding.sentence}\n' for finding in self.findings)
         facts = ''.join(f'- {name}: {value}\n' for name, value in self.facts().items())
         text = f'{self.verdict}\n\n{self.table(TableStyle.MARKDOWN)}\n\n{COLUMNS}\n\n{sentences}\n{facts}'
         replace_file(folder / 'audit.md', text)
-        replace_file(
-            folder / 'audit.html', render('mmseg_keyprotect.audit', 'audit.html.jinja', report=self, columns=COLUMNS)
-        )
+        replace_file(folder / 'audit.html', self.page())
         replace_file(folder / 'audit.json', json.dumps(self.to_dict(), indent=1) + '\n')

@@ -135,7 +135,7 @@ def carry_out(
         result = attack.attack(target, budget)
     except NotApplicable as outcome:
         return Finding.not_applicable(attack.name, attack.needs, outcome.reason)
-    seconds = round(budget.spent, 2)
+    seconds, over = round(budget.spent, 2), budget.over
     return Finding(
         attack=attack.name,
         needs=attack.needs,
@@ -145,4 +145,5 @@ def carry_out(
         images=result.images,
         queries=result.queries,
         sentence=result.sentence,
+        stopped=result.stopped if result.stopped is not None else f'{seconds:.0f} s' if over else '',
     )

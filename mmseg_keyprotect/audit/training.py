@@ -111,3 +111,17 @@ def train(
         optimizer.step()
         budget.report(f'step {step} of {budget.steps}, loss {float(value.detach()):.3f}')
     return budget.steps
+
+
+def steps_left_undone(steps: int, budget: Budget) -> str:
+    """Return how far a training came that the time limit cut short; empty if it did all its steps.
+
+    Args:
+        steps: The number of steps that were done.
+        budget: The limits of the training.
+
+    Example:
+        >>> steps_left_undone(4, Budget(60.0, steps=200)), steps_left_undone(200, Budget(60.0, steps=200))
+        ('4 of 200 steps', '')
+    """
+    return f'{steps} of {budget.steps} steps' if steps < budget.steps else ''

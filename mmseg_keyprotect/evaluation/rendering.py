@@ -36,8 +36,13 @@ def render(package: str, template: str, **values: Any) -> str:
 def breakable(text: str) -> Markup:
     """Return text as HTML in which file names and names of ciphers may break after their separators.
 
+    A number stays beside its sign.
+
     Example:
         >>> str(breakable('a_b-0.4k.py'))
         'a_<wbr>b-<wbr>0.4k.py'
+        >>> str(breakable('by -1.5'))
+        'by <span class="number">-1.5</span>'
     """
-    return Markup(re.sub(r'([_/+=,-])(?=\w)', r'\1<wbr>', str(escape(text))))
+    html = re.sub(r'(?<=\w)([_/+=,-])(?=\w)', r'\1<wbr>', str(escape(text)))
+    return Markup(re.sub(r'(?<!\S)[+-]\d[\d.]*', r'<span class="number">\g<0></span>', html))

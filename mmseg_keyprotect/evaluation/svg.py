@@ -58,7 +58,9 @@ def to_svg(name: str, draw: Draw, height: float = HEIGHT) -> tuple[str, str]:
     figure, alternative = draw_figure(draw, height, _PAGE_INK)
     text = StringIO()
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name, 'font.family': 'sans-serif'}):
-        figure.savefig(text, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
+        figure.savefig(
+            text, format='svg', transparent=True, metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+        )
     svg = text.getvalue()
     svg = svg[svg.index('<svg') :].replace(_PAGE_INK, 'currentColor')
     for used in ('id="', '"#', 'url(#'):  # ids must be unique across the figures of a page

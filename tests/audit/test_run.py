@@ -1,6 +1,7 @@
 """The audit of a small trained model: what it writes, what it keeps, what it refuses."""
 
 import json
+import re
 
 import pytest
 from mmengine.config import Config
@@ -39,7 +40,7 @@ def test_report_is_written_and_finished_attacks_are_not_run_again(model, tmp_pat
     assert '| chosen-images | encryptor' in (folder / 'audit.md').read_text()
     page = (folder / 'audit.html').read_text()
     assert 'FALLS to 2 of 2 attacks' in page
-    assert 'http' not in page
+    assert not re.search(r"""(src|href)=["']?http|url\(http""", page)
 
     capsys.readouterr()
     monkeypatch.setattr(ATTACKS['chosen-images'], 'run', None)

@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner
+
+from helpers.reports import report_of
+from mmseg_keyprotect.cli.main import main
 
 COMMAND = ['-m', 'mmseg_keyprotect', 'evaluate']
 
@@ -71,3 +75,30 @@ def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):
     assert done.stderr.splitlines()[-1].startswith('error: Expected no key')
     assert line not in done.stdout + done.stderr
     assert not (tmp_path / 'report').exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'lines'),
+    [
+        (('--draws', '7', '--seed', '3'), ['report: out/report.html', 'pictures: out/gallery.png']),
+        (('--pictures', '0'), ['report: out/access.md']),
+    ],
+)
+def test_the_last_lines_name_the_page_and_the_pictures(words, lines, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr('mmseg_keyprotect.cli.evaluate.load', lambda *_: None)
+    monkeypatch.setattr(
+        'mmseg_keyprotect.evaluation.evaluate.evaluate_access', lambda *args: given.extend(args) or report_of(53.0, 4.0)
+    )
+    main(['evaluate', 'a.py', 'a.pth', '-o', 'out', *words])
+    assert capsys.readouterr().out.splitlines()[-len(lines) :] == lines
+    assert given[-2:] == ([7, 3] if '--seed' in words else [5, None])
+
+
+def test_the_demo_ends_likewise(monkeypatch, capsys):
+    monkeypatch.setattr(
+        'mmseg_keyprotect.demo.run.run_demo', lambda *_: (report_of(53.0, 4.0), Path('out/access/report.html'))
+    )
+    main(['demo'])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ['report: out/access/report.html', 'pictures: out/access/gallery.png']

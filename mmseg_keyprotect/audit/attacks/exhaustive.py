@@ -64,6 +64,7 @@ class Exhaustive(Attack):
             sentence=_summary(tried, total, budget.spent - start, found),
             key=best,
             images=len(view.encrypted) + len(view.plain),
+            stopped='' if found or tried >= total else f'{tried} of {_power(total)} keys',
         )
 
     def _search_positions(self, view: View, budget: Budget) -> AttackResult:
@@ -84,10 +85,11 @@ class Exhaustive(Attack):
                 break
             budget.report(f'{tried} seeds')
         summary = _summary(tried, 2.0**32, budget.spent - start, best[0] == 0)
+        stopped = '' if best[0] == 0 or tried == 2**32 else f'{tried} of 2^32 seeds'
         if table is None:
-            return AttackResult(sentence=f'{summary} The table is not that of the published password.')
+            return AttackResult(f'{summary} The table is not that of the published password.', stopped=stopped)
         key = BlockTransform(keyed=best[1], table=table)
-        return AttackResult(sentence=summary, key=key, images=len(view.encrypted))
+        return AttackResult(sentence=summary, key=key, images=len(view.encrypted), stopped=stopped)
 
 
 def _summary(tried: int, total: float, seconds: float, found: bool) -> str:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
-from mmseg_keyprotect.audit.training import train
+from mmseg_keyprotect.audit.training import steps_left_undone, train
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.protection.checkpoints import build_model
@@ -47,7 +47,8 @@ class FineTuning(Attack):
         model = self.model(view)
         steps = train(model, training_set.optimizer(model), training_set, budget, WARM_UP)
         images = len(training_set)
-        return AttackResult(f'{steps} steps on {images} images.', model=model, images=images)
+        stopped = steps_left_undone(steps, budget)
+        return AttackResult(f'{steps} steps on {images} images.', model=model, images=images, stopped=stopped)
 
 
 class FineTuningStem(FineTuning):

@@ -17,7 +17,7 @@ from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.doubly_stochastic import DoublyStochastic, restrict
 from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms, unlabelled_loss, watch
-from mmseg_keyprotect.audit.training import Loss, segmentation_loss, train
+from mmseg_keyprotect.audit.training import Loss, segmentation_loss, steps_left_undone, train
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.config.channels import RGB
@@ -51,7 +51,9 @@ class UnKey(Attack):
             groups.insert(0, dict(params=layers.blocks.parameters(), lr=self.rates[0]))
         optimizer = torch.optim.Adam(groups)
         steps = train(model, optimizer, training_set, budget, loss=self.loss(model))
-        return self.result(view, model, steps, makers)
+        result = self.result(view, model, steps, makers)
+        result.stopped = steps_left_undone(steps, budget)
+        return result
 
     def prepare(self, view: View, layers: FreeLayers) -> dict[str, Any]:
         """Change the layers before the training; here nothing."""
