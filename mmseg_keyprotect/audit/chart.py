@@ -17,7 +17,7 @@ REFERENCE = '#8c8c8c'
 SHORTEST = 0.01
 """Attacks that took less than these seconds are drawn here, since the axis is logarithmic."""
 
-GAP = 0.062
+GAP = 0.075
 """The least distance of two labels, as a share of the height of the axes."""
 
 

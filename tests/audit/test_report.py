@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from helpers.browser import PHONE, measure
 from helpers.findings import audit_of, finding_of
 from mmseg_keyprotect.audit.attack import Attack, AttackResult
-from mmseg_keyprotect.audit.chart import height_of, spread_out
+from mmseg_keyprotect.audit.chart import GAP, height_of, spread_out
 from mmseg_keyprotect.audit.run import carry_out
 from mmseg_keyprotect.evaluation.svg import draw_figure
 
@@ -109,7 +109,7 @@ def test_labels_are_spread_out():
         found = spread_out(sorted(rng.random(count) ** 3))
         assert min(found) >= 0
         assert max(found) <= 1
-        assert min(np.diff(found), default=1) >= 0.062 - 1e-9
+        assert min(np.diff(found), default=1) >= min(GAP, 1 / max(count - 1, 1)) - 1e-9
     assert np.diff(spread_out([0.5] * 40)).min() == pytest.approx(1 / 39)
 
 
