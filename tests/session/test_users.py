@@ -54,6 +54,15 @@ def test_shares_of_a_shuffle(key_file, noise):
         assert sorted(source) == list(range(48))
 
 
+def test_draws_differ_and_repeat(correct, noise):
+    users = Users(correct, None)
+    ciphers = [users.partly_right(NONCE, 50, draw).encryption for draw in (1, 2, 2)]
+    assert agreement(ciphers[0], ciphers[1], noise) < 1
+    assert agreement(ciphers[1], ciphers[2], noise) == 1
+    assert users.partly_right(NONCE, 50).known == 50
+    assert users.without_key().known is None
+
+
 def test_partly_right_tables_stay_injective(key_file):
     correct = KeyedCipher(CIPHERS['ffx'])
     guess, right = (one.cipher_for(3).transform for one in (partly_right_cipher(correct, 75, NONCE), correct))
