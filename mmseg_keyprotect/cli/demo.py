@@ -28,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
     print(report.table())
     print(report.verdict)
     print(f'report: {page}')
-    print(f'pictures: {page.parent / GALLERY}')
+    print(f'gallery: {page.parent / GALLERY}')

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
         print(report.verdict)
         print(f'report: {args.out}/{REPORT if args.pictures else "access.md"}')
         if args.pictures:
-            print(f'pictures: {args.out}/{GALLERY}')
+            print(f'gallery: {args.out}/{GALLERY}')
 
 
 def load(config: str, options: dict[str, Any], data: str | None) -> Config:

@@ -24,7 +24,7 @@ REPORT = 'report.html'
 """The file name of the page."""
 
 GALLERY = 'gallery.png'
-"""The file name of the first pictures."""
+"""The file name of the images with the masks of each user."""
 
 
 def evaluate_access(

@@ -80,7 +80,7 @@ def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):
 @pytest.mark.parametrize(
     ('words', 'lines'),
     [
-        (('--draws', '7', '--seed', '3'), ['report: out/report.html', 'pictures: out/gallery.png']),
+        (('--draws', '7', '--seed', '3'), ['report: out/report.html', 'gallery: out/gallery.png']),
         (('--pictures', '0'), ['report: out/access.md']),
     ],
 )
@@ -101,4 +101,4 @@ def test_the_demo_ends_likewise(monkeypatch, capsys):
     )
     main(['demo'])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == ['report: out/access/report.html', 'pictures: out/access/gallery.png']
+    assert lines[-2:] == ['report: out/access/report.html', 'gallery: out/access/gallery.png']
