@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.paper.tables import write_table
-from benchmarks.speed.ciphers import measure_all, measure_on_gpu
+from benchmarks.speed.ciphers import measure_all
 from benchmarks.speed.report import cipher_table, draw, mmseg_table, sealing_table, target_table
 from benchmarks.speed.sealing import measure_sealing
 from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step, measure_workers
@@ -70,7 +70,6 @@ def main() -> None:
     for row in measure_all(args.threads, args.repeats):
         result['ciphers'].append(row)
         print('.', end='', file=sys.stderr, flush=True)
-    result['gpu'] = measure_on_gpu()
     tables = {'ciphers': cipher_table(result['ciphers']), 'targets': target_table(result['ciphers'])}
     if not args.skip_mmseg:
         torch.set_num_threads(1)

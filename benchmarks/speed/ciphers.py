@@ -73,25 +73,3 @@ def measure_all(thread_counts: list[int], repeats: int) -> Iterator[dict[str, An
                 for words in CIPHERS:
                     times = measure(words, block_size, size, threads, repeats)
                     yield dict(cipher='+'.join(words), block_size=block_size, size=size, threads=threads, times=times)
-
-
-def measure_on_gpu(repeats: int = 50) -> list[dict[str, Any]]:
-    """Time the ciphers on a GPU with M = 4 and 8 images of 512 x 1024; the list is empty if there is no GPU."""
-    if not torch.cuda.is_available():
-        return []
-    images = torch.randint(0, 256, (8, 3, 512, 1024), dtype=torch.uint8, device='cuda')
-    rows = []
-    for words in CIPHERS:
-        cfg = [dict(type=TYPES[word], block_size=4, allow_weak=True) for word in words]
-        cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
-
-        def encrypt(cipher: Any = cipher) -> None:
-            cipher.encrypt(images)
-            torch.cuda.synchronize()
-
-        def copy() -> None:
-            images.clone()
-            torch.cuda.synchronize()
-
-        rows.append(dict(cipher='+'.join(words), times=take_turns(dict(gpu=encrypt, copy=copy), repeats)))
-    return rows
