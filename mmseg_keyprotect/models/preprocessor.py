@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from mmseg_keyprotect.config.view import META_KEYS
 from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError, ImageFormatError, WrongKeyError
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.models.denial.denial import Denial
+
+Encryption = KeyedCipher | PlainImages
 
 
 @MODELS.register_module()
@@ -79,7 +81,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         self._check_batch_augments()
         self.label_padding = LabelPadding('gt_sem_seg', self.seg_pad_val, label_pad_vals)
         cipher_of_the_key = KeyedCipher(cipher, key, key_id, channel_order, pad_mode)
-        self.encryption: KeyedCipher | PlainImages = cipher_of_the_key
+        self.encryption: Encryption = cipher_of_the_key
         """How ``forward`` encrypts images."""
         self.identity = Identity(cipher_of_the_key.key_id, cipher_of_the_key.name)
         self.register_buffer('protection', self.identity.to_tensor())
@@ -98,36 +100,40 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
 
         Returns:
             ``inputs``, a float tensor (N, C, H, W), and ``data_samples``. In the training of a model with ``denial``
-            also ``denied``: the same batch as users without the correct key send it, a tensor like ``inputs`` for each
-            of :meth:`~mmseg_keyprotect.models.denial.denial.Denial.encryptions`.
+            also ``denied``: images of the batch as users without the correct key send them, a float tensor
+            (K, C, H, W) of the first K for each of
+            :meth:`~mmseg_keyprotect.models.denial.denial.Denial.encryptions`.
         """
         data = self.cast_data(data)
         denial, cipher = self.denial, self.keyed_cipher
         if not (training and self.training) or denial is None or cipher is None:
             return self.prepare(data, training, self.encryption)
         denied = []
-        for encryption in denial.encryptions(cipher, data['data_samples']):
-            samples = [sample.clone() for sample in data['data_samples']]
-            denied.append(self.prepare({**data, 'data_samples': samples}, True, encryption)['inputs'])
+        for users in denial.encryptions(cipher, data['data_samples']):
+            samples = [sample.clone() for sample in data['data_samples'][: len(users)]]
+            batch = dict(inputs=data['inputs'][: len(users)], data_samples=samples)
+            denied.append(self.prepare(batch, True, users)['inputs'])
         return dict(self.prepare(data, True, self.encryption), denied=denied)
 
-    def prepare(self, data: dict, training: bool, encryption: KeyedCipher | PlainImages) -> dict[str, Any]:
+    def prepare(self, data: dict, training: bool, encryption: Encryption | Sequence[Encryption]) -> dict[str, Any]:
         """Prepare a batch as ``forward`` does, with the encryption of any user.
 
         Args:
             data: As of ``forward``, on the device. The dict and its samples are changed in place.
             training: As of ``forward``.
             encryption: How the user encrypts images: a cipher with their key, or
-                :class:`~mmseg_keyprotect.ciphers.plain.PlainImages` without one.
+                :class:`~mmseg_keyprotect.ciphers.plain.PlainImages` without one; or one encryption for every image.
 
         Returns:
             ``inputs`` and ``data_samples``, as of ``forward``.
         """
         samples = data.get('data_samples')
         self._check_batch_augments()
-        self._check_size(self.size if training else (self.test_cfg or {}).get('size'), encryption.block_size)
-        pairs = zip(data['inputs'], samples or [None] * len(data['inputs']), strict=True)
-        encrypted = [self._encrypt(image, sample, training, encryption) for image, sample in pairs]
+        users = encryption if isinstance(encryption, Sequence) else [encryption] * len(data['inputs'])
+        for block_size in {user.block_size for user in users}:
+            self._check_size(self.size if training else (self.test_cfg or {}).get('size'), block_size)
+        images = zip(data['inputs'], samples or [None] * len(users), users, strict=True)
+        encrypted = [self._encrypt(image, sample, training, user) for image, sample, user in images]
         data['inputs'] = [image for image, _ in encrypted]
         data = super().forward(data, training)
         if samples is not None and training:
@@ -150,7 +156,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         return other
 
     def _encrypt(
-        self, image: Tensor, sample: SegDataSample | None, training: bool, encryption: KeyedCipher | PlainImages
+        self, image: Tensor, sample: SegDataSample | None, training: bool, encryption: Encryption
     ) -> tuple[Tensor, PaddingSize]:
         """Return an encrypted image and its padding (left, right, top, bottom); extend its label maps in training."""
         padding = (0, 0, 0, 0) if sample is None else tuple(sample.get('padding_size', (0, 0, 0, 0)))

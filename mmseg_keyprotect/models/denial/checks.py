@@ -46,10 +46,12 @@ def checked_un_key(options: Any) -> dict[str, Any]:
     return found
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f'Expected denial.{name} as a number above 0, but got {value!r}. Set a positive number.')
+def check_positive(name: str, value: Any, most: float = math.inf) -> None:
+    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0, and at most ``most``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= most or value == math.inf:
+        limit = '' if most == math.inf else f' and at most {most:g}'
+        raise ConfigError(f'Expected denial.{name} as a number above 0{limit}, but got {value!r}. Set such a number.')
 
 
 def check_model(model: BaseSegmentor) -> None:

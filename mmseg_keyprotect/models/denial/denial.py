@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -22,17 +23,22 @@ from mmseg_keyprotect.models.denial.checks import (
     checked_options,
     checked_un_key,
 )
+from mmseg_keyprotect.models.denial.heads import all_logits
 from mmseg_keyprotect.models.features.encrypted_modules import FeatureFunction
+
+USERS = 4
+"""One denied user in so many has no key, and every other a wrong one."""
 
 
 class Denial:
     """Trains the model to predict the majority class when the key is wrong or missing.
 
-    Each iteration denies one user: in turns one without a key, and one with random wrong keys for images and feature
-    maps. The loss is the cross-entropy, at every pixel, against the shares of the classes in the batch. It is least
-    where the model predicts these shares everywhere, so the predicted class is the most frequent one. For the denied
-    user the model acts as in testing: it uses running statistics and leaves them as they are. Auxiliary heads are not
-    denied.
+    In each iteration, a share of the images of the batch is denied: each of them to a user of its own. One user in four
+    has no key, and every other has a random wrong key, for images and feature maps, that no iteration uses again. The
+    loss is the cross-entropy, at every pixel, against the shares of the classes in these images. It is least where the
+    model predicts these shares everywhere, so the predicted class is the most frequent one. Auxiliary heads, and the
+    first head of a cascade, get the same loss. For the denied users the model acts as in testing: it uses running
+    statistics and leaves them as they are.
 
     With ``un_key``, an attacker is denied as well, who learns layers that replace the key: see
     :class:`~mmseg_keyprotect.models.denial.attacker.UnKeyAttacker`. The attacker has the plain images of every batch
@@ -41,6 +47,7 @@ class Denial:
     Args:
         model: The segmentor, which is checked and not kept.
         weight: The weight of the loss, above 0.
+        share: The share of the images of a batch that is denied, above 0 and at most 1; at least one image is.
         un_key: ``lr``, the learning rate of Adam, above 0, by default 0.01; and ``restart``, the number of iterations
             after which the attacker's layers start as the identity again, by default 50. None for no such attacker.
 
@@ -49,9 +56,12 @@ class Denial:
             (``with_cp``), or the model has fewer outputs than classes.
     """
 
-    def __init__(self, model: BaseSegmentor, weight: float = 1.0, un_key: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: BaseSegmentor, weight: float = 1.0, share: float = 1.0, un_key: Mapping[str, Any] | None = None
+    ) -> None:
         check_positive('weight', weight)
-        self.weight = float(weight)
+        check_positive('share', share, 1)
+        self.weight, self.share = float(weight), float(share)
         self.un_key = None if un_key is None else checked_un_key(un_key)
         check_model(model)
         self.iteration = 0
@@ -63,20 +73,26 @@ class Denial:
         """Return the denial that ``model.denial`` of a configuration describes.
 
         Args:
-            options: ``weight`` and ``un_key``.
+            options: ``weight``, ``share`` and ``un_key``.
             model: The segmentor.
 
         Raises:
             ConfigError: An option is unknown; or see the class.
         """
-        return cls(model, **checked_options('denial', options, {'weight', 'un_key'}))
+        return cls(model, **checked_options('denial', options, {'weight', 'share', 'un_key'}))
 
-    @property
-    def wrong(self) -> bool:
-        """Whether the denied user of this iteration has a wrong key; else they have none."""
-        return self.iteration % 2 == 1
+    def wrong_keys(self, images: int) -> list[SecretKey | None]:
+        """Return the keys of the denied users of this iteration; None for a user without a key.
 
-    def encryptions(self, correct: KeyedCipher, samples: Sequence[SegDataSample]) -> list[KeyedCipher | PlainImages]:
+        Args:
+            images: N, the number of images of the batch. The first of them are denied.
+        """
+        users = range(math.ceil(self.share * images))
+        return [None if (user + self.iteration) % USERS == 0 else _wrong_key() for user in users]
+
+    def encryptions(
+        self, correct: KeyedCipher, samples: Sequence[SegDataSample]
+    ) -> list[list[KeyedCipher | PlainImages]]:
         """Return how users without the correct key encrypt the images of this iteration.
 
         Args:
@@ -84,15 +100,16 @@ class Denial:
             samples: The samples of the batch, whose images must be plain.
 
         Returns:
-            The encryption of the denied user; and, with ``un_key``, that of the attacker, who sends plain images.
+            The encryptions of the denied users, each of one image; and, with ``un_key``, those of the attacker, who
+            sends every image plain.
 
         Raises:
             AlreadyEncryptedError: The pipeline has encrypted an image.
         """
         check_plain(samples)
         plain = PlainImages(correct.block_size)
-        user = correct.with_key(_wrong_key()) if self.wrong else plain
-        return [user] if self.un_key is None else [user, plain]
+        users = [plain if key is None else correct.with_key(key) for key in self.wrong_keys(len(samples))]
+        return [users] if self.un_key is None else [users, [plain] * len(samples)]
 
     def losses(
         self, model: BaseSegmentor, inputs: Tensor, denied: Sequence[Tensor] | None, samples: Sequence[SegDataSample]
@@ -102,18 +119,20 @@ class Denial:
         Args:
             model: The segmentor in training. Its gradients, running statistics and feature functions stay as they are.
             inputs: Float (N, C, H, W), encrypted with the correct key.
-            denied: The same images for each of ``encryptions``. None where images are not encrypted, so that every
-                user sends ``inputs``.
+            denied: The images for each of ``encryptions``, float (K, C, H, W), the first K of the batch. None where
+                images are not encrypted, so that every user sends ``inputs``.
             samples: One for each image, with labels, int64 (1, H, W).
 
         Returns:
-            Scalars: ``loss_denial``; with ``un_key`` also ``loss_denial_un_key``, and ``un_key_own``, the attacker's
-            loss before their step, which is logged and not part of the sum.
+            Scalars: ``loss_denial``, and ``loss_denial_aux`` of the mean of the other heads, if the model has some;
+            with ``un_key`` also ``loss_denial_un_key``, and ``un_key_own``, the attacker's loss before their step,
+            which is logged and not part of the sum.
 
         Raises:
             ConfigError: Images are encrypted and ``denied`` is None.
             AlreadyEncryptedError: The pipeline has encrypted an image.
         """
+        keys = self.wrong_keys(len(samples))
         if denied is None:
             if _cipher_of(model) is not None:
                 raise ConfigError(
@@ -121,13 +140,15 @@ class Denial:
                     'mode, but got none. Pass on all that it returns, or set the model to eval mode.'
                 )
             check_plain(samples)
-            denied = [inputs, inputs]
+            denied = [inputs[: len(keys)], inputs]
         features = getattr(model, 'feature_encryption', None)
-        functions = {}
-        if features is not None:
-            functions = features.functions_of(_wrong_key()) if self.wrong else features.identity_functions
+        functions = {} if features is None else features.functions_of_each(keys)
         with _as_in_testing(model, functions):
-            losses = dict(loss_denial=self._loss(model, denied[0], samples))
+            logits, others = all_logits(model, denied[0])
+            losses = dict(loss_denial=self._loss(model, logits, samples[: len(keys)]))
+            if others:
+                aux = [self._loss(model, one, samples[: len(keys)]) for one in others]
+                losses['loss_denial_aux'] = torch.stack(aux).mean()
         if self.un_key is not None:
             if self.attacker is None or self.iteration % self.un_key['restart'] == 0:
                 self.attacker = UnKeyAttacker(model, denied[1], self.un_key['lr'])
@@ -135,13 +156,12 @@ class Denial:
             with _as_in_testing(model, layers.functions), layers.before(model.backbone):
                 # mmengine sums the entries whose names contain "loss", and only logs the others
                 losses['un_key_own'] = self.attacker.step(model, denied[1], samples)
-                losses['loss_denial_un_key'] = self._loss(model, denied[1], samples)
+                losses['loss_denial_un_key'] = self._loss(model, all_logits(model, denied[1])[0], samples)
         self.iteration += 1
         return losses
 
-    def _loss(self, model: BaseSegmentor, images: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+    def _loss(self, model: BaseSegmentor, logits: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
         """Return the cross-entropy against the shares of the classes, times the weight; 0 without a labelled pixel."""
-        logits = model.encode_decode(images, [dict(img_shape=images.shape[-2:])] * len(images))
         labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
         head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
         labels = labels[labels != head.ignore_index]

@@ -172,6 +172,15 @@ class FeatureEncryption(nn.Module):
         """Return the transforms that a key gives, by the name of the place."""
         return {place.name: KeyedFeatures(self.cipher.steps(key, place.name, place.channels)) for place in self.places}
 
+    def functions_of_each(self, keys: Sequence[SecretKey | None]) -> dict[str, FeatureFunction]:
+        """Return functions that transform each image of a batch with a key of its own, by the name of the place.
+
+        Args:
+            keys: A key for every image of the batch; None leaves the feature maps of that image unchanged.
+        """
+        each = [self.identity_functions if key is None else self.functions_of(key) for key in keys]
+        return {place.name: _by_image([functions[place.name] for functions in each]) for place in self.places}
+
     @property
     def functions(self) -> dict[str, FeatureFunction]:
         """The functions in use, by the name of the place: those of the correct key until ``use`` is called."""
@@ -233,3 +242,13 @@ class FeatureEncryption(nn.Module):
 
 def _unchanged(x: Tensor, dim: int) -> Tensor:
     return x
+
+
+def _by_image(functions: Sequence[FeatureFunction]) -> FeatureFunction:
+    """Return the function that applies one function to each image of a batch."""
+
+    def transform(x: Tensor, dim: int) -> Tensor:
+        images = zip(functions, x.split(1), strict=True)
+        return torch.cat([function(image, dim) for function, image in images])
+
+    return transform

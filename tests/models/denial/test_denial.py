@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import logging
 
 import pytest
@@ -154,29 +155,105 @@ class TestEachForm:
         assert len(model.denial.attacker.layers.maps) == (0 if 'features' in form else 4)
 
 
-def test_turns(key):
-    """The denied user has no key, then a wrong one, a new one each time; the un-key attacker sends plain images."""
+def test_each_image_has_a_user_of_its_own(key):
+    """One in four has no key, the others wrong ones that are new each time; the un-key attacker sends plain images."""
     model = build(key, weight=1.0, un_key=UN_KEY)
     plain = build(key)
     plain.data_preprocessor = plain.data_preprocessor.without_key()
-    expected = plain.data_preprocessor(batch(), True)['inputs']
+    expected = plain.data_preprocessor(batch(), True)['inputs'].nan_to_num(9)
     seen = []
     for turn in range(4):
         prepared = model.data_preprocessor(batch(), True)
-        first, second = prepared['denied']
-        assert torch.equal(second.nan_to_num(9), expected.nan_to_num(9))
-        assert torch.equal(first.nan_to_num(9), expected.nan_to_num(9)) == (turn % 2 == 0)
-        assert not torch.equal(first, prepared['inputs'])
-        seen.append(first.nan_to_num(9))
+        users, attacker = (one.nan_to_num(9) for one in prepared['denied'])
+        assert torch.equal(attacker, expected)
+        without = [torch.equal(*pair) for pair in zip(users, expected, strict=True)]
+        assert without == [turn == 0, turn == 3]
+        correct = prepared['inputs'].nan_to_num(9)
+        assert not any(torch.equal(*pair) for pair in zip(users, correct, strict=True))
+        seen += [user for user, plain in zip(users, without, strict=True) if not plain]
         model(**prepared, mode='loss')
-    assert not torch.equal(seen[1], seen[3])
+    assert not any(
+        torch.equal(one, other) for one, other in itertools.combinations(seen, 2) if one.shape == other.shape
+    )
 
 
-def test_loss_is_the_cross_entropy_against_the_shares(key):
+@pytest.mark.parametrize(
+    ('share', 'images', 'denied'), [(1.0, 2, 2), (0.5, 2, 1), (0.1, 2, 1), (0.5, 1, 1), (0.6, 2, 2)]
+)
+def test_a_share_of_the_batch(share, images, denied, key):
+    model = build(key, weight=1.0, share=share)
+    data = {name: values[:images] for name, values in batch().items()}
+    prepared = model.data_preprocessor(data, True)
+    assert [len(one) for one in prepared['denied']] == [denied]
+    if images > 1:  # the batch norms of this small model need two images for the correct key
+        assert model(**prepared, mode='loss')['loss_denial'] > 0
+
+
+@pytest.mark.parametrize('stages', ['all', (1,)])
+def test_feature_maps_of_each_image(stages, key, other_key):
+    features = build(key, images=False).feature_encryption
+    keys = [key, None, other_key]
+    for name, function in features.functions_of_each(keys).items():
+        channels = next(place.channels for place in features.places if place.name == name)
+        for x, dim in ((torch.rand(3, channels, 4, 5), 1), (torch.rand(3, 20, channels), -1)):
+            got = function(x, dim)
+            assert torch.equal(got[1], x[1])
+            for index in (0, 2):
+                expected = features.functions_of(keys[index])[name](x[index : index + 1], dim)
+                assert torch.equal(got[index : index + 1], expected)
+                assert not torch.equal(got[index], x[index])
+
+
+def test_mixed_precision(key):
+    model = build(key, weight=1.0)
+    prepared = model.data_preprocessor(batch(), True)
+    expected = model(**prepared, mode='loss')['loss_denial']
+    model.denial.iteration = 0
+    with torch.autocast('cpu', torch.bfloat16):
+        got = model(**prepared, mode='loss')['loss_denial']
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx(expected.item(), rel=0.2)  # with other wrong keys for the feature maps
+
+
+class TestOtherHeads:
+    """An attacker can read the auxiliary heads as well."""
+
+    def with_heads(self, key, cascade):
+        cfg = model_config(key, weight=1.0)
+        aux = dict(type='FCNHead', in_channels=128, in_index=3, channels=8, num_classes=3, norm_cfg=dict(type='BN'))
+        edges = dict(aux, num_classes=4)
+        if cascade:
+            ocr = dict(aux, type='OCRHead', in_channels=128, ocr_channels=8)
+            cfg.update(type='KeyedCascadeEncoderDecoder', num_stages=2, decode_head=[aux, ocr])
+        else:
+            cfg.update(auxiliary_head=[aux, edges])
+        torch.manual_seed(0)
+        return MODELS.build(cfg).train()
+
+    @pytest.mark.parametrize('cascade', [False, True])
+    def test_they_are_denied(self, cascade, key):
+        model = self.with_heads(key, cascade)
+        head = model.decode_head[0] if cascade else model.auxiliary_head[0]
+        losses = losses_of(model)
+        gradient = torch.autograd.grad(losses['loss_denial_aux'], head.conv_seg.weight, retain_graph=True)[0]
+        assert gradient.abs().max() > 0
+        total, _ = model.parse_losses(losses)
+        assert total > losses['loss_denial'] + losses['loss_denial_aux']
+        assert not (model.neck if model.with_neck else model.backbone)._forward_hooks
+
+    def test_a_head_of_other_classes_is_left_out(self, key):
+        model = self.with_heads(key, cascade=False)
+        losses = losses_of(model)
+        edges = model.auxiliary_head[1].conv_seg.weight
+        assert torch.autograd.grad(losses['loss_denial_aux'], edges, allow_unused=True)[0] is None
+
+
+def test_loss_is_the_cross_entropy_against_the_shares(key, other_key, monkeypatch):
+    monkeypatch.setattr('mmseg_keyprotect.models.denial.denial._wrong_key', lambda: other_key)
     model = build(key, images=False, weight=2.0)
     prepared = model.data_preprocessor(batch(), True)
     got = losses_of(model)['loss_denial']
-    model.feature_encryption.use(model.feature_encryption.identity_functions)
+    model.feature_encryption.use(model.feature_encryption.functions_of_each([None, other_key]))
     with torch.no_grad():
         logits = model.eval().encode_decode(prepared['inputs'], [dict(img_shape=(32, 32))] * 2)
     labels = torch.cat([sample.gt_sem_seg.data for sample in prepared['data_samples']])
@@ -186,7 +263,7 @@ def test_loss_is_the_cross_entropy_against_the_shares(key):
     assert got.item() == pytest.approx(2 * expected.item(), rel=1e-4)
     for sample in prepared['data_samples']:
         sample.gt_sem_seg.data.fill_(255)
-    assert model.denial._loss(model, prepared['inputs'], prepared['data_samples']) == 0  # nothing is labelled
+    assert model.denial._loss(model, logits, prepared['data_samples']) == 0  # nothing is labelled
 
 
 def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
@@ -249,7 +326,9 @@ def test_what_the_pipeline_has_encrypted_is_refused(key):
         (dict(weight=0), r'denial.weight as a number above 0, but got 0\.'),
         (dict(weight=True), 'but got True'),
         (dict(weight=float('nan')), 'but got nan'),
-        (dict(wieght=1.0), r"\['un_key', 'weight'\], but got \['wieght'\]"),
+        (dict(wieght=1.0), r"\['share', 'un_key', 'weight'\], but got \['wieght'\]"),
+        (dict(share=0), r'denial.share as a number above 0 and at most 1, but got 0\.'),
+        (dict(share=1.5), 'but got 1.5'),
         (dict(un_key=True), '`denial.un_key` as a dict'),
         (dict(un_key=dict(steps=3)), r"\['lr', 'restart'\], but got \['steps'\]"),
         (dict(un_key=dict(lr=-0.1)), 'denial.un_key.lr'),
@@ -307,7 +386,8 @@ def test_a_training_is_resumed_and_tells_no_key(tiny, tmp_path, monkeypatch, cap
         runner = Runner.from_cfg(cfg)
         runner.train()
     assert runner.iter == 3
-    assert len(drawn) == 2  # images and feature maps of the second iteration; resumed training starts without a key
+    # of two images, one has no key at first and none in the second iteration; a resumed training counts anew
+    assert len(drawn) == 2 * (1 + 2 + 1)
     text = caplog.text + ''.join(
         path.read_text() for path in (tmp_path / 'work').rglob('*.[lpj]*') if path.is_file() and path.suffix != '.pth'
     )
