@@ -89,7 +89,7 @@ def register() -> None:
     try:
         check_versions()
         apply()
-        for name in ('datasets', 'models', 'engine'):
+        for name in ('datasets', 'models', 'engine', 'fine_tuning'):
             import_module(f'mmseg_keyprotect.{name}')
     except Exception as error:  # a broken package can raise anything as it is imported
         reason = str(error)

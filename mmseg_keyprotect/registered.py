@@ -22,7 +22,8 @@ SEGMENTORS = {
 REGISTERED = {
     'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', *SEGMENTORS.values()),
     'TRANSFORMS': (TRANSFORM, LOADER),
-    'HOOKS': (HOOK,),
+    'HOOKS': (HOOK, 'ValidateFirstHook'),
+    'LOOPS': ('DenialValLoop',),
     'VISUALIZERS': (VISUALIZER,),
 }
 """The names that the package registers, by the registry of ``mmseg.registry``."""

@@ -68,6 +68,8 @@ class Cell(ABC):
         """Run the experiment and write the result file."""
         self.work.mkdir(parents=True, exist_ok=True)
         result = dict(config=self.config, seed=self.seed, **self.measure(), torch=torch.__version__, threads=1)
+        if torch.cuda.is_available():
+            result['device'] = torch.cuda.get_device_name()
         CELLS.mkdir(parents=True, exist_ok=True)
         replace_file(self.file, json.dumps(result) + '\n')
 
@@ -104,10 +106,10 @@ class Cell(ABC):
         scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
         return round(scores['mIoU'], 2)
 
-    def access(self, config: str | Path, checkpoint: Path) -> dict[str, Any]:
+    def access(self, config: str | Path, checkpoint: Path, wrong_keys: int = WRONG_KEYS) -> dict[str, Any]:
         """Return the mIoU, in percent, that users with the correct key, no key and wrong keys get."""
         out = self.work / 'access'
-        words = ['--wrong-keys', WRONG_KEYS, '--known', '--pictures', 0, '-o', out]
+        words = ['--wrong-keys', wrong_keys, '--known', '--pictures', 0, '-o', out]
         self.call('access.log', 'evaluate', config, checkpoint, *words)
         report = json.loads((out / 'access.json').read_text())
         by_kind = {

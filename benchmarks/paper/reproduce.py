@@ -16,15 +16,18 @@ from typing import Any
 from benchmarks.paper.audit_models import attacked
 from benchmarks.paper.audit_tables import draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
+from benchmarks.paper.denial_cells import Denied, DeniedAccess
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
 from benchmarks.paper.tables import (
     Row,
     Table,
     binding_table,
+    denial_table,
     feature_table,
     training_table,
     write_table,
 )
+from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +38,7 @@ SEGFORMER = 'segformer_mit-b0{}_1xb8-0.4k_camvid-160x160'
 DEEPLAB = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 DEEPLAB_VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 PSPNET = 'pspnet_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
+IMAGE_CIPHER = ('shuffle', 'negative-positive')
 OURS = '**shuffle + negative-positive, block stem**'
 
 
@@ -77,7 +81,7 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against
     configs = {
         f'every stage, images: trained with {word}': model.format(f'_shfnp-b4-stem-features-{word}') for word in against
     }
-    model, images = model.format(''), ('shuffle', 'negative-positive')
+    model, images = model.format(''), IMAGE_CIPHER
 
     def row(label: str, seeds: tuple[int, ...] = (0,), counts: tuple[int, ...] = IMAGES, **options: Any) -> Row:
         cells = [Features(model, seed, **options) for seed in seeds]
@@ -104,6 +108,22 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against
         row('every block, trained with it', counts=IMAGES[:1], places=('blocks',), trained=True),
         Row('none: trained on those images alone', [FewImages(model, 0, count) for count in IMAGES]),
     ]
+
+
+def denials() -> list[Row]:
+    """Return rows for models that are fine-tuned with denial: images alone, and images with feature maps."""
+    models = {
+        'SegFormer-B0, CamVid': (SEGFORMER.format(''), {}),
+        'PSPNet, MobileNetV2, CamVid': (PSPNET.format(''), {}),
+        'DeepLabV3+, MobileNetV2, CamVid': (DEEPLAB.format(''), {}),
+        'SegFormer-B0, drawn scenes': ('segformer_mit-b0_1xb8-0.4k_demo-128x128', dict(split='train')),
+    }
+    rows = []
+    for label, (config, options) in models.items():
+        for words, places in (('images', ()), ('images and every stage', ('all',))):
+            cells = [Denied(config, seed, places=places, cipher=IMAGE_CIPHER, **options) for seed in SEEDS]
+            rows.append(Row(f'{label}: {words}', [*cells, *(DeniedAccess(config, one.seed, of=one) for one in cells)]))
+    return rows
 
 
 AUDIT = attacked(SEGFORMER)
@@ -144,6 +164,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'published-pspnet': (training_table, published(PSPNET, {4: (0,)})),
     'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS, ('denial', 'unkey'))),
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
+    'denial': (denial_table, denials()),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""
@@ -184,6 +205,8 @@ def main() -> None:
     if not args.no_run:
         for cell in missing:
             key_file(cell.seed)
+        if any('_demo-' in cell.name for cell in missing):
+            write_demo_scenes('work_dirs/demo/scenes')
         with ThreadPoolExecutor(args.jobs) as pool:
             for number, _ in enumerate(pool.map(lambda cell: cell.run(), missing), 1):
                 print(f'{number} of {len(missing)} cells', file=sys.stderr, flush=True)

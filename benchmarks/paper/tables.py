@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import mean, stdev
 
 from prettytable import PrettyTable, TableStyle
@@ -56,6 +57,45 @@ def binding_table(rows: list[Row]) -> str:
         return [f'{borders[0]["plain"]:.2f}', *protected, *access, f'{result["floor"]:.2f}', leak]
 
     return _table('model', fields, rows, line)
+
+
+def denial_table(rows: list[Row]) -> str:
+    """Return a table of bound models before and after a fine-tuning with denial.
+
+    The first columns are means over the seeds on the images that chose the best state; the last ones are those of the
+    final evaluation, with other images and other wrong keys.
+    """
+    fields = ['correct key', 'no key', 'best of 4 wrong keys', 'leak', 'seeds']
+    fields += [f'val: {name}' for name in ('unprotected', 'correct key', 'no key', 'best of 30', 'leak', 'seeds')]
+
+    def leak(one: dict) -> float:
+        return (max(one['no_key'], one['wrong_key']) - one['floor']) / (one['mIoU'] - one['floor'])
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        tuned = [result for result in results if 'best' in result]
+        final = [result for result in results if 'leak' in result]
+
+        def change(value: Callable[[dict], float], digits: int = 1) -> str:
+            return ' to '.join(f'{mean(value(one[word]) for one in tuned):.{digits}f}' for word in ('start', 'best'))
+
+        names = ('mIoU', 'no_key', 'wrong_key')
+        cells = [*(change(itemgetter(name)) for name in names), change(leak, 2), f'{len(tuned)}']
+        if not final:
+            return [*cells, *[''] * 5, '0']
+        plain = [one['plain'] for one in tuned if one['seed'] in {result['seed'] for result in final}]
+        best = max(max(one['wrong_keys']) for one in final)
+        worst = max(one['leak'] for one in final)
+        scores = [_spread(plain), _spread([one['mIoU'] for one in final])]
+        return [
+            *cells,
+            *scores,
+            f'{max(one["no_key"] for one in final):.1f}',
+            f'{best:.1f}',
+            f'{worst:.2f}',
+            f'{len(final)}',
+        ]
+
+    return _table('model: what is bound', fields, rows, line)
 
 
 def feature_table(rows: list[Row]) -> str:

@@ -17,6 +17,7 @@ COMMANDS = (
     'keygen',
     'encrypt',
     'protect',
+    'deny',
     'rekey',
     'seal',
     'unseal',
