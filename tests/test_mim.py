@@ -39,6 +39,7 @@ MIM_TOOLS = [
     'protect_checkpoint',
     'protect_config',
     'recipients',
+    'deny',
     'rekey',
     'rekey_checkpoint',
     'seal',
