@@ -76,7 +76,7 @@ def _bind(args: argparse.Namespace) -> None:
     config, checkpoint = protect_checkpoint(
         args.config, args.checkpoint, args.out, cipher_of(args), key, args.stem or 'grey', args.seal, features_of(args)
     )
-    loaded_as = f'{SCHEME}{checkpoint}' if args.seal or is_sealed(args.checkpoint) else str(checkpoint)
+    loaded_as = f'{SCHEME}{checkpoint}' if is_sealed(checkpoint) else str(checkpoint)
     print(f'protected config:     {config}')
     print(f'protected checkpoint: {loaded_as}')
     if args.verify:

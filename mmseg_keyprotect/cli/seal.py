@@ -1,4 +1,4 @@
-"""Seal a checkpoint for one or many recipients: encrypted on disk, loaded as sealed://PATH."""
+"""Seal a checkpoint for one or many recipients: encrypted on disk, opened in memory with the key."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def run(args: argparse.Namespace) -> None:
         key = sealing_key(args)
         recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
     seal_file(args.checkpoint, args.out, recipients, key_id)
-    print(f'sealed: {args.out}\nload it as sealed://{args.out}; the plain checkpoint is still there, delete it')
+    print(f'sealed: {args.out}\nload it by its path, as any other; the plain checkpoint is still there, delete it')

@@ -1,9 +1,10 @@
 """``sealed://`` for mmengine: checkpoints that are sealed on disk and opened in memory.
 
 Everything that takes the path of a checkpoint takes ``sealed://PATH``: ``load_from``, ``resume``, ``init_cfg``, the
-commands, ``init_model`` and ``MMSegInferencer``. The environment variable KEYPROTECT_SEAL_KEY_FILE names the key file,
-by default KEYPROTECT_KEY_FILE. A file that is sealed for a passphrase asks for it as a sealed key file does. Source of
-the format: docs/spec.md, section 9.
+commands, ``init_model`` and ``MMSegInferencer``. A sealed file is also recognised by its first bytes, so that it opens
+without the scheme. The environment variable KEYPROTECT_SEAL_KEY_FILE names the key file, by default
+KEYPROTECT_KEY_FILE. A file that is sealed for a passphrase asks for it as a sealed key file does. Source of the format:
+docs/spec.md, section 9.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmseg_keyprotect.engine.weights_only import load_weights_only
-from mmseg_keyprotect.errors import CheckpointError
+from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
-from mmseg_keyprotect.sealing import KeyRecipient, open_sealed
+from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
 SCHEME = 'sealed://'
@@ -34,8 +35,29 @@ def without_scheme(path: str | Path) -> str:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Tell whether a path begins with ``sealed://``."""
-    return str(path).startswith(SCHEME)
+    """Tell whether a path begins with ``sealed://``, or names a file that begins as sealed files do."""
+    return str(path).startswith(SCHEME) or is_sealed_file(path)
+
+
+@CheckpointLoader.register_scheme('', force=True)
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint file for mmengine, in the place of its own function, which leaves weights_only to torch.
+
+    Args:
+        filename: The path of the file, plain or sealed.
+        map_location: As for ``torch.load``.
+
+    Raises:
+        MissingFileError: There is no such file.
+        CheckpointError: The file cannot be read, holds code, or holds no dict.
+        WrongKeyError: The file is sealed for other keys.
+        SealedFileError: The file is sealed, and damaged.
+        KeyFileError: The file is sealed, and there is neither a key nor a passphrase.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f'Expected a checkpoint file, but {path} does not exist. Check the path.')
+    return load_from_sealed(str(path), map_location) if is_sealed(path) else load_weights_only(path, path, map_location)
 
 
 @CheckpointLoader.register_scheme(SCHEME)
@@ -43,7 +65,7 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
     """Load a sealed checkpoint by ``torch.load`` with ``weights_only=True``. No plain byte touches the disk.
 
     Args:
-        filename: ``sealed://PATH``.
+        filename: ``sealed://PATH``, or the path alone.
         map_location: As for ``torch.load``.
         key: The configuration of a key, as for :func:`~mmseg_keyprotect.keys.providers.seal_key`.
 

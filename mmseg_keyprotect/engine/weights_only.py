@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmseg_keyprotect.errors import CheckpointError, KeyProtectError, MissingFileError
+from mmseg_keyprotect.errors import CheckpointError, KeyProtectError
 from mmseg_keyprotect.message_hub import readable_message_hub
 
 
@@ -60,24 +59,6 @@ def _reason(error: Exception) -> str:
         if reason and not reason.startswith(('Weights only load failed', '(1)', '(2)')):
             return reason[:300]
     return type(error).__name__
-
-
-@CheckpointLoader.register_scheme('', force=True)
-def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read a checkpoint file for mmengine, in the place of its own function, which leaves weights_only to torch.
-
-    Args:
-        filename: The path of the file.
-        map_location: As for ``torch.load``.
-
-    Raises:
-        MissingFileError: There is no such file.
-        CheckpointError: The file cannot be read, holds code, or holds no dict.
-    """
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f'Expected a checkpoint file, but {path} does not exist. Check the path.')
-    return load_weights_only(path, path, map_location)
 
 
 def _with_weights_only(function: Callable[..., Any]) -> Callable[..., Any]:

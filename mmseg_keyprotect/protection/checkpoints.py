@@ -30,8 +30,8 @@ def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor
     No code of the checkpoint runs: ``torch.load`` reads it with ``weights_only=True``.
 
     Args:
-        path: A file of ``torch.save``, or ``sealed://PATH`` for a sealed one. It holds a state dict, or a dict with
-            one as ``state_dict``.
+        path: A file of ``torch.save``, plain or sealed, with or without ``sealed://``. It holds a state dict, or a
+            dict with one as ``state_dict``.
         key: The configuration of the key that opens a sealed checkpoint, as for
             :func:`~mmseg_keyprotect.keys.providers.seal_key`.
 

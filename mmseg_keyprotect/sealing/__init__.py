@@ -22,7 +22,14 @@ from mmseg_keyprotect.sealing.recipients import (
     Recipient,
     recipient_of,
 )
-from mmseg_keyprotect.sealing.sealed_files import open_sealed, seal_file, sealed_output, sealing_into, unseal_file
+from mmseg_keyprotect.sealing.sealed_files import (
+    is_sealed_file,
+    open_sealed,
+    seal_file,
+    sealed_output,
+    sealing_into,
+    unseal_file,
+)
 from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     'VerifiedReader',
     'add_recipients',
     'file_info',
+    'is_sealed_file',
     'open_sealed',
     'recipient_of',
     'remove_recipient',

@@ -183,6 +183,22 @@ def open_sealed(
         raise
 
 
+def is_sealed_file(path: str | Path) -> bool:
+    """Tell whether a file begins as sealed files of any version do. A file that cannot be read does not.
+
+    Example:
+        >>> with sealed_output('begins.sealed', [PassphraseRecipient('word')]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> is_sealed_file('begins.sealed'), is_sealed_file('none.sealed')
+        (True, False)
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read(len(_MARK)) == _MARK
+    except (OSError, ValueError):  # ValueError: a path with NUL
+        return False
+
+
 def open_file(path: str | Path) -> BufferedReader:
     """Open a file for reading bytes.
 

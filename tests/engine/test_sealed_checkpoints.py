@@ -15,7 +15,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 from helpers import ROOT
-from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend, load_from_sealed
+from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend, is_sealed, load_from_sealed
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, SealedFileError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.protection import protect_checkpoint, rekey_checkpoint
@@ -243,6 +243,25 @@ def test_damage_is_found_while_loading(tiny, tmp_path, place):
         CheckpointLoader.load_checkpoint(f'sealed://{path}')
 
 
+def test_a_sealed_file_is_recognised_without_its_scheme(tmp_path, key, key_file, other_key, monkeypatch):
+    """Every loader opens it with the key at hand. torch's error advised to turn weights_only off."""
+    torch.save(dict(state_dict=dict(w=torch.ones(2))), tmp_path / 'plain.pth')
+    path = str(tmp_path / 'sealed.pth')
+    seal_file(tmp_path / 'plain.pth', path, [KeyRecipient(key)])
+    assert CheckpointLoader.load_checkpoint(path)['state_dict']['w'].tolist() == [1, 1]
+    assert read_checkpoint(path)[0]['w'].tolist() == [1, 1]
+    assert (is_sealed(path), is_sealed(tmp_path / 'plain.pth'), is_sealed(tmp_path / 'none.pth')) == (
+        True,
+        False,
+        False,
+    )
+    other_key.save(tmp_path / 'their.key')
+    monkeypatch.setenv('KEYPROTECT_KEY_FILE', str(tmp_path / 'their.key'))
+    for read in (CheckpointLoader.load_checkpoint, read_checkpoint):
+        with pytest.raises(WrongKeyError, match='Expected one of the recipients'):
+            read(path)
+
+
 def test_code_in_a_sealed_checkpoint_is_refused(tmp_path, key, key_file):
     torch.save(dict(state_dict={}, code=os.system), tmp_path / 'evil.pth')
     seal_file(tmp_path / 'evil.pth', tmp_path / 'sealed.pth', [KeyRecipient(key)])
@@ -289,10 +308,10 @@ def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key
     assert meta['keyprotect']['key_id'] == key.key_id
     assert weights_in(tmp_path / 'out', state) == []
     seal_file(checkpoint, tmp_path / 'sealed.pth', [KeyRecipient(key)])
-    protect_checkpoint(config, f'sealed://{tmp_path}/sealed.pth', tmp_path / 'again')
+    protect_checkpoint(config, tmp_path / 'sealed.pth', tmp_path / 'again')
     assert file_info(tmp_path / 'again' / 'sealed.pth')['key_id'] == key.key_id  # a sealed source gives a sealed result
     new_key = dict(type='KeyFile', path=str(other_key_file))
-    old = f'sealed://{tmp_path}/out/iter_2.pth'
+    old = tmp_path / 'out' / 'iter_2.pth'
     rekey_checkpoint(tmp_path / 'out' / 'plain.py', old, tmp_path / 'other.pth', new_key)
     assert file_info(tmp_path / 'other.pth')['key_id'] == other_key.key_id
     plain_folder = protect_checkpoint(config, checkpoint, tmp_path / 'unsealed')[1]
