@@ -53,7 +53,8 @@ def build_cipher(cfg: CipherConfig, key: SecretKey | None = None, channels: int 
         if not any(part.get('allow_weak', False) for part in parts):
             raise WeakCipherError(
                 f'Expected a cipher that withstands an exhaustive search, but {found} '
-                'Use a larger block_size, use Shuffle with NegativePositive, or set allow_weak=True if this is meant.'
+                'Use a larger block_size, use Shuffle with NegativePositive, or permit it: allow_weak=True in a '
+                'config, --allow-weak on the command line.'
             )
         warnings.warn(f'Weak cipher, as allow_weak permits: {found} An attacker can try all keys.', stacklevel=2)
     return cipher

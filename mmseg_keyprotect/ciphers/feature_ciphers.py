@@ -104,7 +104,7 @@ class FeatureCipher:
             raise WeakCipherError(
                 f'Expected an encryption of feature maps that withstands an exhaustive search, but {self.name} at '
                 f'places of {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the minimum. Encrypt '
-                'at more stages, or set allow_weak=True if this is meant.'
+                'at more stages, or permit it: allow_weak=True in a config, --allow-weak on the command line.'
             )
         return min(bits, MAX_KEY_BITS)
 

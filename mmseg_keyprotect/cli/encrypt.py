@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_key_file, key_of
-from mmseg_keyprotect.errors import ConfigError, KeyProtectError, UnsupportedSpecError
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, KeyProtectError, UnsupportedSpecError
 from mmseg_keyprotect.images import Encryptor, is_encrypted
 from mmseg_keyprotect.images.files import SUFFIXES
 from mmseg_keyprotect.keys.providers import build_key
@@ -58,7 +58,8 @@ def find_images(words: Sequence[str], out: Path) -> Found:
     """Find every image that the words name; what lies in the output folder does not count.
 
     Raises:
-        ConfigError: A word names nothing, or a folder without images.
+        ConfigError: A word names nothing, a folder without images, or the output folder itself.
+        AlreadyEncryptedError: A folder holds encrypted images alone.
     """
     found = Found()
     for word in words:
@@ -66,9 +67,19 @@ def find_images(words: Sequence[str], out: Path) -> Found:
         if not paths:
             raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}.')
         for path in paths:
+            if not Path(word).is_file() and (path if path.is_dir() else path.parent).resolve() == out.resolve():
+                raise ConfigError(
+                    f'Expected another folder for encrypted images than {out}, which holds the plain ones: mixed, '
+                    'nobody can tell them apart. Name another with -o.'
+                )
             if path.is_dir():
                 inside = _find_below(path, out)
                 found.unreadable += inside.unreadable
+                if not inside.images and inside.left_out['encrypted']:
+                    raise AlreadyEncryptedError(
+                        f'Expected plain images in {path}, but its {inside.left_out["encrypted"]} images are encrypted '
+                        'already. Give the folder of the originals.'
+                    )
                 if not inside.images and not inside.unreadable:
                     raise ConfigError(
                         f'Expected images ({" ".join(SUFFIXES)}) in {path}, but there are none; {inside.others}. '
@@ -84,10 +95,10 @@ def find_images(words: Sequence[str], out: Path) -> Found:
 def _find_below(folder: Path, out: Path) -> Found:
     """Find the images below a folder."""
     found = Found()
+    out_inside = out.resolve().is_relative_to(folder.resolve())
     below = os.walk(folder, onerror=found.unreadable.append)
     for file in sorted(Path(inside, name) for inside, _, names in below for name in names):
-        written = out.resolve() != folder.resolve() and file.resolve().is_relative_to(out.resolve())
-        if written or not file.is_file():
+        if (out_inside and file.resolve().is_relative_to(out.resolve())) or not file.is_file():
             continue
         if file.suffix.lower() not in SUFFIXES:
             found.left_out[file.suffix.lower() or '(none)'] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mmseg_keyprotect.cli.seal_options import add_openers, add_recipients, opener, recipients_of
+from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.sealing import add_recipients as add_to_file
 from mmseg_keyprotect.sealing import file_info, remove_recipient
 
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == 'add':
             add_recipients(action)
         else:
-            action.add_argument('--recipient', required=True, metavar='NAME', help='its name, as `list` shows it')
+            action.add_argument(
+                '--recipient',
+                metavar='NAME',
+                help='its name, as `keyprotect recipients list` shows it; without one, the names are listed',
+            )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,6 +48,9 @@ def run(args: argparse.Namespace) -> None:
     elif args.action == 'add':
         add_to_file(args.checkpoint, args.out, recipients_of(args), **opener(args))
         print(f'sealed for more recipients: {args.out}')
+    elif args.recipient is None:
+        names = ', '.join(file_info(args.checkpoint)['recipients'])
+        raise UsageError(f'--recipient is needed, one of those of {args.checkpoint}: {names}')
     else:
         remove_recipient(args.checkpoint, args.out, args.recipient, **opener(args))
         print(f'sealed without {args.recipient}: {args.out}')

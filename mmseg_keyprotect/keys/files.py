@@ -30,7 +30,7 @@ def read_key_line(path: AnyPath, *, allow_world_readable: bool = False) -> str:
     The line is a secret: pass it only to :meth:`mmseg_keyprotect.keys.SecretKey.from_line`. Arguments and errors are
     those of :meth:`mmseg_keyprotect.keys.SecretKey.load`.
     """
-    text = read_secret_text(path, 'key file', allow_world_readable=allow_world_readable)
+    text = read_secret_text(path, 'key file', mark=KEY_MARK, allow_world_readable=allow_world_readable)
     lines = [line.removesuffix('\r') for line in text.split('\n')]
     lines = [line for line in lines if line and not line.startswith('#')]
     if len(lines) != 1:
@@ -41,12 +41,13 @@ def read_key_line(path: AnyPath, *, allow_world_readable: bool = False) -> str:
     return lines[0]
 
 
-def read_secret_text(path: AnyPath, what: str, *, allow_world_readable: bool = False) -> str:
+def read_secret_text(path: AnyPath, what: str, *, mark: str = '', allow_world_readable: bool = False) -> str:
     """Read a small private text file.
 
     Args:
         path: The file, UTF-8, 1 byte to 64 KiB.
         what: What the file is, for error messages.
+        mark: Text that every secret of this kind holds. Of a file without it, who can access it is not checked.
         allow_world_readable: Warn instead of raising if every user of the machine can access the file.
 
     Raises:
@@ -58,20 +59,6 @@ def read_secret_text(path: AnyPath, what: str, *, allow_world_readable: bool = F
     try:
         with open(path, 'rb') as file:
             mode = os.fstat(file.fileno()).st_mode
-            if os.name == 'posix' and mode & 0o007:
-                exposed = (
-                    f'{name}: Expected a private file, but got mode {stat.S_IMODE(mode):04o}, which every user of this '
-                    f'machine can access. Run: chmod 600 {shlex.quote(path)}'
-                )
-                if not allow_world_readable:
-                    raise KeyFileError(exposed)
-                warnings.warn(exposed, stacklevel=5)
-            elif os.name == 'posix' and mode & 0o070:
-                warnings.warn(
-                    f'{name}: Expected a private file, but got mode {stat.S_IMODE(mode):04o}, which a group of users '
-                    f'can access. Run: chmod 600 {shlex.quote(path)}',
-                    stacklevel=5,
-                )
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise KeyFileError(
@@ -90,8 +77,31 @@ def read_secret_text(path: AnyPath, what: str, *, allow_world_readable: bool = F
         )
     text = data.decode('utf-8', 'replace')
     if text.encode() != data:  # compared, because a UnicodeDecodeError would carry the data
-        raise KeyFileError(f'{name}: Expected UTF-8 text, but got other bytes. Restore the file from your backup.')
+        raise KeyFileError(
+            f'{name}: Expected UTF-8 text, but got other bytes. This is another kind of file, or a damaged one: check '
+            'the path, or restore the file from your backup.'
+        )
+    if mark in text:  # otherwise the file is no secret, and its mode is not what is wrong
+        _check_mode(name, path, mode, allow_world_readable)
     return text
+
+
+def _check_mode(name: str, path: str, mode: int, allow_world_readable: bool) -> None:
+    """Refuse a secret that every user of the machine can access, and warn of one that a group can."""
+    if os.name == 'posix' and mode & 0o007:
+        exposed = (
+            f'{name}: Expected a private file, but got mode {stat.S_IMODE(mode):04o}, which every user of this '
+            f'machine can access. Run: chmod 600 {shlex.quote(path)}'
+        )
+        if not allow_world_readable:
+            raise KeyFileError(exposed)
+        warnings.warn(exposed, stacklevel=6)
+    elif os.name == 'posix' and mode & 0o070:
+        warnings.warn(
+            f'{name}: Expected a private file, but got mode {stat.S_IMODE(mode):04o}, which a group of users '
+            f'can access. Run: chmod 600 {shlex.quote(path)}',
+            stacklevel=6,
+        )
 
 
 def write_key_file(path: AnyPath, secret: bytes, key_id: str, passphrase: Passphrase = None) -> None:

@@ -257,17 +257,39 @@ def test_again_with_the_output_among_the_images(tmp_path, key_file, capsys):
     folder = tmp_path / 'in'
     folder.mkdir()
     Image.fromarray(RGB).save(folder / 'a.jpg')
-    for out in (folder / 'enc', folder):
-        assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
-        assert '1 encrypted' in capsys.readouterr().out
-        assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
-        assert '0 encrypted, 1 were there already, 0 failed' in capsys.readouterr().out
-        shutil.rmtree(folder / 'enc', ignore_errors=True)
-    assert encrypt(folder / 'a.jpg', '-o', folder, '--key-file', key_file, '--resize', '8', '8') == 1
+    out = folder / 'enc'
+    assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
+    assert '1 encrypted' in capsys.readouterr().out
+    assert encrypt(folder, '-o', out, '--key-file', key_file) == 0
+    assert '0 encrypted, 1 were there already, 0 failed' in capsys.readouterr().out
+    assert encrypt(folder / 'a.jpg', '-o', out, '--key-file', key_file, '--resize', '8', '8') == 1
     assert 'of the same size' in capsys.readouterr().err
     (tmp_path / 'file').touch()
     assert encrypt(folder / 'a.jpg', '-o', tmp_path / 'file', '--key-file', key_file) == 1
     assert 'Expected to write' in capsys.readouterr().err
+
+
+def test_an_output_folder_that_would_mix_plain_and_encrypted_images(tmp_path, key_file, capsys):
+    folder = tmp_path / 'data' / 'photos'
+    folder.mkdir(parents=True)
+    Image.fromarray(RGB).save(folder / 'a.jpg')
+    for word in (folder, folder / '*.jpg', f'{folder}/../photos'):
+        assert encrypt(word, '-o', folder, '--key-file', key_file) == 1
+        assert 'Expected another folder for encrypted images' in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ['a.jpg']
+    assert encrypt(folder, '-o', folder.parent, '--key-file', key_file) == 0  # the folder above holds no image itself
+    assert is_encrypted(folder.parent / 'a.png')
+
+
+def test_a_folder_that_is_encrypted_already(tmp_path, key_file, capsys):
+    (tmp_path / 'in').mkdir()
+    for name in ('a.png', 'b.png'):
+        Image.fromarray(RGB).save(tmp_path / 'in' / name)
+    assert encrypt(tmp_path / 'in', '-o', tmp_path / 'once', '--key-file', key_file) == 0
+    capsys.readouterr()
+    assert encrypt(tmp_path / 'once', '-o', tmp_path / 'twice', '--key-file', key_file) == 1
+    assert 'its 2 images are encrypted already' in capsys.readouterr().err
+    assert not (tmp_path / 'twice').exists()
 
 
 def test_a_tiff_with_a_description_of_its_own(tmp_path, key_file):

@@ -645,9 +645,15 @@ def test_private_file(tmp_path, key, mode):
 
 
 @posix
-def test_exposed_file_is_refused_before_it_is_read(tmp_path):
-    with refuses('chmod 600'):
-        SecretKey.load(write(tmp_path / 'my.key', b'\xff', 0o644))
+def test_another_kind_of_file_is_named_as_that(tmp_path):
+    """A photo in the place of the key is not to be made private."""
+    for data, reason in (
+        (b'\xff\xd8\xff\xe0', 'another kind of file'),
+        (b'# notes\n', 'Expected exactly one key line'),
+    ):
+        with pytest.raises(KeyFileError, match=reason) as caught:
+            SecretKey.load(write(tmp_path / 'my.key', data, 0o644))
+        assert 'chmod' not in str(caught.value)
 
 
 @posix
@@ -661,7 +667,7 @@ def test_a_pipe_is_a_file_too(key):
 
 @pytest.mark.skipif(not os.path.exists('/dev/zero'), reason='needs a file without an end')
 def test_a_file_without_an_end_is_not_read_to_its_end():
-    with pytest.warns(UserWarning, match='chmod'), refuses('at most 64 KiB'):
+    with refuses('at most 64 KiB'):
         SecretKey.load('/dev/zero', allow_world_readable=True)
 
 
