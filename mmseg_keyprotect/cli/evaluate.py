@@ -107,11 +107,11 @@ def run(args: argparse.Namespace) -> None:
 
 def load(config: str, options: dict[str, Any], data: str | None) -> Config:
     """Load a configuration, and apply the overrides and the data folder of the command line."""
-    from mmseg_keyprotect.config.edit import set_data_root
+    from mmseg_keyprotect.config.edit import override, set_data_root
     from mmseg_keyprotect.config.view import load_quietly
 
     cfg = load_quietly(config)
-    cfg.merge_from_dict(options)
+    override(cfg, options)
     if data:
         set_data_root(cfg, data)
     return cfg

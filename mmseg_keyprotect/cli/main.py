@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from mmseg_keyprotect.cli.paths import refuse_missing
 from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import KeyProtectError
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mmseg_keyprotect import compat
 
             compat.require_mmseg()
+            refuse_missing(args)
         args.words = words
         return module.run(args) or OK
     except UsageError as error:

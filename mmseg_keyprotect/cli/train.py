@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmseg_keyprotect.cli.key_options import cfg_options
 from mmseg_keyprotect.cli.mmseg_options import add_mmseg_arguments
 
 EXAMPLE = '  keyprotect train protected.py --work-dir out'
@@ -24,4 +25,4 @@ def run(args: argparse.Namespace) -> None:
     """Train."""
     from mmseg_keyprotect.engine.mmseg_tools import run_mmseg_tool
 
-    run_mmseg_tool('train', args.words[1:])
+    run_mmseg_tool('train', args.config, args.words[1:], cfg_options(args.cfg_options))

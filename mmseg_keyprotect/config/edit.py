@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -22,6 +22,25 @@ from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, PRETRAINED, SEGMENTORS, TRANSFORM
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def override(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Override settings of a configuration, in place.
+
+    Args:
+        cfg: The configuration.
+        options: The new values by their dotted paths, as ``--cfg-options`` names them.
+
+    Raises:
+        ConfigError: A path leads through something that is neither a dict nor an index of a list.
+    """
+    for path, value in options.items():
+        try:
+            cfg.merge_from_dict({path: value})
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f'Expected --cfg-options that fit the configuration, but {path} does not: {error}. Correct the path.'
+            ) from None
 
 
 def set_data_root(cfg: Config, root: str, loaders: Sequence[str] = LOADERS) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
@@ -17,16 +18,15 @@ from mmseg_keyprotect.config.checks import check_structure, raise_problems
 from mmseg_keyprotect.config.checks.sizes import aligned, sizes_in
 from mmseg_keyprotect.config.view import (
     Node,
-    file_of,
     find_features,
     find_model,
     find_protections,
     is_new_style,
     kind_of,
     load_config,
-    mmseg_configs,
 )
-from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
+from mmseg_keyprotect.config_files import SCHEME, config_file, mmseg_configs
+from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, KeyProtectError
 from mmseg_keyprotect.files import write_new
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.registered import HOOK, PREPROCESSOR, SEGMENTORS, TRANSFORM
@@ -71,6 +71,7 @@ def protect_config(
         MissingFileError: The source does not exist.
         OutputError: The target exists, or its folder does not.
         ConfigError: The configuration cannot be loaded or protected; the message says why.
+        BlockAlignmentError: The block size does not fit the first convolution, for a block stem.
 
     Example:
         >>> protect_config('mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py', 'new.py')  # doctest: +SKIP
@@ -78,6 +79,7 @@ def protect_config(
     """
     old = load_config(source)
     new = protected(old, cipher, key, block_stem, features)
+    _build_keyed_parts(new)
     if is_new_style(source):
         return write_new(target, Config(new).pretty_text)
     base = _base_of(source, target)
@@ -121,6 +123,29 @@ def protected(
     cfg['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type=HOOK)]
     raise_problems(check_structure(cfg))
     return cfg
+
+
+def _build_keyed_parts(cfg: Node) -> None:
+    """Build a model that gets a block stem or encrypted feature maps, so that what cannot work is refused now.
+
+    Only the backbone knows its strides and stages. Any key shows whether they fit.
+    """
+    if kind_of(find_model(cfg)) not in SEGMENTORS.values():
+        return
+    from mmseg.registry import MODELS  # not above: importing mmseg registers this package, which needs this module
+
+    model, key = Config(dict(model=copy.deepcopy(find_model(cfg)))).model, SecretKey.generate()
+    if kind_of(model.data_preprocessor) == PREPROCESSOR:
+        model.data_preprocessor.update(key=key)
+    if model.get('feature_encryption') is not None:
+        model.feature_encryption.update(key=key)
+    init_default_scope(cfg.get('default_scope') or 'mmseg')
+    try:
+        MODELS.build(model)
+    except KeyProtectError:
+        raise
+    except Exception:  # another machine may have what this model needs besides
+        return
 
 
 def _import_package(cfg: Node) -> None:
@@ -186,9 +211,9 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Node:
 
 def _base_of(source: str | Path, target: str | Path) -> str:
     """Return how the target names its base: ``mmseg::NAME`` for MMSegmentation's own, else a relative path."""
-    file = file_of(source)
+    file = config_file(source)
     if file.resolve().is_relative_to(mmseg_configs()):
-        return f'mmseg::{file.resolve().relative_to(mmseg_configs()).as_posix()}'
+        return f'{SCHEME}{file.resolve().relative_to(mmseg_configs()).as_posix()}'
     folder = Path(target).parent
     if Path(os.path.abspath(folder)) != folder.resolve():  # mmengine does not follow `..` through a link
         return file.resolve().as_posix()

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
-from mmseg_keyprotect.errors import ConfigError, MissingFileError
+from mmseg_keyprotect.config_files import config_file
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
 META_KEYS = ('padding_size', 'key_id', 'cipher', 'encrypted_checksum')
@@ -59,21 +60,10 @@ class Protection:
         return {name: self.config[name] for name in CIPHER_ARGUMENTS if name in self.config}
 
 
-def load_quietly(file: str | Path) -> Config:
-    """Load a configuration without logging.
+def load_quietly(source: str | Path) -> Config:
+    """Load a configuration file without logging.
 
     mmengine logs the environment variables that it substitutes, and the value of one may be a key.
-    """
-    logger = MMLogger.get_current_instance()
-    before, logger.disabled = logger.disabled, True
-    try:
-        return Config.fromfile(file)
-    finally:
-        logger.disabled = before
-
-
-def load_config(source: str | Path) -> Node:
-    """Load a configuration file as a nested dict.
 
     Args:
         source: The path, or ``mmseg::NAME`` for one of MMSegmentation's own.
@@ -82,42 +72,31 @@ def load_config(source: str | Path) -> Node:
         MissingFileError: There is no such file.
         ConfigError: mmengine cannot load it.
     """
-    file = file_of(source)
+    file = config_file(source)
+    logger = MMLogger.get_current_instance()
+    before, logger.disabled = logger.disabled, True
     try:
-        cfg: Node = load_quietly(file).to_dict()
+        return Config.fromfile(file)
     except Exception as error:  # a configuration is a program, and can raise anything
-        line = (str(error).splitlines() or [''])[0]
+        line = (str(error).splitlines() or [''])[0].rstrip('.')
         raise ConfigError(
             f'Expected a configuration that MMSegmentation can load, but {source} raises {type(error).__name__}: '
-            f'{line} Install what it needs, or correct it.'
+            f'{line}. Install what it needs, or correct it.'
         ) from error
+    finally:
+        logger.disabled = before
+
+
+def load_config(source: str | Path) -> Node:
+    """Load a configuration file as a nested dict, as :func:`~mmseg_keyprotect.config.view.load_quietly` does."""
+    cfg: Node = load_quietly(source).to_dict()
     return cfg
 
 
 def is_new_style(source: str | Path) -> bool:
     """Tell whether a configuration file is of mmengine's new style, which imports what it names."""
-    file = file_of(source)
+    file = config_file(source)
     return file.suffix == '.py' and Config._is_lazy_import(str(file))
-
-
-def mmseg_configs() -> Path:
-    """Return the folder of MMSegmentation's own configurations."""
-    import mmseg  # not above: importing mmseg registers this package, which needs this module
-
-    return Path(mmseg.__file__).resolve().parent / '.mim' / 'configs'
-
-
-def file_of(source: str | Path) -> Path:
-    """Return the path of a configuration file, also of ``mmseg::NAME``.
-
-    Raises:
-        MissingFileError: There is no such file.
-    """
-    text = str(source)
-    path = mmseg_configs() / text.removeprefix('mmseg::') if text.startswith('mmseg::') else Path(text)
-    if not path.is_file():
-        raise MissingFileError(f'Expected a configuration file, but {text} does not exist. Check the path.')
-    return path
 
 
 def kind_of(node: Any) -> str:

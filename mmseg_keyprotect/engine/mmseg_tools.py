@@ -5,38 +5,47 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import mmseg
 import torch
 
-from mmseg_keyprotect.config.checks import check_leaks, raise_problems, refuse_leaks
-from mmseg_keyprotect.config.view import load_quietly
-from mmseg_keyprotect.errors import MissingFileError
+from mmseg_keyprotect.config.checks import check_config, check_leaks, raise_problems, refuse_leaks
+from mmseg_keyprotect.config.edit import override
+from mmseg_keyprotect.config.view import kind_of, load_quietly
+from mmseg_keyprotect.config_files import config_file
+from mmseg_keyprotect.registered import HOOK
 
-_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 
-
-def run_mmseg_tool(name: str, words: Sequence[str]) -> None:
+def run_mmseg_tool(name: str, config: str, words: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
     """Run ``tools/NAME.py`` of the installed MMSegmentation in this process.
 
-    A configuration that holds a key is refused before anything logs it or writes it to a work dir. Without a GPU,
+    A configuration that holds a key is refused before anything logs it or writes it to a work dir. All else that the
+    hook would refuse, a missing key among it, is refused before the model is built. Without a GPU,
     ``--launcher pytorch`` joins the processes by gloo, since mmengine's own launcher fails there.
 
     Args:
         name: ``train`` or ``test``.
-        words: The arguments of that script.
+        config: The configuration file; or ``mmseg::NAME``, which that script does not know.
+        words: The arguments of that script, ``config`` among them.
+        options: What ``--cfg-options`` among the words overrides.
 
     Raises:
         LeakedKeyError: The arguments, or the configuration that they name, hold a key.
-        MissingFileError: The arguments name no configuration file that exists.
+        MissingFileError: There is no such configuration file.
+        ConfigError: The configuration cannot be loaded, or has several problems.
+        KeyProtectError: The configuration has one problem.
     """
-    words = list(words)
     refuse_leaks(words)
-    cfg = load_quietly(_config_among(words))
+    cfg = load_quietly(config)
     raise_problems(list(check_leaks(cfg.to_dict(), cfg.env_variables)))
+    override(cfg, options or {})
+    if HOOK in map(kind_of, cfg.get('custom_hooks') or []):
+        raise_problems(check_config(cfg))
+    words = [str(config_file(config)) if word == config else word for word in words]
     if _uses_torchrun(words) and not torch.cuda.is_available():
         join_processes()
         words = wrapped_on_the_cpu(words)
@@ -63,18 +72,6 @@ def wrapped_on_the_cpu(words: Sequence[str]) -> list[str]:
         words.append('--cfg-options')
     words.insert(words.index('--cfg-options') + 1, 'model_wrapper_cfg.device_ids=None')
     return words
-
-
-def _config_among(words: Sequence[str]) -> str:
-    """Return the configuration file that the arguments name: the first that exists."""
-    named = [word for word in words if word.endswith(_SUFFIXES)]
-    for word in named:
-        if os.path.isfile(word):
-            return word
-    raise MissingFileError(
-        f'Expected a configuration file, but {" ".join(named[:1]) or "the command line"} '
-        f'{"does not exist" if named else "names none"}. Check the path.'
-    )
 
 
 def _uses_torchrun(words: Sequence[str]) -> bool:

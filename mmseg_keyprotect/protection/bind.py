@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
+from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.config.view import load_config
@@ -16,7 +16,7 @@ from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import AlreadyEncryptedError
 from mmseg_keyprotect.files import new_folder
 from mmseg_keyprotect.keys.identity import META_KEY, PARTS, identities_of, joined
-from mmseg_keyprotect.keys.providers import seal_key
+from mmseg_keyprotect.keys.providers import build_key, seal_key
 from mmseg_keyprotect.models.features.binding import bind_features
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint, write_checkpoint
 
@@ -73,6 +73,10 @@ def protect_checkpoint(
         block_stem = None if cipher is None else dict(border=border)
         cfg = protected(load_config(config), cipher, block_stem=block_stem, features=features)
         cfg['load_from'], cfg['resume'] = None, False  # either would load an unprotected checkpoint
+        if cipher is None:  # a key that is missing is refused before the work
+            build_key(key)
+        else:
+            KeyedCipher(cipher, key)
         state, meta = read_checkpoint(checkpoint, key)
         if META_KEY in meta or any(f'{name}.protection' in state for name in PARTS):
             raise AlreadyEncryptedError(

@@ -76,6 +76,9 @@ def rekey_checkpoint(
         find_preprocessor(cfg).pop('key_id', None)
         if kind_of(find_model(cfg)) in SEGMENTORS.values():  # a tied block stem cannot be moved
             find_model(cfg)['block_stem'] = {**(find_model(cfg).get('block_stem') or {}), 'tied': False}
+        arguments = find_protections(cfg)[0].cipher_arguments
+        KeyedCipher(**{**arguments, **({} if old_key is None else dict(key=old_key))})  # refuses a key before the work
+        cipher = KeyedCipher(**{**arguments, 'key': new_key})
         state, meta = read_checkpoint(checkpoint, old_key)
         model = build_model(cfg, old_key)
         stem = getattr(model, 'stem', None)
@@ -85,8 +88,6 @@ def rekey_checkpoint(
                 'that its key encrypts. Such a model cannot change its key; train it again with the new key.'
             )
         load_strictly(model, state)
-        arguments = {**find_protections(cfg)[0].cipher_arguments, 'key': new_key}
-        cipher = KeyedCipher(**arguments)
         _move(stem, cipher)
         identity = Identity(cipher.key_id, cipher.name)
         model.data_preprocessor.identity = identity

@@ -19,6 +19,14 @@ SCRIPTS = sorted(
 )
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with a config and a checkpoint, since paths that do not exist are refused before anything else."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.py', 'a.pth'):
+        (tmp_path / name).touch()
+
+
 def process(*words, **options):
     return subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, timeout=120, **options)
 
@@ -86,6 +94,43 @@ def test_interruption_exits_with_130(monkeypatch, capsys):
     monkeypatch.setattr(command_module('evaluate'), 'run', interrupt)
     assert main(['evaluate', 'a.py', 'a.pth', '-o', 'x']) == 130
     assert capsys.readouterr().err == '\ninterrupted: run the same command again to continue\n'
+
+
+def test_a_name_that_is_needed_is_listed(tmp_path, key_file, key, capsys):
+    """Only another command showed what `recipients remove` asks for."""
+    (tmp_path / 'plain').write_bytes(b'weights')
+    main(['seal', str(tmp_path / 'plain'), '-o', str(tmp_path / 'sealed')])
+    with pytest.raises(SystemExit) as left:
+        main(['recipients', 'remove', str(tmp_path / 'sealed'), '-o', str(tmp_path / 'less')])
+    assert left.value.code == 2
+    assert f'one of those of {tmp_path / "sealed"}: key {key.key_id}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'missing'),
+    [
+        (['train', 'none.py'], 'none.py'),
+        (['test', 'mmseg::none.py', 'none.pth'], 'mmseg::none.py'),
+        (['evaluate', 'a.py', 'none.pth', '-o', 'x'], 'none.pth'),
+        (['evaluate', 'a.py', 'a.pth', '--baseline', 'none.py', 'a.pth', '-o', 'x'], 'none.py'),
+        (['evaluate', 'a.py', 'a.pth', '--baseline', 'a.py', 'none.pth', '-o', 'x'], 'none.pth'),
+        (['audit', 'a.py', 'a.pth', '--public-weights', 'none.pth', '-o', 'x'], 'none.pth'),
+        (['protect', 'a.py', 'sealed://none.pth', '-o', 'x'], 'none.pth'),
+        (['rekey', 'none.py', 'a.pth', '--new-key-file', 'x', '-o', 'y'], 'none.py'),
+        (['demo', '--data', 'none'], 'none'),
+    ],
+)
+def test_a_path_that_does_not_exist_costs_no_time(words, missing):
+    """torch and OpenMMLab, which take seconds to import, are not imported to find that out."""
+    code = (
+        'import sys\n'
+        'from mmseg_keyprotect.cli.main import main\n'
+        f'print(main({words!r}), [name for name in {HEAVY} if name in sys.modules])\n'
+    )
+    done = process('-c', code)
+    assert done.stdout == '1 []\n', done.stderr
+    assert f'but {missing} ' in done.stderr
+    assert done.stderr.startswith('error: Expected ')
 
 
 def test_other_errors_are_not_hidden(monkeypatch):
@@ -158,7 +203,7 @@ def test_the_former_name_of_the_client():
 
 def test_words_that_do_not_fit_together(capsys):
     with pytest.raises(SystemExit) as left:
-        main(['protect', 'config.py', '-o', 'out.py', '--seal', '--verify'])
+        main(['protect', 'a.py', '-o', 'out.py', '--seal', '--verify'])
     assert left.value.code == 2
     assert 'CHECKPOINT is needed for --seal --verify' in capsys.readouterr().err
 
@@ -178,4 +223,4 @@ def test_a_closed_environment(tmp_path):
     environment = {**os.environ, 'HOME': str(tmp_path)}
     done = process('-m', 'mmseg_keyprotect', 'keygen', 'my.key', cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ['my.key']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.pth', 'a.py', 'my.key']

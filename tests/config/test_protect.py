@@ -24,6 +24,7 @@ from mmseg_keyprotect.config.checks.sizes import sizes_in
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
+    BlockAlignmentError,
     ConfigError,
     KeyProtectError,
     LeakedKeyError,
@@ -276,6 +277,27 @@ class TestRefused:
     def test_missing_source(self, source, target):
         with pytest.raises(MissingFileError, match='does not exist'):
             protect_config(source, target)
+
+    def test_a_name_of_mmseg_without_its_scheme(self, target):
+        for source in ('pspnet/' + PSPNET.rpartition('/')[2], PSPNET.rpartition('/')[2]):
+            with pytest.raises(MissingFileError, match=f'MMSegmentation has it: write {PSPNET}'):
+                protect_config(source, target)
+
+    @pytest.mark.parametrize(
+        ('options', 'message'),
+        [
+            (
+                dict(block_stem={}, cipher=[dict(part, block_size=6) for part in DEFAULT_CIPHER]),
+                'stride 4 of the first',
+            ),
+            (dict(features=dict(stages=[7])), '7'),
+        ],
+    )
+    def test_what_only_the_backbone_knows(self, options, message, target):
+        """The config was written, and training refused it. No key need be at hand."""
+        with pytest.raises((BlockAlignmentError, ConfigError), match=message):
+            protect_config(SEGFORMER, target, **options)
+        assert not target.exists()
 
     def test_missing_folder(self, target):
         with pytest.raises(OutputError, match='Make it first'):

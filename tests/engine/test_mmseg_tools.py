@@ -8,7 +8,7 @@ import torch
 
 from mmseg_keyprotect.engine import mmseg_tools
 from mmseg_keyprotect.engine.mmseg_tools import run_mmseg_tool, wrapped_on_the_cpu
-from mmseg_keyprotect.errors import LeakedKeyError, MissingFileError
+from mmseg_keyprotect.errors import ConfigError, KeyFileError, LeakedKeyError, MissingFileError
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def calls(monkeypatch):
 
 def test_the_script_gets_the_arguments_and_nothing_stays(config, calls):
     before = list(sys.argv)
-    run_mmseg_tool('train', [config, '--work-dir', 'out'])
+    run_mmseg_tool('train', config, [config, '--work-dir', 'out'])
     ((script, *words),) = calls
     assert Path(script).is_file()
     assert Path(script).parts[-4:] == ('mmseg', '.mim', 'tools', 'train.py')
@@ -40,7 +40,7 @@ def test_the_script_gets_the_arguments_and_nothing_stays(config, calls):
 
 @pytest.mark.parametrize('launcher', [['--launcher', 'pytorch'], ['--launcher=pytorch']])
 def test_without_a_gpu_the_processes_join_by_gloo(launcher, config, calls):
-    run_mmseg_tool('test', [config, 'a.pth', *launcher])
+    run_mmseg_tool('test', config, [config, 'a.pth', *launcher])
     joined, (_, *words) = calls
     assert joined == 'joined'
     assert words == [config, 'a.pth', *launcher, '--cfg-options', 'model_wrapper_cfg.device_ids=None']
@@ -54,26 +54,46 @@ def test_options_that_are_there_stay():
 
 @pytest.mark.parametrize('launcher', [[], ['--launcher', 'none'], ['--work-dir', 'pytorch', '--launcher', 'slurm']])
 def test_one_process_is_not_joined(launcher, config, calls):
-    run_mmseg_tool('train', [config, *launcher])
+    run_mmseg_tool('train', config, [config, *launcher])
     assert len(calls) == 1
 
 
+def test_a_missing_config_is_named(calls):
+    with pytest.raises(MissingFileError, match=r'but none\.py does not exist'):
+        run_mmseg_tool('train', 'none.py', ['none.py'])
+    assert calls == []
+
+
+def test_a_config_of_mmsegmentation_itself(calls):
+    name = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    run_mmseg_tool('train', name, [name, '--work-dir', 'out'])
+    ((_, path, *rest),) = calls
+    assert Path(path).is_file()
+    assert rest == ['--work-dir', 'out']
+
+
 @pytest.mark.parametrize(
-    ('words', 'message'),
+    ('options', 'error'),
     [
-        (['none.py'], r'but none\.py does not exist'),
-        (['none.py', '--resume'], r'but none\.py does not exist'),
-        (['folder'], 'but the command line names none'),
+        ({}, KeyFileError),
+        ({'model.data_preprocessor.key': dict(type='KeyFile', path='none.key')}, KeyFileError),
+        ({'model.data_preprocessor.size': (63, 63)}, ConfigError),
+        ({'train_dataloader.dataset.pipeline.no_index': 1}, ConfigError),
     ],
 )
-def test_a_missing_config_is_named(words, message, calls):
-    with pytest.raises(MissingFileError, match=message):
-        run_mmseg_tool('train', words)
+def test_what_the_hook_would_refuse_is_refused_before_the_model_is_built(
+    options, error, tiny, tmp_path, calls, monkeypatch
+):
+    tiny().dump(tmp_path / 'protected.py')
+    monkeypatch.delenv('KEYPROTECT_KEY_FILE')
+    path = str(tmp_path / 'protected.py')
+    with pytest.raises(error):
+        run_mmseg_tool('train', path, [path], options)
     assert calls == []
 
 
 def test_a_key_in_the_config_is_refused(config, calls, key_file):
     Path(config).write_text(f'note = {key_file.read_text().splitlines()[-1]!r}\n')
     with pytest.raises(LeakedKeyError):
-        run_mmseg_tool('train', [config])
+        run_mmseg_tool('train', config, [config])
     assert calls == []

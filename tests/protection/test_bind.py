@@ -23,6 +23,7 @@ from mmseg_keyprotect.errors import (
     BlockAlignmentError,
     CheckpointError,
     ConfigError,
+    KeyFileError,
     MissingFileError,
     OutputError,
     WrongKeyError,
@@ -148,6 +149,27 @@ def test_rekeyed_gives_the_same_and_back_restores_every_bit(
     assert not torch.equal(states[0][0][stem], states[1][0][stem])
     assert states[1][1][META_KEY]['key_id'] == other_key.key_id
     assert states[0][1] == states[2][1]
+
+
+def test_a_key_that_is_missing_is_refused_before_a_model_is_built(
+    trained, tmp_path, key_file, other_key_file, monkeypatch
+):
+    """Building a large model takes much longer than opening a file."""
+    paths = protect_checkpoint(*trained, tmp_path / 'out')
+    good, none = (dict(type='KeyFile', path=str(path)) for path in (other_key_file, tmp_path / 'none.key'))
+
+    def build(*args):
+        raise AssertionError('a model was built')
+
+    monkeypatch.setattr('mmseg_keyprotect.protection.rekey.build_model', build)
+    monkeypatch.setattr('mmseg_keyprotect.protection.bind.build_model', build)
+    with pytest.raises(KeyFileError):
+        rekey_checkpoint(*paths, tmp_path / 'x.pth', none)
+    with pytest.raises(KeyFileError):
+        rekey_checkpoint(*paths, tmp_path / 'x.pth', good, old_key=none)
+    for cipher in (dict(SHUFFLE), None):
+        with pytest.raises(KeyFileError):
+            protect_checkpoint(*trained, tmp_path / 'x', cipher, none, features=dict(stages='all'))
 
 
 def test_rekey_refuses(trained, tmp_path, key_file, other_key_file, tiny):
