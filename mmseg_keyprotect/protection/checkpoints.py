@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_keyprotect.config.view import find_model, kind_of
+from mmseg_keyprotect.engine.architecture import refuse_other_architectures
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import CheckpointError, MissingFileError
@@ -84,8 +85,9 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict that must have every weight of the model. Other entries are ignored, as mmengine does.
 
     Raises:
-        CheckpointError: Weights are missing, or have another shape.
+        CheckpointError: Weights are missing, have another shape, or belong to another architecture.
     """
+    refuse_other_architectures(model, state)
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
         problem = f'lacks {len(missing)} of them, for example {missing[0]}' if missing else ''

@@ -10,11 +10,13 @@ from mmseg_keyprotect.engine.hooks import KeyGuardHook
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import (
     BlockAlignmentError,
+    CheckpointError,
     ConfigError,
     DamagedFileError,
     UnsupportedSpecError,
     WrongKeyError,
 )
+from mmseg_keyprotect.session import ProtectedModel
 
 
 def forms_of(secret):
@@ -111,6 +113,20 @@ class TestLoading:
             run_test(self.tiny(), plain)
         with pytest.warns(UserWarning, match='names no key'):
             run_test(self.tiny(custom_hooks=[dict(type='KeyGuardHook', on_mismatch='warn')]), plain)
+
+    def test_another_architecture(self):
+        """The advice of the error about keys, to fine-tune from an unprotected model, would not help."""
+
+        def edit(state):
+            del state['meta']['keyprotect']
+            state['state_dict'] = {f'backbone.layer{n}.conv1.weight': torch.zeros(1) for n in range(9)}
+
+        other = self.edited(edit)
+        with pytest.raises(CheckpointError, match='9 of 9 entries .* another architecture') as caught:
+            run_test(self.tiny(), other)
+        assert 'fine-tune' not in str(caught.value)
+        with pytest.raises(CheckpointError, match='another architecture'):
+            ProtectedModel(self.tiny(), str(other))
 
     def test_newer_spec(self):
         newer = self.edited(lambda state: state['meta']['keyprotect'].update(spec_version=2))

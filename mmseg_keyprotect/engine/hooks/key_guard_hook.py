@@ -16,6 +16,7 @@ from mmseg.registry import HOOKS
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.view import find_protections
+from mmseg_keyprotect.engine.architecture import refuse_other_architectures
 from mmseg_keyprotect.engine.sealed_checkpoints import SCHEME
 from mmseg_keyprotect.errors import ConfigError, DamagedFileError, WrongKeyError
 from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity, identities_of, joined
@@ -41,6 +42,7 @@ class KeyGuardHook(Hook):
         ConfigError: The configuration has several problems, or one that has no error of its own; or an EMAHook averages
             the state dict of a tied block stem.
         WrongKeyError: A checkpoint belongs to another key or cipher, or to none, or the processes have different keys.
+        CheckpointError: A checkpoint that names another key, or none, is one of another architecture.
         DamagedFileError: What a checkpoint says of its key is damaged.
         UnsupportedSpecError: A checkpoint has a newer spec version.
 
@@ -106,6 +108,8 @@ class KeyGuardHook(Hook):
             self.identity.check(Identity.from_meta(checkpoint.get('meta', {}).get(META_KEY)))
         except (WrongKeyError, DamagedFileError) as error:
             if self.on_mismatch == 'error':
+                model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+                refuse_other_architectures(getattr(model, 'module', model), checkpoint.get('state_dict', checkpoint))
                 raise
             warnings.warn(f'Loaded on purpose, since on_mismatch is "warn": {error}', stacklevel=2)
             state = checkpoint.setdefault('state_dict', checkpoint)
