@@ -152,7 +152,7 @@ def test_our_command_line_refuses_a_key_before_anything_is_written(tiny, tmp_pat
     command = [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'leaky.py', '--work-dir', tmp_path / 'out']
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith('error: Expected no key in the configuration')
+    assert done.stderr.splitlines()[-2].startswith('error: Expected no key in the configuration')
     assert line[23:] not in done.stdout + done.stderr
     assert not (tmp_path / 'out').exists()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the names of the attacks are needed before torch is imported
+    from mmseg_keyprotect.engine.progress import TaskProgress
 
 STEPS = 200
 """The default limit of training steps."""
-
-REPORT_EVERY = 5.0
-"""Seconds between two lines of progress."""
 
 
 class Budget:
@@ -16,7 +17,7 @@ class Budget:
 
     Args:
         seconds: The time limit.
-        name: The name of the attack, for lines of progress; None prints nothing.
+        progress: Shows the time that is spent; by default nothing is shown.
         steps: The limit of training steps, for attacks that train.
 
     Example:
@@ -25,9 +26,9 @@ class Budget:
         False
     """
 
-    def __init__(self, seconds: float, name: str | None = None, steps: int = STEPS) -> None:
-        self.seconds, self.name, self.steps = seconds, name, steps
-        self._start = self._reported = time.monotonic()
+    def __init__(self, seconds: float, progress: TaskProgress | None = None, steps: int = STEPS) -> None:
+        self.seconds, self.progress, self.steps = seconds, progress, steps
+        self._start = time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -45,7 +46,6 @@ class Budget:
         return self.spent >= self.seconds
 
     def report(self, text: str) -> None:
-        """Print a line of progress, at most one every few seconds."""
-        if self.name and time.monotonic() - self._reported > REPORT_EVERY:
-            self._reported = time.monotonic()
-            print(f'  {self.name}: {self.spent:.0f} of {self.seconds:.0f} s, {text}', flush=True)
+        """Show the time that is spent, in seconds, and a text beside it."""
+        if self.progress is not None:
+            self.progress.reach(min(self.spent, self.seconds), text)

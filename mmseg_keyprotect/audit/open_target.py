@@ -52,7 +52,7 @@ def open_target(
         source = Config(cfg.to_dict())
         pipeline = find_datasets(cfg.test_dataloader.dataset)[0].get('pipeline', [])
         source.test_dataloader.dataset = dict(dataset, pipeline=pipeline)
-        data = TestImages(source)
+        data = TestImages(source, 'train_dataloader')
         free = np.arange(len(data))
     else:
         data = test_images

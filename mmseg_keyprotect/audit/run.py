@@ -20,6 +20,7 @@ from mmseg_keyprotect.audit.report import AuditReport
 from mmseg_keyprotect.audit.result_store import STATE, load, prepare_folder, save
 from mmseg_keyprotect.audit.target import Target
 from mmseg_keyprotect.audit.training import BATCH
+from mmseg_keyprotect.engine.progress import TaskProgress
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 from mmseg_keyprotect.session.images import TestImages
@@ -74,11 +75,11 @@ def run_audit(
     folder = Path(folder)
     unknown = [name for name in attacks if name not in ATTACKS]
     if unknown:
-        raise ConfigError(f'Expected attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}; correct them.')
+        raise ConfigError(f'Expected attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}. Correct them.')
     if not (minutes > 0 and held_out > 0 and steps > 0):
         raise ConfigError(
-            f'Expected minutes, held-out images and steps above 0, but got {minutes}, {held_out} and {steps}; '
-            'correct them.'
+            f'Expected minutes, held-out images and steps above 0, but got {minutes}, {held_out} and {steps}. '
+            'Correct them.'
         )
     protected = ProtectedModel(cfg, checkpoint)
     test_images = TestImages(protected.cfg)
@@ -130,11 +131,12 @@ def carry_out(
         scene: The held-out images; None to measure no accuracy.
         steps: The limit of training steps.
     """
-    budget = Budget(60 * minutes, attack.name, steps)
-    try:
-        result = attack.attack(target, budget)
-    except NotApplicable as outcome:
-        return Finding.not_applicable(attack.name, attack.needs, outcome.reason)
+    with TaskProgress(f'  {attack.name}, seconds', 60 * minutes) as progress:
+        budget = Budget(60 * minutes, progress, steps)
+        try:
+            result = attack.attack(target, budget)
+        except NotApplicable as outcome:
+            return Finding.not_applicable(attack.name, attack.needs, outcome.reason)
     seconds, over = round(budget.spent, 2), budget.over
     return Finding(
         attack=attack.name,

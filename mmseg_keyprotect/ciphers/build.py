@@ -49,14 +49,14 @@ def build_cipher(cfg: CipherConfig, key: SecretKey | None = None, channels: int 
     cipher = ciphers[0] if len(ciphers) == 1 else Sequence(ciphers)
     bits = cipher.key_space_bits
     if bits < MIN_KEY_BITS and not cipher.from_seed:  # a cipher from a seed has warned already
-        found = f'{cipher.name} with {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the minimum.'
+        found = f'{cipher.name} with {channels} channels has {bits:.1f} key bits; {MIN_KEY_BITS:.0f} are the minimum'
         if not any(part.get('allow_weak', False) for part in parts):
             raise WeakCipherError(
-                f'Expected a cipher that withstands an exhaustive search, but {found} '
+                f'Expected a cipher that withstands an exhaustive search, but {found}. '
                 'Use a larger block_size, use Shuffle with NegativePositive, or permit it: allow_weak=True in a '
                 'config, --allow-weak on the command line.'
             )
-        warnings.warn(f'Weak cipher, as allow_weak permits: {found} An attacker can try all keys.', stacklevel=2)
+        warnings.warn(f'Weak cipher, as allow_weak permits: {found}. An attacker can try all keys.', stacklevel=2)
     return cipher
 
 

@@ -66,7 +66,9 @@ def features_of(args: argparse.Namespace) -> dict[str, Any] | None:
         return None
     words = [word for word in args.features if word != 'blocks']
     if not all(word.isdigit() or word == 'all' for word in words) or ('all' in words and len(words) > 1):
-        raise ConfigError(f'Expected --features with numbers of stages, or all, or blocks, but got {args.features}.')
+        raise ConfigError(
+            f'Expected --features with numbers of stages, or all, or blocks, but got {args.features}. Give one of them.'
+        )
     weak = dict(allow_weak=True) if args.allow_weak else {}
     places: dict[str, Any] = dict(blocks='all') if 'blocks' in args.features else {}
     if words:
@@ -83,7 +85,7 @@ def cipher_of(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]
     """
     if NONE in args.cipher:
         if len(args.cipher) > 1:
-            raise ConfigError(f'Expected --cipher none alone, but got {args.cipher}.')
+            raise ConfigError(f'Expected --cipher none alone, but got {args.cipher}. Leave one of them out.')
         return None
     weak = dict(allow_weak=True) if args.allow_weak else {}
     types = cipher_words()

@@ -22,10 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the demo, print the table and the verdict."""
     from mmseg_keyprotect.demo.run import run_demo
-    from mmseg_keyprotect.evaluation.evaluate import GALLERY
+    from mmseg_keyprotect.evaluation.evaluate import GALLERY, REPORT
 
-    report, page = run_demo(args.out, args.data, args.config, args.wrong_keys)
+    report, folder = run_demo(args.out, args.data, args.config, args.wrong_keys)
     print(report.table())
     print(report.verdict)
-    print(f'report: {page}')
-    print(f'gallery: {page.parent / GALLERY}')
+    print(f'report: {folder / REPORT}\ngallery: {folder / GALLERY}')

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_key_file, key_of
-from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, KeyProtectError, UnsupportedSpecError
+from mmseg_keyprotect.cli.messages import report
+from mmseg_keyprotect.errors import (
+    AlreadyEncryptedError,
+    ConfigError,
+    KeyProtectError,
+    OutputError,
+    UnsupportedSpecError,
+)
 from mmseg_keyprotect.images import Encryptor, is_encrypted
 from mmseg_keyprotect.images.files import SUFFIXES
 from mmseg_keyprotect.keys.providers import build_key
@@ -65,7 +72,7 @@ def find_images(words: Sequence[str], out: Path) -> Found:
     for word in words:
         paths = [Path(word)] if Path(word).exists() else [Path(one) for one in sorted(glob.glob(word, recursive=True))]
         if not paths:
-            raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}.')
+            raise ConfigError(f'Expected an image, a folder or a pattern, but nothing is found for {word!r}. Check it.')
         for path in paths:
             if not Path(word).is_file() and (path if path.is_dir() else path.parent).resolve() == out.resolve():
                 raise ConfigError(
@@ -149,8 +156,10 @@ def run(args: argparse.Namespace) -> int:
     found = find_images(args.images, Path(args.out))
     targets = plan(found, Path(args.out), encryptor.suffix)
     start, made = time.monotonic(), 0
-    problems = [
-        f'Expected a folder that can be read, but {error.filename}: {error.strerror}. Check its permissions.'
+    problems: list[Exception] = [
+        ConfigError(
+            f'Expected a folder that can be read, but {error.filename}: {error.strerror}. Check its permissions.'
+        )
         for error in found.unreadable
     ]
     unread = len(problems)
@@ -159,12 +168,14 @@ def run(args: argparse.Namespace) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             made += encryptor.encrypt_file(image, target)
         except KeyProtectError as error:
-            problems.append(str(error))
+            problems.append(error)
         except OSError as error:
-            problems.append(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
+            problems.append(
+                OutputError(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
+            )
         _progress(number, len(targets), time.monotonic() - start)
     for problem in problems:
-        print(f'error: {problem}', file=sys.stderr)
+        report(problem)
     there = len(targets) - made - (len(problems) - unread)
     counts = f'{made} encrypted, {there} were there already, {len(problems)} failed, {found.others}'
     print(f'{counts}; key {key.key_id}, {args.out}')

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from mmseg_keyprotect.cli.messages import report
 from mmseg_keyprotect.cli.paths import refuse_missing
 from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import KeyProtectError
@@ -52,24 +55,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser(words)
     args = parser.parse_args(words)
+    args.words = without_own_options(words)
     module = command_module(args.command)
     try:
-        if args.command not in NEED_ONLY_THE_CLIENT:
-            from mmseg_keyprotect import compat
+        if args.command in NEED_ONLY_THE_CLIENT:
+            return module.run(args) or OK
+        from mmseg_keyprotect import compat
 
-            compat.require_mmseg()
-            refuse_missing(args)
-        args.words = words
-        return module.run(args) or OK
+        compat.require_mmseg()
+        refuse_missing(args)
+        return run_with_mmseg(module, args) or OK
     except UsageError as error:
         parser.error(str(error))
-    except KeyProtectError as error:
-        print(f'error: {error}', file=sys.stderr)
+    except (KeyProtectError, OSError) as error:
+        if args.debug:
+            traceback.print_exc()
+        report(error)
         return REFUSED
     except KeyboardInterrupt:
         hint = getattr(module, 'AFTER_INTERRUPTION', 'nothing was written')
         print(f'\ninterrupted: {hint}', file=sys.stderr)
         return INTERRUPTED
+
+
+def run_with_mmseg(module: ModuleType, args: argparse.Namespace) -> int | None:
+    """Run a command with the log of mmengine in its file, and only what matters on the console."""
+    if args.verbose:
+        code: int | None = module.run(args)
+        return code
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*pkg_resources')  # of OpenMMLab, as it is imported
+        from mmseg_keyprotect.engine.console import results, short_console, warnings_only
+
+        with short_console(results if args.command in ('train', 'test') else warnings_only):
+            code = module.run(args)
+            return code
+
+
+def add_own_options(parser: argparse.ArgumentParser, with_log: bool = True) -> None:
+    """Add the options that all commands have; those with a log have one more."""
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    if with_log:
+        parser.add_argument('--verbose', action='store_true', help='show the whole log on the console')
+
+
+def without_own_options(words: Sequence[str]) -> list[str]:
+    """Return a command line without the options that all commands have, which MMSegmentation's scripts do not know."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_own_options(parser)
+    return parser.parse_known_args(words)[1]
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -102,6 +136,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             formatter_class=_Formatter,
         )
         module.add_arguments(command)
+        add_own_options(command, name not in NEED_ONLY_THE_CLIENT)
     return parser
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmseg_keyprotect
-from mmseg_keyprotect.config.edit import set_data_root, set_key_file
+from mmseg_keyprotect.config.edit import LOADERS, set_data_root, set_key_file
+from mmseg_keyprotect.config.missing_data import naming_missing_data
+from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
-from mmseg_keyprotect.evaluation.evaluate import REPORT, evaluate_access
+from mmseg_keyprotect.engine.progress import TaskProgress
+from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.evaluation.report import AccessReport
 from mmseg_keyprotect.keys import SecretKey
 
@@ -32,33 +36,60 @@ def run_demo(
         wrong_keys: How many random wrong keys to evaluate.
 
     Returns:
-        The access report, and the path of its HTML page.
+        The access report, and the folder that holds its page and its pictures.
 
     Raises:
         ConfigError: The configuration cannot be used.
         OutputError: The folder holds something else.
 
     Example:
-        >>> report, page = run_demo('work_dirs/demo')  # doctest: +SKIP
+        >>> report, folder = run_demo('work_dirs/demo')  # doctest: +SKIP
     """
     out = Path(out)
-    work_dir = out / datetime.now().strftime('%Y%m%d_%H%M%S')
+    run = _new_run(out)
     print('1. data set and key')
-    cfg = Config.fromfile(config or (CAMVID if data else DEMO))
+    cfg = load_quietly(config or (CAMVID if data else DEMO))
     data = data or str(write_demo_scenes(out / 'scenes'))
     key_file = out / 'demo.key'
-    out.mkdir(parents=True, exist_ok=True)
     if not key_file.exists():
         SecretKey.generate().save(key_file)
     print(f'   images: {data}\n   key: {key_file}, id {SecretKey.load(key_file).key_id}')
 
     set_data_root(cfg, data)
     set_key_file(cfg, str(key_file))
-    cfg.work_dir = str(work_dir)
-    print(f'2. training on encrypted images, {cfg.train_cfg.max_iters} iterations')
-    Runner.from_cfg(cfg).train()
+    cfg.work_dir = str(run)
+    iterations = cfg.train_cfg.max_iters
+    print(f'2. training on encrypted images, {iterations} iterations')
+    with naming_missing_data(cfg, LOADERS), TaskProgress('   training', iterations) as progress:
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(_ProgressHook(progress))
+        runner.train()
+    print(f'   log: {run / runner.timestamp / runner.timestamp}.log')
 
     print('3. accuracy with the correct key, without a key, and with wrong keys')
-    checkpoint = work_dir / f'iter_{cfg.train_cfg.max_iters}.pth'
-    report = evaluate_access(cfg, str(checkpoint), work_dir / 'access', wrong_keys)
-    return report, work_dir / 'access' / REPORT
+    report = evaluate_access(cfg, str(run / f'iter_{iterations}.pth'), run / 'access', wrong_keys)
+    return report, run / 'access'
+
+
+class _ProgressHook(Hook):
+    """Shows how far the training is, and its loss."""
+
+    def __init__(self, progress: TaskProgress) -> None:
+        self.progress = progress
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Count an iteration."""
+        self.progress.advance(f'loss {float((outputs or {})["loss"].detach()):.2f}')
+
+
+def _new_run(out: Path) -> Path:
+    """Make the folder of a run, which no other run has: mmengine puts a folder with the time into it."""
+    for number in count(1):
+        try:
+            (out / f'run_{number}').mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return out / f'run_{number}'
+    raise AssertionError('numbers do not end')

@@ -15,9 +15,12 @@ import torch
 
 from mmseg_keyprotect.config.checks import check_config, check_leaks, raise_problems, refuse_leaks
 from mmseg_keyprotect.config.edit import override
+from mmseg_keyprotect.config.missing_data import naming_missing_data
 from mmseg_keyprotect.config.view import kind_of, load_quietly
 from mmseg_keyprotect.config_files import config_file
 from mmseg_keyprotect.registered import HOOK
+
+_LOADERS = dict(train=('train_dataloader', 'val_dataloader'), test=('test_dataloader',))
 
 
 def run_mmseg_tool(name: str, config: str, words: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
@@ -35,7 +38,7 @@ def run_mmseg_tool(name: str, config: str, words: Sequence[str], options: Mappin
 
     Raises:
         LeakedKeyError: The arguments, or the configuration that they name, hold a key.
-        MissingFileError: There is no such configuration file.
+        MissingFileError: There is no such configuration file, or its data is missing.
         ConfigError: The configuration cannot be loaded, or has several problems.
         KeyProtectError: The configuration has one problem.
     """
@@ -52,7 +55,8 @@ def run_mmseg_tool(name: str, config: str, words: Sequence[str], options: Mappin
     script = str(Path(mmseg.__file__).parent / '.mim' / 'tools' / f'{name}.py')
     before, sys.argv = sys.argv, [script, *words]
     try:
-        runpy.run_path(script, run_name='__main__')
+        with naming_missing_data(cfg, _LOADERS[name]):
+            runpy.run_path(script, run_name='__main__')
     finally:
         sys.argv = before
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
-from mmengine.utils import ProgressBar
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.ciphers import PlainImages
+from mmseg_keyprotect.engine.progress import TaskProgress
 from mmseg_keyprotect.evaluation.report import AccessReport
 from mmseg_keyprotect.evaluation.rows import AccessRow
 from mmseg_keyprotect.evaluation.tally import Tally
@@ -132,19 +132,15 @@ class AccessEvaluation:
         return self._report(tally.total(), users)
 
     def _count(self, tally: Tally, users: dict[str, User], mine: range) -> None:
-        progress = ProgressBar(len(mine)) if is_main_process() else None
-        if progress is not None and tally.done:
+        if is_main_process() and tally.done:
             print(f'continuing after {tally.done} of {len(mine)} images')
-            progress.completed = tally.done
-        try:
-            for index in mine[tally.done :]:
-                tally.add(np.stack([self.images.pixels(self.predict(user, index)) for user in users.values()]))
-                if progress is not None:
-                    progress.update()
-        finally:
-            tally.save()
-        if progress is not None:
-            print()
+        with TaskProgress('testing', len(mine), tally.done, is_main_process()) as progress:
+            try:
+                for index in mine[tally.done :]:
+                    tally.add(np.stack([self.images.pixels(self.predict(user, index)) for user in users.values()]))
+                    progress.advance(f'{len(users)} users')
+            finally:
+                tally.save()
 
     def _report(self, counts: np.ndarray, users: dict[str, User]) -> AccessReport:
         rows, floor = [], None

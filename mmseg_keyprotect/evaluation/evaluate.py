@@ -75,12 +75,12 @@ def evaluate_access(
     if not all(0 <= share <= 100 for share in known) or min(wrong_keys, pictures) < 0:
         raise ConfigError(
             'Expected shares of the key from 0 to 100 percent, and no negative number of wrong keys or pictures, but '
-            f'got {list(known)}, {wrong_keys} and {pictures}; correct them.'
+            f'got {list(known)}, {wrong_keys} and {pictures}. Correct them.'
         )
     if draws < 1 or not (seed is None or 0 <= seed < 256**SEED_BYTES):
         raise ConfigError(
-            f'Expected 1 or more draws, and a seed of 0 or more below 2^{8 * SEED_BYTES}, but got {draws} and {seed}; '
-            'correct them.'
+            f'Expected 1 or more draws, and a seed of 0 or more below 2^{8 * SEED_BYTES}, but got {draws} and {seed}. '
+            'Correct them.'
         )
     problem: list[OutputError | None] = [None]
     if is_main_process():

@@ -108,7 +108,7 @@ def passphrase_bytes(passphrase: Passphrase) -> bytes:
     if callable(passphrase):
         passphrase = passphrase()
     if not isinstance(passphrase, str):
-        raise KeyFileError(f'Expected a passphrase of type str, but got {type(passphrase).__name__}.')
+        raise KeyFileError(f'Expected a passphrase of type str, but got {type(passphrase).__name__}. Give text.')
     if not passphrase:
         raise KeyFileError('Expected a passphrase, but the passphrase is empty. Choose one that is hard to guess.')
     data = passphrase.encode('utf-8', 'replace')

@@ -46,7 +46,7 @@ def parse_key_line(line: str, passphrase: Passphrase = None) -> bytes:
     Arguments and errors are those of :meth:`mmseg_keyprotect.keys.SecretKey.from_line`.
     """
     if not isinstance(line, str):
-        raise KeyFileError(f'Expected the key line as str, but got {type(line).__name__}.')
+        raise KeyFileError(f'Expected the key line as str, but got {type(line).__name__}. Give text.')
     if line.startswith(PLAIN_PREFIX):
         raw = _decode(line.removeprefix(PLAIN_PREFIX), SECRET_BYTES + _CHECKSUM)
         secret, checksum = raw[:SECRET_BYTES], raw[SECRET_BYTES:]

@@ -71,11 +71,14 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
     if callable(cfg) and not isinstance(cfg, type):
         key = cfg()
         if not isinstance(key, SecretKey):
-            raise ConfigError(f'Expected the key function to return a SecretKey, but got {type(key).__name__}.')
+            raise ConfigError(
+                f'Expected the key function to return a SecretKey, but got {type(key).__name__}. Return '
+                'SecretKey.load(...), for example.'
+            )
         return key
     raise ConfigError(
         'Expected `key` to be a SecretKey, a function that returns one, None, or a dict such as '
-        f"dict(type='KeyFile', path='my.key'), but got {type(cfg).__name__}."
+        f"dict(type='KeyFile', path='my.key'), but got {type(cfg).__name__}. Give one of them."
     )
 
 

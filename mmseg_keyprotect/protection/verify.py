@@ -11,14 +11,15 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
-from mmengine.utils import track_iter_progress
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import DATASETS
 from torch.utils.data import Subset
 
 from mmseg_keyprotect.config.edit import set_data_root
+from mmseg_keyprotect.config.missing_data import naming_missing_data
 from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.datasets.labels import has_label
+from mmseg_keyprotect.engine.progress import TaskProgress
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 
@@ -65,7 +66,8 @@ def verify(cfg: Config, plain: BaseSegmentor, protected: BaseSegmentor, images: 
         ConfigError: The data set is empty, or has no labels.
     """
     loader_cfg = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
-    dataset = DATASETS.build(loader_cfg['dataset'])
+    with naming_missing_data(cfg, ['test_dataloader']):
+        dataset = DATASETS.build(loader_cfg['dataset'])
     count = len(dataset) if images is None else min(images, len(dataset))
     if count == 0:
         raise ConfigError('Expected test images, but the data set is empty. Check data_root and data_prefix.')
@@ -79,16 +81,17 @@ def verify(cfg: Config, plain: BaseSegmentor, protected: BaseSegmentor, images: 
     models = dict(plain=plain.eval(), protected=protected.eval())
     evaluators = {who: _evaluator(cfg, dataset.metainfo) for who in models}
     logits = logit_range = same = total = 0.0
-    for batch in track_iter_progress((loader, len(loader))):
-        outputs: dict[str, Any] = {who: model.test_step(batch) for who, model in models.items()}
-        for who, evaluator in evaluators.items():
-            evaluator.process(data_samples=outputs[who], data_batch=batch)
-        for one, other in zip(outputs['plain'], outputs['protected'], strict=True):
-            logits = max(logits, (one.seg_logits.data - other.seg_logits.data).abs().max().item())
-            logit_range = max(logit_range, one.seg_logits.data.abs().max().item())
-            agree = one.pred_sem_seg.data == other.pred_sem_seg.data
-            same, total = same + agree.sum().item(), total + agree.numel()
-    print()
+    with TaskProgress('comparing', len(loader)) as progress:
+        for batch in loader:
+            outputs: dict[str, Any] = {who: model.test_step(batch) for who, model in models.items()}
+            for who, evaluator in evaluators.items():
+                evaluator.process(data_samples=outputs[who], data_batch=batch)
+            for one, other in zip(outputs['plain'], outputs['protected'], strict=True):
+                logits = max(logits, (one.seg_logits.data - other.seg_logits.data).abs().max().item())
+                logit_range = max(logit_range, one.seg_logits.data.abs().max().item())
+                agree = one.pred_sem_seg.data == other.pred_sem_seg.data
+                same, total = same + agree.sum().item(), total + agree.numel()
+            progress.advance()
     scores = {who: round(float(one.evaluate(count)['mIoU']), 2) for who, one in evaluators.items()}
     return Verification(count, scores['plain'], scores['protected'], logits, logit_range, 100 * same / total)
 

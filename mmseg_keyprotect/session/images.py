@@ -14,12 +14,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
+from mmseg_keyprotect.config.missing_data import naming_missing_data
 from mmseg_keyprotect.config.view import find_pipelines, find_protections, kind_of
 from mmseg_keyprotect.datasets.labels import LABEL_LOADERS, has_label
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.scores import count_pixels
-
-_CHECK = 'Check data_root and data_prefix of test_dataloader, or give the folder with --data.'
 
 
 class TestImages:
@@ -27,6 +26,7 @@ class TestImages:
 
     Args:
         cfg: A configuration whose test pipeline does not encrypt.
+        loader: The data loader whose data set this is, as errors name it.
 
     Attributes:
         dataset: The data set.
@@ -36,24 +36,19 @@ class TestImages:
         ignore_index: The label of pixels that do not count.
 
     Raises:
-        ConfigError: There is no data set, it is empty or names no classes, or only some of its images have labels.
+        MissingFileError: The folder of the data set does not exist, or holds no images.
+        ConfigError: There is no data set, it names no classes, or only some of its images have labels.
     """
 
     __test__ = False  # pytest would collect it because of its name
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(self, cfg: Config, loader: str = 'test_dataloader') -> None:
         init_default_scope(cfg.get('default_scope') or 'mmseg')
         if not cfg.get('test_dataloader'):
             raise ConfigError('Expected a configuration with test_dataloader, but got one without. Add one.')
         self._config = cfg.test_dataloader.dataset
-        try:
+        with naming_missing_data(cfg, [loader]):
             self.dataset = DATASETS.build(self._config)
-        except FileNotFoundError as error:
-            raise ConfigError(f'Expected test images, but {error.filename} does not exist. {_CHECK}') from None
-        except ValueError as error:
-            if 'at least one array' not in str(error):  # mmengine's BaseDataset says so if there are no images
-                raise
-            raise ConfigError(f'Expected test images, but the data set is empty. {_CHECK}') from None
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
         self.paths = [info['img_path'] for info in infos]
         self.labelled = _check_labels(infos)

@@ -98,7 +98,7 @@ class Users:
         if key is not None:
             if self.cipher is None:
                 raise ConfigError(
-                    'Expected no estimate of a key of images, because images are plain here, but got one; give None.'
+                    'Expected no estimate of a key of images, because images are plain here, but got one. Give None.'
                 )
             encryption = GuessedCipher(self.cipher, lambda channels: key)
         if features is None:

@@ -72,7 +72,8 @@ def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):
     line = key_file.read_text().splitlines()[-1]
     done = run(*arguments, '--cfg-options', f'note={line}')
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith('error: Expected no key')
+    assert [line.partition(' ')[0] for line in done.stderr.splitlines()] == ['error:', 'hint:']
+    assert done.stderr.startswith('error: Expected no key')
     assert line not in done.stdout + done.stderr
     assert not (tmp_path / 'report').exists()
 

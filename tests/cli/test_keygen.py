@@ -116,7 +116,7 @@ def test_errors(call, argv, message, tmp_path):
     assert err.startswith('error: ')
     assert message in err
     assert 'abcdefgh' not in err
-    assert err.count('\n') == 1
+    assert [line.partition(' ')[0] for line in err.splitlines()] == ['error:', 'hint:']
     assert list(tmp_path.iterdir()) == []
 
 

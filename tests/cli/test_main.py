@@ -215,7 +215,7 @@ def test_an_error_of_the_package_is_a_refusal(monkeypatch, capsys):
     monkeypatch.setattr(module, 'command_module', lambda name: command_module(name))
     monkeypatch.setattr(command_module('keygen'), 'run', refuse)
     assert main(['keygen', 'x']) == 1
-    assert capsys.readouterr().err == 'error: Expected this, but got that. Do so.\n'
+    assert capsys.readouterr().err == 'error: Expected this, but got that.\nhint: Do so.\n'
 
 
 def test_a_closed_environment(tmp_path):

@@ -9,7 +9,14 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmseg_keyprotect.datasets.transforms import META_KEYS
-from mmseg_keyprotect.errors import ConfigError, DamagedFileError, LeakedKeyError, OutputError, WrongKeyError
+from mmseg_keyprotect.errors import (
+    ConfigError,
+    DamagedFileError,
+    LeakedKeyError,
+    MissingFileError,
+    OutputError,
+    WrongKeyError,
+)
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 
@@ -128,10 +135,10 @@ def test_bad_baselines(trained, baseline, change, message):
 def test_no_images(trained, tmp_path):
     cfg, checkpoint = trained
     cfg.test_dataloader.dataset.data_root = str(tmp_path)
-    with pytest.raises(ConfigError, match='images/val does not exist'):
+    with pytest.raises(MissingFileError, match='images/val does not exist'):
         AccessEvaluation(cfg, checkpoint)
     (tmp_path / 'images' / 'val').mkdir(parents=True)
-    with pytest.raises(ConfigError, match='data set is empty'):
+    with pytest.raises(MissingFileError, match='holds no images'):
         AccessEvaluation(cfg, checkpoint)
 
 
