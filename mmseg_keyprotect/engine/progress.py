@@ -9,7 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_EVERY = 30.0
-"""Seconds between two lines where there is no terminal for a bar."""
+"""Seconds between two lines where there is no terminal for a bar, at least."""
+
+LINES = 20
+"""About as many lines a task prints at most, however long it takes."""
 
 
 class TaskProgress:
@@ -32,6 +35,7 @@ class TaskProgress:
     def __init__(self, what: str, total: float, done: int = 0, shown: bool = True) -> None:
         self.what, self.total, self.shown = what, total, shown
         self.done: float = done
+        self._told: float = done
         self._console = Console(stderr=True)
         self._start = self._printed = time.monotonic()
         self._first = done
@@ -62,9 +66,10 @@ class TaskProgress:
         begins, self.done = self.done == self._first, done
         self._bar.update(self._task, completed=done, note=note)
         now = time.monotonic()
-        due = begins or done >= self.total or now - self._printed >= LINE_EVERY
+        far = now - self._printed >= LINE_EVERY and done - self._told >= self.total / LINES
+        due = begins or done >= self.total or far
         if self.shown and not self._console.is_terminal and due:
-            self._printed = now
+            self._printed, self._told = now, done
             line = f'{self.what}: {done:.0f}/{self.total:.0f}{self._left(now)}{note and f", {note}"}'
             print(line, file=self._console.file, flush=True)
 

@@ -97,6 +97,27 @@ class TestErrors:
         assert 'dataset_prepare' in err
 
 
+def test_an_attack_that_initialises_a_model_does_not_flood_the_audit(config, work, tmp_path, capfd):
+    """mmengine logs how each parameter was initialised, where there is no log file."""
+    run('train', config, '--work-dir', work, capfd=capfd)
+    words = [
+        'audit',
+        config,
+        f'{work}/iter_2.pth',
+        '--attacks',
+        'from-scratch',
+        '--minutes',
+        '0.01',
+        '-o',
+        tmp_path / 'a',
+    ]
+    out, err = run(*words, '--images', '2', '--held-out', '1', capfd=capfd)
+    assert '1/1 from-scratch' in out
+    assert 'from-scratch, seconds: ' in err
+    assert 'Initialized by' not in out + err
+    assert len((out + err).splitlines()) < 25
+
+
 def test_the_demo_is_short_and_shows_how_far_it_is(config, scenes, tmp_path, capfd):
     for number in (1, 2):
         words = ['demo', '--config', config, '--data', scenes, '--wrong-keys', '1', '-o', tmp_path / 'demo']

@@ -3,7 +3,7 @@
 import pytest
 
 from mmseg_keyprotect.engine import progress as module
-from mmseg_keyprotect.engine.progress import LINE_EVERY, TaskProgress
+from mmseg_keyprotect.engine.progress import LINE_EVERY, LINES, TaskProgress
 
 
 @pytest.fixture
@@ -24,6 +24,16 @@ def test_few_lines_where_there_is_no_terminal(clock, capsys):
     assert lines[0] == 'training: 1/400, 7 min left, loss 0.5'
     assert lines[-2].startswith('training: 391/400, 9 s left')
     assert lines[-1] == 'training: 400/400, loss 0.5'
+
+
+def test_a_long_task_has_few_lines_too(clock, capsys):
+    with TaskProgress('training', 1000) as progress:
+        for _ in range(1000):
+            clock[0] += 60
+            progress.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 + LINES
+    assert lines[1] == 'training: 51/1000, 949 min left'
 
 
 def test_the_time_left_counts_this_run_alone(clock, capsys):
