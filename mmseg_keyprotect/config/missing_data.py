@@ -18,7 +18,7 @@ PAGE = 'https://mmsegmentation.readthedocs.io/en/latest/user_guides/2_dataset_pr
 OWN_PAGE = Path(__file__).parents[1] / '.mim' / 'configs' / 'README.md'
 """The page of the configurations of this package, which says where theirs come from."""
 
-_NO_FILE = re.compile(r"No such file or directory: '(.+)'|Failed to load `ann_file` (.+)")
+_NO_FILE = re.compile(r"No such file or directory: '(.+)'|(?:Failed to load `ann_file`|failed to load image:) (.+)")
 _NO_IMAGES = 'at least one array'
 """What mmengine's BaseDataset says if there are no images."""
 
@@ -32,7 +32,7 @@ def naming_missing_data(cfg: Mapping[str, Any], loaders: Sequence[str]) -> Itera
         loaders: The names of their data loaders.
 
     Raises:
-        MissingFileError: A folder or a file of a data set does not exist, or a folder holds no images.
+        MissingFileError: A folder or a file of a data set does not exist, a folder holds no images, or a file is none.
     """
     try:
         yield
@@ -45,19 +45,26 @@ def naming_missing_data(cfg: Mapping[str, Any], loaders: Sequence[str]) -> Itera
 
 def _explain(datasets: Mapping[str, Mapping[str, Any]], error: Exception) -> MissingFileError | None:
     """Return the error that names the data set; None where the error is about something else."""
-    match = _NO_FILE.search(str(error))
-    missing = getattr(error, 'filename', None) or (match and (match[1] or match[2]))
+    named = [''.join(groups) for groups in _NO_FILE.findall(str(error))]  # torch puts a traceback before the message
+    missing = getattr(error, 'filename', None) or (named and named[-1])
     for folder_of in (_images, _root):  # several data sets may have one root
         for place, dataset in datasets.items():
             root = _root(dataset)
             if missing and _is_below(missing, folder_of(dataset)):
-                return _missing(place, root if root and not Path(root).exists() else missing, 'does not exist', root)
+                return _missing(place, *_state(missing, root), root)
     for place, dataset in datasets.items() if _NO_IMAGES in str(error) else ():
         suffix = dataset.get('img_suffix') or ''
         if not any(path.is_file() for path in Path(_images(dataset)).rglob(f'*{suffix}')):
             what = f'holds no images{f" *{suffix}" if suffix else ""}'
             return _missing(place, _images(dataset), what, _root(dataset))
     return None
+
+
+def _state(missing: str, root: str) -> tuple[str, str]:
+    """Return the path that an error is about, and what is wrong with it."""
+    if root and not Path(root).exists():
+        return root, 'does not exist'
+    return missing, 'cannot be read as an image' if Path(missing).is_file() else 'does not exist'
 
 
 def _root(dataset: Mapping[str, Any]) -> str:
@@ -83,7 +90,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _missing(place: str, path: str, what: str, root: str) -> MissingFileError:
     return MissingFileError(
-        f'Expected the images of {place}, but {path} {what} ({place}.data_root = {root!r}). Correct it in the config, '
+        f'Expected the data of {place}, but {path} {what} ({place}.data_root = {root!r}). Correct it in the config, '
         f'or by --cfg-options {place}.data_root=FOLDER. Where the data comes from: {PAGE}, and for the configs of '
         f'mmseg-keyprotect {OWN_PAGE}.'
     )

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmseg.registry import DATASETS
+from torch.utils.data import DataLoader
 
 from mmseg_keyprotect.config.missing_data import OWN_PAGE, PAGE, naming_missing_data
 from mmseg_keyprotect.errors import MissingFileError
@@ -16,15 +17,15 @@ def data(root, **more):
     )
 
 
-def build(dataset):
+def build(dataset, read):
     cfg = Config(dict(val_dataloader=None, train_dataloader=dict(dataset=dataset)))
     with naming_missing_data(cfg, ['val_dataloader', 'train_dataloader']):
-        return DATASETS.build(cfg.train_dataloader.dataset)
+        read(DATASETS.build(cfg.train_dataloader.dataset))
 
 
-def refused(dataset):
+def refused(dataset, read=len):
     with pytest.raises(MissingFileError) as caught:
-        build(dataset)
+        build(dataset, read)
     assert PAGE in str(caught.value)
     assert str(OWN_PAGE) in str(caught.value)
     assert '## Data' in OWN_PAGE.read_text()
@@ -33,13 +34,13 @@ def refused(dataset):
 
 def test_no_root(tmp_path):
     text = refused(data(tmp_path / 'none'))
-    assert f'Expected the images of train_dataloader.dataset, but {tmp_path}/none does not exist' in text
+    assert f'Expected the data of train_dataloader.dataset, but {tmp_path}/none does not exist' in text
     assert f"(train_dataloader.dataset.data_root = '{tmp_path}/none')" in text
 
 
 def test_no_folder_of_images_inside_of_a_wrapper(tmp_path):
     text = refused(dict(type='RepeatDataset', times=2, dataset=data(tmp_path)))
-    assert f'images of train_dataloader.dataset.dataset, but {tmp_path}/images does not exist' in text
+    assert f'data of train_dataloader.dataset.dataset, but {tmp_path}/images does not exist' in text
 
 
 def test_a_folder_without_images_of_that_suffix(tmp_path):
@@ -53,11 +54,18 @@ def test_no_list_of_images(tmp_path):
     assert f'{tmp_path}/val.txt does not exist' in refused(data(tmp_path, ann_file='val.txt'))
 
 
+def test_a_file_that_is_no_image(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'a.jpg').write_text('text')
+    text = refused(data(tmp_path), read=lambda dataset: next(iter(DataLoader(dataset, num_workers=1))))
+    assert f'{tmp_path}/images/a.jpg cannot be read as an image' in text
+
+
 def test_of_several_data_sets_in_one_folder_the_one_that_is_read(tmp_path):
     train, val = data(tmp_path / 'none'), data(tmp_path / 'none')
     val['data_prefix'] = dict(img_path='others')
     cfg = Config(dict(train_dataloader=dict(dataset=train), val_dataloader=dict(dataset=val)))
-    refused_here = pytest.raises(MissingFileError, match='images of val_dataloader')
+    refused_here = pytest.raises(MissingFileError, match='data of val_dataloader')
     with refused_here, naming_missing_data(cfg, ['train_dataloader', 'val_dataloader']):
         DATASETS.build(cfg.val_dataloader.dataset)
 
