@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mmseg_keyprotect.config import protect_config as protect_config
     from mmseg_keyprotect.errors import KeyProtectError as KeyProtectError
     from mmseg_keyprotect.evaluation import evaluate_access as evaluate_access
-    from mmseg_keyprotect.images import Encryptor as Encryptor
     from mmseg_keyprotect.fine_tuning import deny_checkpoint as deny_checkpoint
+    from mmseg_keyprotect.images import Encryptor as Encryptor
     from mmseg_keyprotect.keys import SecretKey as SecretKey
     from mmseg_keyprotect.keys import build_key as build_key
     from mmseg_keyprotect.protection import protect_checkpoint as protect_checkpoint

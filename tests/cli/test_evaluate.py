@@ -97,9 +97,7 @@ def test_the_last_lines_name_the_page_and_the_pictures(words, lines, monkeypatch
 
 
 def test_the_demo_ends_likewise(monkeypatch, capsys):
-    monkeypatch.setattr(
-        'mmseg_keyprotect.demo.run.run_demo', lambda *_: (report_of(53.0, 4.0), Path('out/access/report.html'))
-    )
+    monkeypatch.setattr('mmseg_keyprotect.demo.run.run_demo', lambda *_: (report_of(53.0, 4.0), Path('out/access')))
     main(['demo'])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ['report: out/access/report.html', 'gallery: out/access/gallery.png']
