@@ -38,7 +38,7 @@ def checked_un_key(options: Any) -> dict[str, Any]:
         ConfigError: An option is unknown, or out of its range.
     """
     found = dict(lr=0.01, restart=50) | checked_options('denial.un_key', options, {'lr', 'restart'})
-    check_positive('un_key.lr', found['lr'])
+    check_number('un_key.lr', found['lr'])
     if type(found['restart']) is not int or found['restart'] < 1:
         raise ConfigError(
             f'Expected denial.un_key.restart as a whole number from 1, but got {found["restart"]!r}. Use 50.'
@@ -46,12 +46,13 @@ def checked_un_key(options: Any) -> dict[str, Any]:
     return found
 
 
-def check_positive(name: str, value: Any, most: float = math.inf) -> None:
-    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0, and at most ``most``."""
+def check_number(name: str, value: Any, most: float = math.inf, zero: bool = False) -> None:
+    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0, at most ``most``, or 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= most or value == math.inf:
+    if not number or not (0 < value <= most or (zero and value == 0)) or value == math.inf:
         limit = '' if most == math.inf else f' and at most {most:g}'
-        raise ConfigError(f'Expected denial.{name} as a number above 0{limit}, but got {value!r}. Set such a number.')
+        least = 'of at least 0' if zero else 'above 0'
+        raise ConfigError(f'Expected denial.{name} as a number {least}{limit}, but got {value!r}. Set such a number.')
 
 
 def check_model(model: BaseSegmentor) -> None:
