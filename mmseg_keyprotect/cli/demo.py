@@ -1,4 +1,4 @@
-"""Protect and train a small model, then show the mIoU with the key, without it, and with wrong keys."""
+"""Train a small model, bind it to a key, and show the mIoU with the key, without it, and with wrong keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('--data', metavar='DIR', help='folder of CamVid; default: draw a small data set')
-    parser.add_argument('--config', metavar='FILE', help='another protected config, for the same data')
+    parser.add_argument('--config', metavar='FILE', help='another unprotected config, for the same data')
     parser.add_argument('--wrong-keys', type=int, default=5, metavar='N', help='how many random keys; default: 5')
     parser.add_argument(
         '-o', '--out', default='work_dirs/demo', metavar='DIR', help='folder for what it makes; default: work_dirs/demo'

@@ -87,7 +87,7 @@ def run_with_mmseg(module: ModuleType, args: argparse.Namespace) -> int | None:
         warnings.filterwarnings('ignore', message='.*pkg_resources')  # of OpenMMLab, as it is imported
         from mmseg_keyprotect.engine.console import results, short_console, warnings_only
 
-        with short_console(results if args.command in ('train', 'test') else warnings_only):
+        with short_console(results if args.command in ('train', 'test', 'deny') else warnings_only):
             code = module.run(args)
             return code
 

@@ -1,38 +1,45 @@
-"""Protect and train a small model on drawn scenes, and measure the accuracy with and without its key."""
+"""Train a small model on drawn scenes, bind it to a key, and measure the accuracy with and without the key."""
 
 from __future__ import annotations
 
+import copy
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmseg_keyprotect
 from mmseg_keyprotect.config.edit import LOADERS, set_data_root, set_key_file
 from mmseg_keyprotect.config.missing_data import naming_missing_data
+from mmseg_keyprotect.config.protect import protected as protected_copy
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.engine.progress import TaskProgress
 from mmseg_keyprotect.evaluation.evaluate import evaluate_access
 from mmseg_keyprotect.evaluation.report import AccessReport
+from mmseg_keyprotect.fine_tuning import deny_checkpoint
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.protection import protect_checkpoint
 
 CONFIGS = Path(mmseg_keyprotect.__file__).parent / '.mim' / 'configs' / 'segformer'
-DEMO = CONFIGS / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128.py'
-CAMVID = CONFIGS / 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_camvid-160x160.py'
+DEMO = CONFIGS / 'segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
+CAMVID = CONFIGS / 'segformer_mit-b0_1xb8-0.4k_camvid-160x160.py'
+ITERATIONS, DENIAL_ITERATIONS = 250, 100
+"""Iterations on drawn scenes, and those of denial on any data; other data is trained for as long as the config says."""
 
 
 def run_demo(
     out: str | Path, data: str | None = None, config: str | None = None, wrong_keys: int = 5
 ) -> tuple[AccessReport, Path]:
-    """Make a data set and a key, train a protected model on encrypted images, and evaluate it.
+    """Train a plain model, bind it to a key, let it deny users without the key, and evaluate it.
 
     Args:
         out: The folder for everything that the demonstration makes. The next run uses its data set and key again.
         data: The folder of CamVid. By default scenes are drawn.
-        config: Another protected configuration for the same data.
+        config: Another unprotected configuration for the same data.
         wrong_keys: How many random wrong keys to evaluate.
 
     Returns:
@@ -46,29 +53,62 @@ def run_demo(
         >>> report, folder = run_demo('work_dirs/demo')  # doctest: +SKIP
     """
     out = Path(out)
+    cfg = load_quietly(config or (CAMVID if data else DEMO))
+    protected_copy(cfg.to_dict())  # refuses what cannot be bound before it is trained
     run = _new_run(out)
     print('1. data set and key')
-    cfg = load_quietly(config or (CAMVID if data else DEMO))
+    if not (data or config):
+        _shorten(cfg, ITERATIONS)
     data = data or str(write_demo_scenes(out / 'scenes'))
     key_file = out / 'demo.key'
     if not key_file.exists():
         SecretKey.generate().save(key_file)
     print(f'   images: {data}\n   key: {key_file}, id {SecretKey.load(key_file).key_id}')
-
     set_data_root(cfg, data)
-    set_key_file(cfg, str(key_file))
-    cfg.work_dir = str(run)
+
+    print(f'2. a plain model, {cfg.train_cfg.max_iters} iterations')
+    plain = run / 'plain' / 'plain.py', _train(cfg, run / 'plain')
+    cfg.dump(plain[0])
+
+    print('3. the same model, bound to the key: keyprotect protect')
+    key = dict(type='KeyFile', path=str(key_file))
+    bound_config, bound = protect_checkpoint(*plain, run / 'bound', key=key)
+
+    print(f'4. users without the key are denied, {DENIAL_ITERATIONS} iterations: keyprotect deny')
+    protected = load_quietly(bound_config)
+    set_key_file(protected, str(key_file))
+    # the images of the training choose the best state, since those of the validation are in the report
+    protected.val_dataloader.dataset.data_prefix = cfg.train_dataloader.dataset.data_prefix
+    options = dict(iterations=DENIAL_ITERATIONS, wrong_keys=2, images=10)
+    with TaskProgress('   training', DENIAL_ITERATIONS) as progress:
+        denied = deny_checkpoint(protected, bound, run / 'denied', hooks=[_ProgressHook(progress)], **options)
+
+    print('5. accuracy with the correct key, without a key, and with wrong keys: keyprotect evaluate')
+    protected = load_quietly(bound_config)
+    set_key_file(protected, str(key_file))
+    baseline = load_quietly(plain[0]), str(plain[1])
+    report = evaluate_access(protected, denied['checkpoint'], run / 'access', wrong_keys, baseline)
+    return report, run / 'access'
+
+
+def _train(cfg: Config, folder: Path) -> Path:
+    """Train a model, and return its checkpoint."""
+    cfg = Config(copy.deepcopy(cfg.to_dict()))
+    cfg.work_dir = cfg.visualizer.name = str(folder)  # mmengine keeps visualizers by name, with their folders
     iterations = cfg.train_cfg.max_iters
-    print(f'2. training on encrypted images, {iterations} iterations')
     with naming_missing_data(cfg, LOADERS), TaskProgress('   training', iterations) as progress:
         runner = Runner.from_cfg(cfg)
         runner.register_hook(_ProgressHook(progress))
         runner.train()
-    print(f'   log: {run / runner.timestamp / runner.timestamp}.log')
+    print(f'   log: {folder / runner.timestamp / runner.timestamp}.log')
+    return folder / f'iter_{iterations}.pth'
 
-    print('3. accuracy with the correct key, without a key, and with wrong keys')
-    report = evaluate_access(cfg, str(run / f'iter_{iterations}.pth'), run / 'access', wrong_keys)
-    return report, run / 'access'
+
+def _shorten(cfg: Config, iterations: int) -> None:
+    """Train for fewer iterations than a configuration says; the learning rate still falls to its end."""
+    cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
+    cfg.default_hooks.checkpoint.interval = iterations
+    cfg.param_scheduler[-1].end = iterations
 
 
 class _ProgressHook(Hook):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.missing_data import naming_missing_data
 from mmseg_keyprotect.config.view import find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError, OutputError
@@ -83,7 +86,12 @@ def denial_config(
 
 
 def deny_checkpoint(
-    cfg: Config, checkpoint: str | Path, folder: str | Path, seal: bool = False, **options: Any
+    cfg: Config,
+    checkpoint: str | Path,
+    folder: str | Path,
+    seal: bool = False,
+    hooks: Sequence[Hook] = (),
+    **options: Any,
 ) -> dict[str, Any]:
     """Fine-tune a bound model with denial, and write its best state.
 
@@ -97,6 +105,7 @@ def deny_checkpoint(
         folder: The folder to make: the configuration and the checkpoint under the names of the sources,
             ``denial.json``, and the logs in ``training``.
         seal: Whether to seal the checkpoint. One that is read from ``sealed://`` is always sealed again.
+        hooks: More hooks of the training, for example to show how far it is.
         **options: See :func:`~mmseg_keyprotect.fine_tuning.deny.denial_config`.
 
     Returns:
@@ -121,15 +130,21 @@ def deny_checkpoint(
         if not cfg.get(name):
             raise ConfigError(f'Expected a configuration with {name}, to fine-tune the model, but got none. Add it.')
     tuning = denial_config(cfg, checkpoint, **options)
+    raise_problems(check_config(tuning))
     load_strictly(build_model(tuning), read_checkpoint(checkpoint)[0])  # every refusal comes before the folder
     on_main_process(_make_empty, folder)
     tuning.work_dir = str(folder / 'training')
+    if tuning.get('visualizer'):
+        tuning.visualizer.name = tuning.work_dir  # mmengine keeps visualizers by name, with their folders
     if seal:
         for hook in tuning.custom_hooks:
             if kind_of(hook) == HOOK:
                 hook['seal'] = True
-    runner = Runner.from_cfg(tuning)
-    runner.train()
+    with naming_missing_data(tuning, ('train_dataloader', 'val_dataloader')):
+        runner = Runner.from_cfg(tuning)
+        for hook in hooks:
+            runner.register_hook(hook)
+        runner.train()
     history = runner.val_loop.history
     kept = next(hook.best_ckpt_path for hook in runner.hooks if isinstance(hook, CheckpointHook))
     target = folder / Path(without_scheme(checkpoint)).name

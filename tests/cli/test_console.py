@@ -18,6 +18,12 @@ def config(tiny, tmp_path):
 
 
 @pytest.fixture
+def plain(tiny, tmp_path):
+    tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py').dump(tmp_path / 'plain.py')
+    return str(tmp_path / 'plain.py')
+
+
+@pytest.fixture
 def work(tmp_path):
     return str(tmp_path / 'work')
 
@@ -80,13 +86,13 @@ class TestErrors:
         assert 'names no key' in err
 
     @pytest.mark.parametrize('command', ['train', 'test', 'evaluate', 'audit', 'demo'])
-    def test_missing_data(self, command, config, work, checkpoint, tmp_path, capfd):
+    def test_missing_data(self, command, config, plain, work, checkpoint, tmp_path, capfd):
         none = str(tmp_path / 'none')
         split = 'train' if command in ('train', 'demo') else 'test'
         words = {
             'train': [config, '--work-dir', work],
             'test': [config, checkpoint, '--work-dir', work],
-            'demo': ['--config', config, '--data', tmp_path, '-o', tmp_path / 'demo'],
+            'demo': ['--config', plain, '--data', tmp_path, '-o', tmp_path / 'demo'],
         }.get(command, [config, checkpoint, '-o', tmp_path / 'out'])
         if command == 'demo':  # a folder that is there, and holds other things
             none = str(tmp_path)
@@ -118,16 +124,24 @@ def test_an_attack_that_initialises_a_model_does_not_flood_the_audit(config, wor
     assert len((out + err).splitlines()) < 25
 
 
-def test_the_demo_is_short_and_shows_how_far_it_is(config, scenes, tmp_path, capfd):
+def test_the_demo_is_short_and_shows_how_far_it_is(plain, scenes, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr('mmseg_keyprotect.demo.run.DENIAL_ITERATIONS', 2)
     for number in (1, 2):
-        words = ['demo', '--config', config, '--data', scenes, '--wrong-keys', '1', '-o', tmp_path / 'demo']
+        words = ['demo', '--config', plain, '--data', scenes, '--wrong-keys', '1', '-o', tmp_path / 'demo']
         out, err = run(*words, capfd=capfd)
         folder = tmp_path / 'demo' / f'run_{number}'
         assert len((out + err).splitlines()) < 60
         assert re.search(r'training: 2/2, loss \d', err)
         assert re.search(r'testing: 3/3', err)
         assert f'report: {folder}/access/report.html\ngallery: {folder}/access/gallery.png\n' in out
+        assert 'unprotected' in out
         (log,) = re.findall(r'log: (.+)', out)
         assert 'System environment' in Path(log).read_text()
         assert json.loads((folder / 'access' / 'access.json').read_text())['images'] == 3
         assert (folder / 'access' / 'gallery.png').is_file()
+
+
+def test_the_demo_binds_an_unprotected_config(config, scenes, tmp_path, capfd):
+    words = ['demo', '--config', config, '--data', scenes, '-o', tmp_path / 'demo']
+    assert 'Expected an unprotected configuration' in run(*words, capfd=capfd, code=1).err
+    assert not (tmp_path / 'demo').exists()
