@@ -25,15 +25,17 @@ class Denied(Features):
     Args:
         split: The split whose images choose the best state.
         iterations: Iterations, at most.
+        hard: Share of the denied images whose users have a wrong key of the iteration before.
     """
 
     split: str = 'test'
     iterations: int = 400
+    hard: float = 0.0
 
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'denied_{super().name}'
+        return f'denied{"-hard" if self.hard else ""}_{super().name}'
 
     def measure(self) -> dict[str, Any]:
         """Fine-tune, and return the metrics of the start and of the best state on the images that chose it."""
@@ -48,7 +50,19 @@ class Denied(Features):
         out = self.work / 'denied'
         if not (self.work / 'deny.log.done').exists():
             shutil.rmtree(out, ignore_errors=True)  # left by an interrupted run
-        words = ['--iterations', self.iterations, '--wrong-keys', 4, '--images', 30, '-o', out, '--cfg-options']
+        words = [
+            '--iterations',
+            self.iterations,
+            '--hard',
+            self.hard,
+            '--wrong-keys',
+            4,
+            '--images',
+            30,
+            '-o',
+            out,
+            '--cfg-options',
+        ]
         prefix = 'val_dataloader.dataset.data_prefix'
         words += [f'{prefix}.img_path=images/{self.split}', f'{prefix}.seg_map_path=annotations/{self.split}']
         self.call('deny.log', 'deny', config, checkpoint, *words, f'randomness.seed={self.seed}')

@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--share', type=float, default=1.0, metavar='X', help='of the images of a batch that is denied; default: 1'
     )
+    parser.add_argument(
+        '--hard',
+        type=float,
+        default=0.25,
+        metavar='X',
+        help='of these images, whose users have the wrong keys that left most before; default: 0.25',
+    )
     parser.add_argument('--wrong-keys', type=int, default=4, metavar='N', help='in each validation; default: 4')
     parser.add_argument('--images', type=int, metavar='N', help='in each validation; default: all of val_dataloader')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
@@ -75,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
         weight=args.weight,
         share=args.share,
+        hard=args.hard,
     )
     if not is_main_process():
         return
