@@ -106,7 +106,7 @@ class DenialValLoop(ValLoop):
             data = preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
         with autocast(enabled=self.fp16), using(model, user):
             found = model(**data, mode='predict')
-        return sum(self._pixels(one) for one in found)
+        return np.sum([self._pixels(one) for one in found], axis=0)
 
     def _pixels(self, sample: Any) -> np.ndarray:
         ignore_index = next((one.ignore_index for one in self.evaluator.metrics if hasattr(one, 'ignore_index')), 255)
