@@ -85,8 +85,11 @@ def test_a_key_on_the_command_line_is_refused(arguments, tmp_path, key_file):
         (('--pictures', '0'), ['report: out/access.md']),
     ],
 )
-def test_the_last_lines_name_the_page_and_the_pictures(words, lines, monkeypatch, capsys):
+def test_the_last_lines_name_the_page_and_the_pictures(words, lines, monkeypatch, capsys, tmp_path):
     given = []
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.py', 'a.pth'):
+        Path(name).touch()
     monkeypatch.setattr('mmseg_keyprotect.cli.evaluate.load', lambda *_: None)
     monkeypatch.setattr(
         'mmseg_keyprotect.evaluation.evaluate.evaluate_access', lambda *args: given.extend(args) or report_of(53.0, 4.0)
