@@ -1,5 +1,6 @@
 # make demo    protect and train a small model, print the access table (DATA=folder of CamVid for real images)
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
+# make docs-test   every code block of README and docs, the slow ones too
 # make test-onedl, make test-lowest   the suite beside the fork of MMSegmentation, and beside the lowest versions
 # make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 DATA ?=
 KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
-.PHONY: demo test test-slow test-onedl test-lowest bench lint docs install
+.PHONY: demo test test-slow docs-test test-onedl test-lowest bench lint docs install
 
 install: $(VENV)/installed
 
@@ -27,6 +28,9 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+docs-test: install
+	$(BIN)/pytest -m '' tests/docs
 
 # other versions, in environments of their own; MIM, the docs and wheels are tested with the main ones alone
 OTHER := --ignore=tests/test_mim.py --ignore=tests/docs --ignore=tests/benchmarks

@@ -212,7 +212,7 @@ def _from_mapping(cfg: Mapping[str, Any]) -> SecretKey:
         raise LeakedKeyError(
             f'Expected a key provider, but got one that holds {KEY_MARK!r}, as a key line does. A configuration is '
             'dumped and logged, so it must never hold the key. Give the path of a key file, or the plain name of an '
-            "environment variable as in dict(type='EnvKey', name='MY_KEY'). Do not write {{$MY_KEY}}: that puts the "
+            "environment variable as in dict(type='EnvKey', name='MY_KEY'). Do not write {{$MY_KEY:}}: that puts the "
             'value into the configuration. If it was dumped, logged or shared, the key is leaked: make a new one.'
         )
     kind = fields.pop('type', None)

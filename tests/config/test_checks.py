@@ -220,7 +220,7 @@ class TestLeaks:
         cfg = Config.fromfile(tmp_path / ('b.py' if base else 'a.py'))
         problems = [problem for problem in check_config(cfg) if isinstance(problem, LeakedKeyError)]
         assert len(problems) == 1
-        assert '{{$MY_SECRET}}' in str(problems[0])
+        assert '{{$MY_SECRET:…}}' in str(problems[0])
         assert line[23:] not in str(problems[0])
 
     def test_a_path_from_a_variable_is_no_leak(self, key_file, tmp_path):

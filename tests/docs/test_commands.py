@@ -1,8 +1,14 @@
-"""Runs the code blocks of every page, but those with the mark ``<!-- not run: REASON -->``."""
+"""Runs the code blocks of every page, but those with the mark ``<!-- not run: REASON -->``.
 
+Blocks with the mark ``slow`` run in the slow tests alone, and those with ``checkout`` in ``test_fresh_clone.py``.
+"""
+
+import ast
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +25,10 @@ from mmseg_keyprotect.keys import SecretKey
 
 PLAIN = ROOT / 'configs' / 'segformer' / 'segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 ENGLISH = [page for page in pages() if not page.is_relative_to(CHINESE)]
-RUN = [page for page in ENGLISH if any(block.language in (*SHELLS, 'python') for block in blocks(page))]
+CODE = (*SHELLS, 'python')
+RUN = [page for page in ENGLISH if any(block.language in CODE for block in blocks(page))]
+SLOW = [page for page in RUN if any(block.mark == 'slow' for block in blocks(page))]
+SCHEDULE = 20_000  # iterations of my_config.py, of which `quick_training` runs three
 
 
 def small(cfg):
@@ -49,12 +58,15 @@ def template(tmp_path_factory):
     try:
         SecretKey.generate().save('my.key')
         write_demo_scenes('data', num_train=6, num_val=3, size=(98, 110))
+        shutil.copytree(ROOT / 'configs', 'configs')
         cfg = small(Config.fromfile(PLAIN))
-        cfg.dump('my_config.py')
         cfg.work_dir = 'work'
         Runner.from_cfg(cfg).train()
         shutil.move('work/iter_2.pth', 'my_model.pth')
         shutil.rmtree('work')
+        cfg.pop('work_dir')
+        cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = SCHEDULE
+        cfg.dump('my_config.py')
         os.mkdir('photos')
         for number in range(3):
             picture = np.random.default_rng(number).integers(0, 256, (98, 110, 3), dtype=np.uint8)
@@ -107,16 +119,40 @@ def quick_training(monkeypatch):
     monkeypatch.setattr(Runner, 'build_dataloader', staticmethod(build_without_workers))
 
 
-@pytest.mark.parametrize('page', RUN, ids=name_of)
-def test_the_blocks_of_a_page_run(page, reader, quick_training):
+def run_page(page, reader, marks):
     for block in blocks(page):
-        if block.not_run is None and block.language in (*SHELLS, 'python'):
+        if block.mark in marks and block.language in CODE:
             reader.run(block, name_of(page))
 
 
 @pytest.mark.parametrize('page', RUN, ids=name_of)
+def test_the_blocks_of_a_page_run(page, reader, quick_training):
+    run_page(page, reader, (None, 'config'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', SLOW, ids=name_of)
+def test_a_page_with_its_slow_blocks_runs(page, reader, quick_training):
+    run_page(page, reader, (None, 'config', 'slow'))
+
+
+@pytest.mark.parametrize('page', RUN, ids=name_of)
 def test_marks_have_reasons(page):
-    assert [block.line for block in blocks(page) if block.not_run == ''] == []
+    assert [block.line for block in blocks(page) if block.mark and not block.note] == []
+
+
+SAMPLES = [
+    (page, block) for page in ENGLISH for block in blocks(page) if re.search(r'(import|from) mmseg\b', block.text)
+]
+
+
+@pytest.mark.parametrize(('page', 'block'), SAMPLES, ids=[f'{name_of(page)}:{block.line}' for page, block in SAMPLES])
+def test_the_imports_of_a_sample_work_in_a_new_process(page, block):
+    """Beside mmcv-lite, ``mmseg.apis`` needs this package to be imported first."""
+    imports = [node for node in ast.parse(block.text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    code = ast.unparse(ast.Module(imports, []))
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize('page', sorted(CHINESE.glob('*.md')), ids=name_of)
@@ -144,16 +180,30 @@ def test_a_translation_has_the_same_blocks(page):
 )
 def test_a_block_that_fails_is_found(language, text, reader):
     with pytest.raises(BlockError, match='page.md, block at line 7: '):
-        reader.run(Block(language, text, 7, None), 'page.md')
+        reader.run(Block(language, text, 7), 'page.md')
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'),
+    [
+        ("train_dataloader = dict(dataset=dict(pipeline=[dict(type='KeyedBlockEncrypt')]))", 'in every pipeline'),
+        ("model = dict(type='EncoderDecoder')", 'Expected a model protected by'),
+        ("test_pipeline = [dict(type='LoadEncryptedImage')]\nmodel = dict(type='Misspelt')", 'Misspelt is not in'),
+    ],
+)
+def test_a_config_that_cannot_work_is_found(text, problem, reader):
+    block = Block('python', f"_base_ = './my_config.py'\n{text}\n", 7, 'config', 'mine.py')
+    with pytest.raises(BlockError, match=problem):
+        reader.run(block, 'page.md')
 
 
 def test_folder_variables_and_names_last_until_the_end_of_the_page(reader, capsys):
     text = (
         'mkdir sub\ncd sub\nNAME=$(echo second)\nexport KEY=$NAME.key  # a comment\nkeyprotect keygen \\\n    "$KEY"\n'
     )
-    reader.run(Block('bash', text, 1, None), 'page.md')
-    reader.run(Block('bash', 'ls second.key\nls ../my.key\nls $KEY | grep key', 9, None), 'page.md')
-    reader.run(Block('bash', 'keyprotect keygen ~/other.key\nls ~/other.key', 15, None), 'page.md')
-    reader.run(Block('python', "from pathlib import Path\npath = Path('second.key')", 20, None), 'page.md')
-    reader.run(Block('python', 'if not path.exists(): raise ValueError(path)', 30, None), 'page.md')
+    reader.run(Block('bash', text, 1), 'page.md')
+    reader.run(Block('bash', 'ls second.key\nls ../my.key\nls $KEY | grep key', 9), 'page.md')
+    reader.run(Block('bash', 'keyprotect keygen ~/other.key\nls ~/other.key', 15), 'page.md')
+    reader.run(Block('python', "from pathlib import Path\npath = Path('second.key')", 20), 'page.md')
+    reader.run(Block('python', 'if not path.exists(): raise ValueError(path)', 30), 'page.md')
     assert 'second.key' in capsys.readouterr().out

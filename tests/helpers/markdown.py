@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers import ROOT
 
 FENCE = re.compile(r'^(\s*)(`{3,}|~{3,})[ \t]*([\w-]*)')
-NOT_RUN = re.compile(r'^\s*<!-- not run:(.*)-->\s*$')
+MARK = re.compile(r'^\s*<!-- (not run|slow|checkout|config):(.*)-->\s*$')
 CHINESE = ROOT / 'docs' / 'zh'
 FURTHER = ('README.md', 'CONTRIBUTING.md', 'RELEASING.md', 'CHANGELOG.md', 'SECURITY.md')
 
@@ -21,13 +21,17 @@ class Block:
         language: Word behind the fence, such as ``bash``.
         text: What the block holds, without its indentation.
         line: Number of its first line in the page, from 1.
-        not_run: Why it is not run; None if it has no mark.
+        mark: Word of the mark in the line before the block; None if it has none. ``not run``: never run. ``slow``: run
+            by the slow tests alone. ``checkout``: run by a slow test, in a fresh clone. ``config``: written to a file
+            and built as a config.
+        note: What stands behind the word: a reason, or the file of a config.
     """
 
     language: str
     text: str
     line: int
-    not_run: str | None
+    mark: str | None = None
+    note: str = ''
 
 
 def pages():
@@ -47,14 +51,14 @@ def split(text):
     for number, line in enumerate(lines, 1):
         fence = FENCE.match(line)
         if opened is None and fence:
-            mark = NOT_RUN.match(lines[number - 2]) if number > 1 else None
-            opened, inside = (fence, number + 1, mark and mark[1].strip()), []
+            mark = MARK.match(lines[number - 2]) if number > 1 else None
+            opened, inside = (fence, number + 1, (mark[1], mark[2].strip()) if mark else ()), []
         elif opened is None:
             prose.append((number, line))
         elif fence and fence[2].startswith(opened[0][2]) and not line.strip('`~ \t'):
             indent = len(opened[0][1])
             body = ''.join(f'{one[min(indent, len(one) - len(one.lstrip())) :]}\n' for one in inside)
-            blocks.append(Block(opened[0][3], body, opened[1], opened[2]))
+            blocks.append(Block(opened[0][3], body, opened[1], *opened[2]))
             opened = None
         else:
             inside.append(line)

@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.logging import MessageHub, MMLogger
+from mmseg.registry import MODELS
 from mmseg.visualization import SegLocalVisualizer
 
 from helpers import ROOT
 from mmseg_keyprotect.cli.main import main
+from mmseg_keyprotect.config.checks import check_config, raise_problems
+from mmseg_keyprotect.config.datasets import find_chains
 
 SHELLS = ('bash', 'sh', 'shell')
 SHELL_SYNTAX = re.compile(r'[|<>;&*?`]|\$\(')
@@ -20,6 +25,18 @@ COMPOUND = re.compile(r'<<|^\s*(for|while|if|case|function)\b', re.MULTILINE)
 
 class BlockError(Exception):
     """A block of a page failed."""
+
+
+def check_as_config(path, text):
+    """Write a block to a file, and build the pipelines and the model of the config that it is."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding='utf-8')
+    cfg = Config.fromfile(path)
+    if 'LoadEncryptedImage' not in text:  # such a model has no key to check
+        raise_problems(check_config(cfg))
+    for chain in find_chains(cfg.to_dict()):
+        Compose(chain.steps)
+    MODELS.build(cfg.model)
 
 
 class PageRunner:
@@ -55,7 +72,9 @@ class PageRunner:
             BlockError: The block failed.
         """
         try:
-            if block.language == 'python':
+            if block.mark == 'config':
+                check_as_config(block.note, block.text)
+            elif block.language == 'python':
                 exec(compile('\n' * (block.line - 1) + block.text, source, 'exec'), self.names)
             else:
                 self.shell(block.text)
@@ -99,7 +118,7 @@ class PageRunner:
             return
         script = f'set -aeuo pipefail\n{text}\npwd >"$PAGE_STATE"\nenv -0 >>"$PAGE_STATE"'
         env = dict(os.environ, PAGE_STATE=str(self.state))
-        done = subprocess.run(['bash', '-c', script], capture_output=True, text=True, timeout=300, env=env)
+        done = subprocess.run(['bash', '-c', script], capture_output=True, text=True, env=env)
         print(done.stdout, end='')
         if done.returncode:
             raise BlockError(f'exit code {done.returncode} from bash:\n{text}\n{done.stdout}{done.stderr}'[-4000:])

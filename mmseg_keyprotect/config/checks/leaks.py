@@ -21,7 +21,7 @@ def check_leaks(cfg: Mapping[str, Any], variables: Mapping[str, str]) -> Problem
     leaked = [name for name, value in variables.items() if KEY_LINE.search(str(value))]
     for name in leaked:
         yield LeakedKeyError(
-            f'Expected no key in the configuration, but {{{{${name}}}}} has put one there. The configuration is '
+            f'Expected no key in the configuration, but {{{{${name}:…}}}} has put one there. The configuration is '
             'written to logs, work_dir and checkpoints: treat this key as exposed, delete those files and make a new '
             f"key. Then name the variable instead: key=dict(type='EnvKey', name='{name}')."
         )
