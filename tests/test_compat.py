@@ -36,7 +36,7 @@ def run(command, first_on_path=None):
     """Run a command, with the packages of a folder in front of the installed ones."""
     path = os.pathsep.join(filter(None, [str(first_on_path or ''), os.environ.get('PYTHONPATH')]))
     environment = {**os.environ, 'PYTHONPATH': path}
-    done = subprocess.run([*command], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([*command], capture_output=True, text=True, env=environment)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -129,7 +129,7 @@ def test_pipeline_form_trains_and_tests(tiny, tmp_path, key):
 
 
 def run(*command):
-    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -150,7 +150,7 @@ def test_our_command_line_refuses_a_key_before_anything_is_written(tiny, tmp_pat
     text = tiny().pretty_text + "\nnote = '{{$MY_SECRET:none}}'\n"
     (tmp_path / 'leaky.py').write_text(text)
     command = [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'leaky.py', '--work-dir', tmp_path / 'out']
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2].startswith('error: Expected no key in the configuration')
     assert line[23:] not in done.stdout + done.stderr
@@ -162,7 +162,7 @@ def test_our_command_line_refuses_a_key_among_its_options(tiny, tmp_path, key_fi
     tiny().dump(tmp_path / 'protected.py')
     command = [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'protected.py', '--work-dir', tmp_path / 'out']
     command += ['--cfg-options', f'note={line}']
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith('error: Expected no key in the configuration, but the command line.')
     assert line[23:] not in done.stdout + done.stderr

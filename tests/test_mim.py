@@ -55,7 +55,7 @@ BLOCKS_OF_8 = [f'model.data_preprocessor.cipher.{part}.block_size=8' for part in
 
 def run(*command, **options):
     """Run a command; return what it said, which also stands in the message if it fails."""
-    done = subprocess.run([str(word) for word in command], text=True, capture_output=True, timeout=600, **options)
+    done = subprocess.run([str(word) for word in command], text=True, capture_output=True, **options)
     assert done.returncode == 0, f'{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}'
     return done.stdout + done.stderr
 

@@ -65,7 +65,7 @@ def train_on_two(folder, *key_files):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__]
     command += [str(CONFIG), '--launcher', 'pytorch', '--work-dir', str(folder / 'work'), '--cfg-options', *options]
     variables = dict(KEY_FILES=os.pathsep.join(map(str, key_files)), REPORTS=str(folder), OMP_NUM_THREADS='1')
-    return subprocess.run(command, env={**os.environ, **variables}, text=True, capture_output=True, timeout=300)
+    return subprocess.run(command, env={**os.environ, **variables}, text=True, capture_output=True)
 
 
 def test_one_key_for_all(tmp_path, key, key_file):

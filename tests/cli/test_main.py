@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def process(*words, **options):
-    return subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, timeout=120, **options)
+    return subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, **options)
 
 
 @pytest.mark.parametrize('command', COMMANDS)

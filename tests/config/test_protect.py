@@ -395,7 +395,7 @@ class TestTool:
             '-o',
             str(target),
         ]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert f'protected config: {target}' in done.stdout
         cfg = Config.fromfile(target)

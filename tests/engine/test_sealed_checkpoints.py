@@ -127,7 +127,7 @@ Runner.from_cfg(cfg).test()
 print('WRITTEN', *sorted(written))
 print('REMOVED', max(removed))
 """
-    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=300)
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     lines = {
         line.split()[0]: line.split()[1:]
@@ -192,7 +192,7 @@ def test_mmsegs_own_tool(tiny, tmp_path):
         '--work-dir',
         tmp_path / 'test',
     ]
-    done = subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, timeout=300)
+    done = subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert 'mIoU' in done.stdout + done.stderr
 
@@ -298,7 +298,7 @@ def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key
     environment = {name: value for name, value in os.environ.items() if name != 'KEYPROTECT_KEY_FILE'}
     done = subprocess.run(
         [sys.executable, *map(str, words), '-o', str(tmp_path / 'out')],
-        text=True, capture_output=True, timeout=300, env=environment,
+        text=True, capture_output=True, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f'sealed://{tmp_path}/out/iter_2.pth' in done.stdout

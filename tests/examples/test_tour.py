@@ -22,7 +22,7 @@ def executed(tmp_path_factory):
     env = {name: value for name, value in os.environ.items() if not name.startswith('KEYPROTECT')}
     client = NotebookClient(
         nbformat.read(TOUR, as_version=4),
-        timeout=300,
+        timeout=None,
         kernel_name='python3',
         coalesce_streams=True,
         resources=dict(metadata=dict(path=str(folder))),

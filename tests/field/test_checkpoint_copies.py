@@ -189,7 +189,7 @@ def test_published(key_file, tmp_path, monkeypatch):
     script = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'misc' / 'publish_model.py'
     monkeypatch.setattr('sys.argv', [str(script), str(path), str(tmp_path / 'published.pth')])
     runpy.run_path(str(script), run_name='__main__')
-    until = time.monotonic() + 5
+    until = time.monotonic() + 600
     while not (found := list(tmp_path.glob('published-*.pth'))) and time.monotonic() < until:
         time.sleep(0.01)  # the script renames its file in another process
     (published,) = found

@@ -49,7 +49,7 @@ def browse(page, *options):
         pytest.fail(reason) if os.environ.get('CI') else pytest.skip(reason)
     command = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr']
     command += ['--proxy-server=127.0.0.1:9', f'--user-data-dir={page.parent / "profile"}', *options, page.as_uri()]
-    done = subprocess.run(command, text=True, capture_output=True, timeout=120)
+    done = subprocess.run(command, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stderr, done.stdout
 

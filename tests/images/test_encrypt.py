@@ -403,17 +403,15 @@ def test_kill_in_the_middle_of_a_folder(tmp_path, key_file):
         Image.fromarray(image).save(folder / f'{number:02}.png', compress_level=0)
     words = [sys.executable, '-m', 'mmseg_keyprotect', 'encrypt', folder, '-o', out, '--key-file', key_file]
     process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
-    for _ in range(1000):
-        if out.exists() and len(list(out.glob('*.png'))) >= 3:
-            break
+    while process.poll() is None and len(list(out.glob('*.png'))) < 3:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    process.wait()
     there = list(out.glob('[0-9]*.png'))
     assert 3 <= len(there) < 30
     for path in there:
         assert read_encrypted(path)[0].shape == (600, 800, 3)
-    done = subprocess.run(list(map(str, words)), text=True, capture_output=True, timeout=120)
+    done = subprocess.run(list(map(str, words)), text=True, capture_output=True)
     assert f'{30 - len(there)} encrypted, {len(there)} were there already, 0 failed' in done.stdout
     assert sorted(path.name for path in out.glob('[0-9]*')) == [f'{number:02}.png' for number in range(30)]
 
@@ -421,7 +419,7 @@ def test_kill_in_the_middle_of_a_folder(tmp_path, key_file):
 def test_the_command_line_never_shows_the_key(photo, tmp_path, key_file):
     line = key_file.read_text().splitlines()[-1]
     words = ['-m', 'mmseg_keyprotect', 'encrypt', photo, '-o', tmp_path / 'x.png', '--key-file', key_file]
-    done = subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, *map(str, words)], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert line not in done.stdout + done.stderr
     assert line.encode() not in (tmp_path / 'x.png').read_bytes()
@@ -485,7 +483,7 @@ def test_the_client_alone_in_a_fresh_environment(tmp_path, key_file, photo):
         shutil.copy(ROOT / name, tree)
     subprocess.run([sys.executable, '-m', 'venv', tmp_path / 'venv'], check=True)
     python = tmp_path / 'venv' / 'bin' / 'python'
-    subprocess.run([python, '-m', 'pip', 'install', '-q', tree], check=True, timeout=600)
+    subprocess.run([python, '-m', 'pip', 'install', '-q', tree], check=True)
     listed = json.loads(
         subprocess.run([python, '-m', 'pip', 'list', '--format=json'], capture_output=True, check=True).stdout
     )

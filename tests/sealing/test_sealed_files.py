@@ -330,7 +330,7 @@ try:
 except OutputError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
     assert f'Expected room for {tmp_path / "x"}' in done.stdout, done.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == ['plain.pth']
 
@@ -346,12 +346,12 @@ from mmseg_keyprotect.sealing.stream import SealedWriter
 with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
     writer.write(open({str(plain)!r}, 'rb').read())
     print('half', flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'half\n'
     process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    process.wait()
     assert not (tmp_path / 'x').exists()
     for file in tmp_path.glob('.x.*'):
         assert PLAIN[:64] not in file.read_bytes()
@@ -374,7 +374,7 @@ seal_file(folder / 'plain', folder / 'sealed', [KeyRecipient(key)])
 unseal_file(folder / 'sealed', folder / 'again', key)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
-    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
     assert float(done.stdout) < 60, done.stderr
     assert (tmp_path / 'again').stat().st_size == 300 << 20
     for name in ('plain', 'sealed', 'again'):
