@@ -32,8 +32,9 @@ test-slow: install
 docs-test: install
 	$(BIN)/pytest -m '' tests/docs
 
-# other versions, in environments of their own; MIM, the docs and wheels are tested with the main ones alone
-OTHER := --ignore=tests/test_mim.py --ignore=tests/docs --ignore=tests/benchmarks
+# other versions, in environments of their own, whose warnings differ; MIM, the docs and wheels are tested with the main
+# ones alone
+OTHER := -W default --ignore=tests/test_mim.py --ignore=tests/docs --ignore=tests/benchmarks
 
 test-onedl: $(VENV)/onedl/installed
 	$(VENV)/onedl/bin/pytest -n 2 --dist loadfile $(OTHER)
