@@ -95,6 +95,7 @@ class TestLoading:
         torch.save(state, path)
         return path
 
+    @pytest.mark.filterwarnings('default')  # pytest.warns repeats those of OpenMMLab without their module
     def test_another_key(self, other_key_file, key, other_key):
         other = {'model.data_preprocessor.key': dict(type='KeyFile', path=str(other_key_file))}
         with pytest.raises(WrongKeyError, match=f'{other_key.key_id}.*{key.key_id}'):
@@ -104,6 +105,7 @@ class TestLoading:
             scores = run_test(self.tiny(**meant), self.checkpoint)
         assert 'mIoU' in scores
 
+    @pytest.mark.filterwarnings('default')  # pytest.warns repeats those of OpenMMLab without their module
     def test_no_key(self):
         def edit(state):
             del state['meta']['keyprotect'], state['state_dict']['data_preprocessor.protection']

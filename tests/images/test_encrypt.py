@@ -202,6 +202,7 @@ def test_a_note_that_claims_a_huge_original(tmp_path):
             read_for_display(tmp_path / 'x.png')
 
 
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_too_many_pixels(tmp_path):
     """Refused before anything is decoded."""
     info = PngImagePlugin.PngInfo()

@@ -95,6 +95,7 @@ def trained(plain, tmp_path):
     return cfg, tmp_path / 'work' / 'iter_2.pth'
 
 
+@pytest.mark.filterwarnings('default')  # pytest.warns repeats those of OpenMMLab without their module
 def test_trained_saved_resumed_and_the_key_nowhere(trained, tmp_path, key, other_key_file):
     cfg, checkpoint = trained
     checkpoint = shutil.copy(checkpoint, tmp_path / 'kept.pth')  # mmengine deletes the old ones
