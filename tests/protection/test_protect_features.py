@@ -139,7 +139,7 @@ def test_every_user_gets_another_prediction(plain, tmp_path, key_file):
     """No key, a wrong key and a partly right key each change the prediction, and the correct key restores it."""
     config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', features=ALL)
     evaluation = AccessEvaluation(Config.fromfile(config), str(checkpoint))
-    users = evaluation.users(1, [50])
+    users = evaluation.users(1, [50], draws=1)
     said = {who: evaluation.predict(user, 0).seg_logits.data for who, user in users.items()}
     for one, first in said.items():
         for other, second in said.items():
