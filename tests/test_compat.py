@@ -70,7 +70,7 @@ def test_every_registered_name_is_listed():
         'import json, mmseg.registry, mmseg_keyprotect\n'
         'ours = {name: sorted(key for key, kind in getattr(mmseg.registry, name).module_dict.items()\n'
         "                     if kind.__module__.startswith('mmseg_keyprotect.'))\n"
-        "        for name in ('MODELS', 'TRANSFORMS', 'HOOKS', 'VISUALIZERS', 'DATASETS', 'METRICS')}\n"
+        "        for name in ('MODELS', 'TRANSFORMS', 'HOOKS', 'LOOPS', 'VISUALIZERS', 'DATASETS', 'METRICS')}\n"
         'print(json.dumps({name: keys for name, keys in ours.items() if keys}))'
     )
     assert code == 0, output

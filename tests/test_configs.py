@@ -147,7 +147,7 @@ class TestConfig:
             assert f'_base_/protections/{label}.py' in bases
 
 
-@pytest.mark.parametrize('path', filter(has_features, CONFIGS), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', list(filter(has_features, CONFIGS)), ids=lambda path: path.stem)
 def test_features_are_the_only_difference(path):
     cfg, without = load(path), load(path.with_name(re.sub('[_-]features(-denial|-unkey)?_', '_', path.name)))
     del cfg.model.feature_encryption

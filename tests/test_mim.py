@@ -31,6 +31,7 @@ PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
     'audit',
     'demo',
+    'deny',
     'encrypt',
     'evaluate',
     'evaluate_access',
@@ -39,7 +40,6 @@ MIM_TOOLS = [
     'protect_checkpoint',
     'protect_config',
     'recipients',
-    'deny',
     'rekey',
     'rekey_checkpoint',
     'seal',

@@ -106,10 +106,10 @@ class Cell(ABC):
         scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
         return round(scores['mIoU'], 2)
 
-    def access(self, config: str | Path, checkpoint: Path, wrong_keys: int = WRONG_KEYS) -> dict[str, Any]:
+    def access(self, config: str | Path, checkpoint: Path, wrong_keys: int | None = None) -> dict[str, Any]:
         """Return the mIoU, in percent, that users with the correct key, no key and wrong keys get."""
         out = self.work / 'access'
-        words = ['--wrong-keys', wrong_keys, '--known', '--pictures', 0, '-o', out]
+        words = ['--wrong-keys', wrong_keys or WRONG_KEYS, '--known', '--pictures', 0, '-o', out]
         self.call('access.log', 'evaluate', config, checkpoint, *words)
         report = json.loads((out / 'access.json').read_text())
         by_kind = {

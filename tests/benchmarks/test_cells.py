@@ -51,6 +51,12 @@ class Commands:
         (out / Path(args.config).name).touch()
         (out / 'verification.json').write_text(json.dumps(dict(plain=50.0, protected=50.0)))
 
+    def deny(self, args):
+        out = Path(args.out)
+        out.mkdir()
+        (out / Path(args.config).name).touch()
+        (out / 'denial.json').write_text(json.dumps(dict(start={}, best={}, history=[])))
+
     def evaluate(self, args):
         Path(args.out).mkdir()
         found = dict(rows=ROWS, floor=dict(mIoU=2.0), leak=0.1, cipher='x', key_space_bits=256.0)
@@ -77,7 +83,7 @@ def test_the_parser_accepts_every_command_of_every_cell(commands):
     every = {cell.name: cell for _, rows in TABLES.values() for row in rows for cell in row.cells}
     for cell in every.values():
         cell.run()
-    assert {args.command for args in commands.seen} == {'train', 'protect', 'evaluate', 'audit'}
+    assert {args.command for args in commands.seen} == {'train', 'protect', 'deny', 'evaluate', 'audit'}
     assert {args.checkpoint is None for args in commands.seen if args.command == 'protect'} == {True, False}
     committed = {file.name for file in (ROOT / 'docs' / 'results' / 'cells').glob('*.json')}
     assert committed <= {file.name for file in cells.CELLS.iterdir()}

@@ -29,10 +29,13 @@ def test_files_of_other_formats_are_counted(folder, tmp_path, key_file, capsys):
     assert f'0 encrypted, 1 were there already, {left}' in capsys.readouterr().out
 
 
-def test_what_was_encrypted_into_the_same_folder(folder, key_file, capsys):
-    words = ['encrypt', str(folder), '-o', str(folder), '--key-file', str(key_file)]
-    assert main(words) == 0
-    assert main(words) == 0
+def test_encrypted_images_among_the_others(folder, tmp_path, key_file, capsys):
+    words = ['encrypt', str(folder), '--key-file', str(key_file), '-o']
+    assert main([*words, str(folder)]) == 1  # nobody could tell them apart
+    assert main([*words, str(tmp_path / 'out')]) == 0
+    (encrypted,) = (tmp_path / 'out').glob('*.png')
+    encrypted.rename(folder / 'other.png')
+    assert main([*words, str(tmp_path / 'again')]) == 0
     assert '6 left out (2 .bmp, 1 (none), 1 encrypted, 1 .gif, 1 .npy)' in capsys.readouterr().out
 
 
