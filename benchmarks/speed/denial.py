@@ -9,7 +9,6 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +19,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from prettytable import PrettyTable, TableStyle
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.timing import take_turns
 from benchmarks.speed.training import STEM
-from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 
@@ -54,10 +51,9 @@ def steps() -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    """Measure, print the table and write it."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--repeats', type=int, default=9, help='how often each alternative is timed; default: 9')
-    parser.add_argument('--page', type=Path, help='Markdown page to write the table into, between its marks')
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,8 +67,6 @@ def main() -> None:
         without = times[name.partition(', denial')[0]]['ms']
         table.add_row([name, f'{one["ms"]:.0f} ({one["low"]:.0f} to {one["high"]:.0f})', f'{one["ms"] / without:.2f}'])
     print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'denial-cost', table.get_string()))
 
 
 if __name__ == '__main__':
