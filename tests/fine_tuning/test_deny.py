@@ -24,11 +24,6 @@ from mmseg_keyprotect.session import ProtectedModel, Scores, TestImages
 from mmseg_keyprotect.session.scores import count_pixels
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
-FORMS = {
-    'images': dict(features=None),
-    'images and feature maps': dict(features=dict(stages='all')),
-    'feature maps': dict(cipher=None, features=dict(stages='all')),
-}
 
 
 @pytest.fixture
@@ -69,16 +64,12 @@ def state_of(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
-@pytest.mark.parametrize('form', FORMS)
-def test_the_key_is_worth_more(form, bind, tmp_path):
-    """The margin between the correct key and the best of the others grows."""
-    config, checkpoint = bind(60, **FORMS[form])
-    found = deny_checkpoint(load(config), checkpoint, tmp_path / 'out', iterations=48, lr_scale=1.0, wrong_keys=3)
-    start, best = found['start'], found['best']
-    assert best['iteration'] > 0
-    assert best['margin'] > start['margin'] + 1
-    if form == 'images':  # the others deny before, since this model is small
-        assert max(best['no_key'], best['wrong_key']) < max(start['no_key'], start['wrong_key']) - 1
+def test_users_without_the_key_lose_what_they_had(bind, tmp_path):
+    config, checkpoint = bind(60)
+    found = deny_checkpoint(load(config), checkpoint, tmp_path / 'out', iterations=24, lr_scale=1.0, wrong_keys=3)
+    start, *later = (max(one['no_key'], one['wrong_key']) for one in found['history'])
+    assert min(later) < start - 2
+    assert found['best']['margin'] == max(one['margin'] for one in found['history'])
 
 
 class TestWhatItWrites:
