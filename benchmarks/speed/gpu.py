@@ -10,7 +10,6 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from prettytable import PrettyTable, TableStyle
 
 from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import CIPHERS, TYPES
+from benchmarks.speed.timing import summary
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.keys import SecretKey
@@ -48,11 +48,7 @@ def microseconds(alternatives: dict[str, Callable[[], Any]], turns: int) -> dict
             torch.cuda.synchronize()
             if turn:
                 times[name].append(1000 * start.elapsed_time(end) / CALLS)
-    result = {}
-    for name, values in times.items():
-        low, _, high = quantiles(values, n=4)
-        result[name] = dict(us=round(median(values), 2), low=round(low, 2), high=round(high, 2))
-    return result
+    return {name: summary(values, 'us', 2) for name, values in times.items()}
 
 
 def measure(words: list[str], block_size: int, shape: tuple[int, ...], turns: int) -> dict[str, Any]:

@@ -26,11 +26,13 @@ def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> d
             run()
             if turn:
                 times[name].append(1000 * (time.perf_counter() - start))
-    result = {}
-    for name, values in times.items():
-        low, _, high = quantiles(values, n=4) if len(values) > 1 else values * 3
-        result[name] = dict(ms=round(median(values), 4), low=round(low, 4), high=round(high, 4))
-    return result
+    return {name: summary(values, 'ms', 4) for name, values in times.items()}
+
+
+def summary(values: list[float], unit: str, digits: int) -> dict[str, float]:
+    """Return the median, under the name of its unit, and the quartiles ``low`` and ``high``."""
+    low, _, high = quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {unit: round(median(values), digits), 'low': round(low, digits), 'high': round(high, digits)}
 
 
 def memory(name: str) -> float:

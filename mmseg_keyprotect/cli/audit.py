@@ -6,8 +6,7 @@ import argparse
 import shlex
 
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.cli.evaluate import load
-from mmseg_keyprotect.cli.key_options import add_cfg_options, add_key_file, cfg_options
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, model_config
 
 EXAMPLE = """\
   keyprotect audit protected.py out/iter_20000.pth --minutes 1 -o audit
@@ -17,9 +16,7 @@ AFTER_INTERRUPTION = 'run the same command again to continue'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('config', help='protected config file')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
-    add_key_file(parser)
+    add_model(parser)
     parser.add_argument(
         '--attacks',
         type=attack_names,
@@ -44,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--public-weights', metavar='FILE', help='checkpoint of the public model that this one was made from'
     )
-    parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
     parser.add_argument(
         '-o', '--out', required=True, metavar='DIR', help='folder to make, or that of an earlier run to continue'
     )
@@ -71,15 +67,9 @@ def attack_names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     """Run the attacks, print the table and the verdict."""
     from mmseg_keyprotect.audit.run import run_audit
-    from mmseg_keyprotect.config.checks import refuse_leaks
-    from mmseg_keyprotect.config.edit import set_key_file
 
-    refuse_leaks(args.words)
-    cfg = load(args.config, cfg_options(args.cfg_options), args.data)
-    if args.key_file:
-        set_key_file(cfg, args.key_file)
     report = run_audit(
-        cfg,
+        model_config(args),
         args.checkpoint,
         args.out,
         args.attacks,

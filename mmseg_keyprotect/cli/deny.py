@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_keyprotect.cli.key_options import add_cfg_options, add_key_file, cfg_options
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_launcher, add_model, model_config
 from mmseg_keyprotect.cli.usage import UsageError
 
 EXAMPLE = """\
   keyprotect deny bound/my_config.py bound/my_model.pth -o denied
   torchrun --nproc_per_node 4 -m mmseg_keyprotect deny bound/my_config.py bound/my_model.pth -o denied \\
       --launcher pytorch"""
+AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('config', help='config file of a bound model')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
-    add_key_file(parser)
+    add_model(parser, 'config file of a bound model')
     parser.add_argument('--iterations', type=int, default=400, metavar='N', help='at most so many; default: 400')
     parser.add_argument(
         '--lr-scale', type=float, default=0.2, metavar='X', help="times the config's learning rate; default: 0.2"
@@ -41,9 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images', type=int, metavar='N', help='in each validation; default: all of val_dataloader')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument('--seal', action='store_true', help='seal the checkpoint')
-    parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
     parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder to make')
-    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch: under torchrun')
+    add_launcher(parser)
     add_cfg_options(parser)
 
 
@@ -52,25 +50,17 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from mmengine.dist import is_main_process
 
-    from mmseg_keyprotect.cli.evaluate import load
-    from mmseg_keyprotect.config.checks import refuse_leaks
-    from mmseg_keyprotect.config.edit import set_key_file
-    from mmseg_keyprotect.engine.mmseg_tools import join_processes
+    from mmseg_keyprotect.engine.mmseg_tools import WRAPPER_DEVICES, join_processes
     from mmseg_keyprotect.fine_tuning.deny import deny_checkpoint
 
-    refuse_leaks(args.words)
-    cfg = load(args.config, cfg_options(args.cfg_options), args.data)
+    if args.amp and not torch.cuda.is_available():
+        raise UsageError('--amp needs a GPU')
+    cfg = model_config(args)
     if args.launcher == 'pytorch':
         join_processes()
         cfg.launcher = 'pytorch'
         if not torch.cuda.is_available():
-            cfg.merge_from_dict({'model_wrapper_cfg.device_ids': None})  # as mmengine wraps a model on the CPU
-    if args.key_file:
-        set_key_file(cfg, args.key_file)
-    if args.amp:
-        if not torch.cuda.is_available():
-            raise UsageError('--amp needs a GPU')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.merge_from_dict({WRAPPER_DEVICES: None})
     found = deny_checkpoint(
         cfg,
         args.checkpoint,
@@ -80,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
         lr_scale=args.lr_scale,
         wrong_keys=args.wrong_keys,
         images=args.images,
+        amp=args.amp,
         weight=args.weight,
         share=args.share,
         hard=args.hard,

@@ -76,6 +76,22 @@ def set_key_file(cfg: Config, path: str) -> None:
         features['key'] = dict(type='KeyFile', path=path)
 
 
+def model_with_key(cfg: Mapping[str, Any], key: Any = None) -> Any:
+    """Return the configuration of the model alone, ready to be built; ``cfg`` stays as it is.
+
+    Args:
+        cfg: The whole configuration.
+        key: The configuration of a key that replaces the one in ``cfg``. By default the model keeps its own.
+    """
+    model = Config(dict(model=copy.deepcopy(find_model(cfg)))).model
+    if key is not None:
+        if kind_of(model.data_preprocessor) == PREPROCESSOR:
+            model.data_preprocessor.update(key=key)
+        if model.get('feature_encryption') is not None:
+            model.feature_encryption.update(key=key)
+    return model
+
+
 def unprotected(cfg: Config) -> Config:
     """Return a copy of a protected configuration that builds the plain model.
 

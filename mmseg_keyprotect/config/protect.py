@@ -16,6 +16,7 @@ from mmseg_keyprotect.ciphers.build import CipherConfig, build_cipher
 from mmseg_keyprotect.config.channels import RGB, image_channels
 from mmseg_keyprotect.config.checks import check_structure, raise_problems
 from mmseg_keyprotect.config.checks.sizes import aligned, sizes_in
+from mmseg_keyprotect.config.edit import model_with_key
 from mmseg_keyprotect.config.view import (
     Node,
     find_features,
@@ -134,14 +135,9 @@ def _build_keyed_parts(cfg: Node) -> None:
         return
     from mmseg.registry import MODELS  # not above: importing mmseg registers this package, which needs this module
 
-    model, key = Config(dict(model=copy.deepcopy(find_model(cfg)))).model, SecretKey.generate()
-    if kind_of(model.data_preprocessor) == PREPROCESSOR:
-        model.data_preprocessor.update(key=key)
-    if model.get('feature_encryption') is not None:
-        model.feature_encryption.update(key=key)
     init_default_scope(cfg.get('default_scope') or 'mmseg')
     try:
-        MODELS.build(model)
+        MODELS.build(model_with_key(cfg, SecretKey.generate()))
     except KeyProtectError:
         raise
     except Exception:  # another machine may have what this model needs besides

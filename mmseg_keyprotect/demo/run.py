@@ -84,8 +84,6 @@ def run_demo(
         denied = deny_checkpoint(protected, bound, run / 'denied', hooks=[_ProgressHook(progress)], **options)
 
     print('5. accuracy with the correct key, without a key, and with wrong keys: keyprotect evaluate')
-    protected = load_quietly(bound_config)
-    set_key_file(protected, str(key_file))
     baseline = load_quietly(plain[0]), str(plain[1])
     report = evaluate_access(protected, denied['checkpoint'], run / 'access', wrong_keys, baseline)
     return report, run / 'access'

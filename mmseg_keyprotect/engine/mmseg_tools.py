@@ -20,6 +20,9 @@ from mmseg_keyprotect.config.view import kind_of, load_quietly
 from mmseg_keyprotect.config_files import config_file
 from mmseg_keyprotect.registered import HOOK
 
+WRAPPER_DEVICES = 'model_wrapper_cfg.device_ids'
+"""The setting that must be None where mmengine wraps a model on the CPU for several processes."""
+
 _LOADERS = dict(train=('train_dataloader', 'val_dataloader'), test=('test_dataloader',))
 
 
@@ -74,7 +77,7 @@ def wrapped_on_the_cpu(words: Sequence[str]) -> list[str]:
     words = list(words)
     if '--cfg-options' not in words:
         words.append('--cfg-options')
-    words.insert(words.index('--cfg-options') + 1, 'model_wrapper_cfg.device_ids=None')
+    words.insert(words.index('--cfg-options') + 1, f'{WRAPPER_DEVICES}=None')
     return words
 
 

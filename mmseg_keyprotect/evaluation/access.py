@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
@@ -20,6 +20,7 @@ from mmseg_keyprotect.evaluation.rows import AccessRow
 from mmseg_keyprotect.evaluation.tally import Tally
 from mmseg_keyprotect.session.images import TestImages
 from mmseg_keyprotect.session.model import ProtectedModel, digest, load_model
+from mmseg_keyprotect.session.processes import on_main_process
 from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.session.users import User
 
@@ -64,8 +65,8 @@ class AccessEvaluation:
         self.protected = ProtectedModel(cfg, checkpoint)
         self.images = TestImages(self.protected.cfg)
         self.correct = self.protected.users.correct()
-        drawn = secrets.randbits(DRAWN_BITS) if seed is None else seed
-        self.nonce = _shared(drawn.to_bytes(SEED_BYTES, 'big'))
+        shared = on_main_process(secrets.randbits, DRAWN_BITS) if seed is None else seed
+        self.nonce = shared.to_bytes(SEED_BYTES, 'big')
         self.sources = [*self.protected.sources, f'seed {seed}']
         self.baseline: BaseSegmentor | None = None
         self.baseline_images = self.images
@@ -123,7 +124,7 @@ class AccessEvaluation:
         question = repr([*self.sources, self.images.paths, wrong_keys, known, draws, processes])
         shape = (len(self.users(wrong_keys, known, draws)), 3, len(self.images.classes))
         tally = Tally(folder / f'state_{rank}.json', sha256(question.encode()).hexdigest(), self.nonce, shape)
-        self.nonce = _shared(tally.nonce)
+        self.nonce = on_main_process(lambda: tally.nonce)
         tally.keep_if(self.nonce)
         tally.save()  # marks the folder as that of an evaluation
         users = self.users(wrong_keys, known, draws)
@@ -160,10 +161,3 @@ class AccessEvaluation:
             key_space_bits=round(self.protected.key_space_bits, 1),
             seed=self.seed,
         )
-
-
-def _shared(value: bytes) -> bytes:
-    """Return the value of the main process in every process."""
-    values = [value]
-    broadcast_object_list(values)
-    return values[0]

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, is_main_process
 
 from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.errors import ConfigError, OutputError
@@ -19,6 +19,7 @@ from mmseg_keyprotect.evaluation.report import AccessReport
 from mmseg_keyprotect.evaluation.svg import to_png
 from mmseg_keyprotect.evaluation.written import write
 from mmseg_keyprotect.files import make_folder
+from mmseg_keyprotect.session.processes import on_main_process
 
 REPORT = 'report.html'
 """The file name of the page."""
@@ -82,15 +83,7 @@ def evaluate_access(
             f'Expected 1 or more draws, and a seed of 0 or more below 2^{8 * SEED_BYTES}, but got {draws} and {seed}. '
             'Correct them.'
         )
-    problem: list[OutputError | None] = [None]
-    if is_main_process():
-        try:
-            prepare_folder(folder)
-        except OutputError as error:
-            problem[0] = error
-    broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise problem[0]
+    on_main_process(prepare_folder, folder)
     evaluation = AccessEvaluation(cfg, checkpoint, baseline, seed)
     report = evaluation.run(folder, wrong_keys, known, draws)
     report.about = dict(

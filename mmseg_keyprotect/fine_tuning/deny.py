@@ -20,7 +20,7 @@ from mmseg_keyprotect.config.view import find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
 from mmseg_keyprotect.errors import ConfigError, OutputError
 from mmseg_keyprotect.files import make_folder, replace_file
-from mmseg_keyprotect.fine_tuning.val_loop import check_counts, metrics_of
+from mmseg_keyprotect.fine_tuning.val_loop import check_counts
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import HOOK, SEGMENTORS
 from mmseg_keyprotect.session.processes import on_main_process
@@ -38,6 +38,7 @@ def denial_config(
     lr_scale: float = 0.2,
     wrong_keys: int = 4,
     images: int | None = None,
+    amp: bool = False,
     **denial: Any,
 ) -> Config:
     """Return the configuration of a fine-tuning with denial.
@@ -49,12 +50,21 @@ def denial_config(
         lr_scale: The learning rate is that of ``cfg`` times this number, and falls to 0.
         wrong_keys: The number of wrong keys in each validation.
         images: The number of images in each validation; None takes all.
+        amp: Whether to train with automatic mixed precision, which mmengine does on a GPU.
         **denial: The options of :class:`~mmseg_keyprotect.models.denial.denial.Denial`.
 
     Raises:
         ConfigError: The model is not bound, or a number is out of range.
     """
     cfg = Config(copy.deepcopy(cfg.to_dict()))
+    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper'):
+        if not cfg.get(name):
+            raise ConfigError(f'Expected a configuration with {name}, to fine-tune the model, but got none. Add it.')
+    if 'lr' not in (cfg.optim_wrapper.get('optimizer') or {}):
+        raise ConfigError(
+            'Expected optim_wrapper.optimizer with a learning rate `lr`, which the fine-tuning scales, but got none. '
+            'Set it.'
+        )
     model = find_model(cfg)
     if kind_of(model) not in SEGMENTORS.values():
         raise ConfigError(
@@ -70,6 +80,8 @@ def denial_config(
     model['denial'] = {**(model.get('denial') or {}), **denial}
     cfg.load_from, cfg.resume = str(checkpoint), False
     cfg.optim_wrapper.optimizer.lr *= lr_scale
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.param_scheduler = [dict(type='PolyLR', power=1.0, eta_min=0.0, begin=0, end=iterations, by_epoch=False)]
     every = max(1, iterations // VALIDATIONS)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=every)
@@ -126,9 +138,6 @@ def deny_checkpoint(
         3.4
     """
     folder, seal = Path(folder), seal or is_sealed(checkpoint)
-    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper'):
-        if not cfg.get(name):
-            raise ConfigError(f'Expected a configuration with {name}, to fine-tune the model, but got none. Add it.')
     tuning = denial_config(cfg, checkpoint, **options)
     raise_problems(check_config(tuning))
     load_strictly(build_model(tuning), read_checkpoint(checkpoint)[0])  # every refusal comes before the folder
@@ -150,7 +159,7 @@ def deny_checkpoint(
     target = folder / Path(without_scheme(checkpoint)).name
     found = dict(
         start=history[0],
-        best=metrics_of(history),
+        best=max(history, key=lambda metrics: metrics['margin']),
         history=history,
         checkpoint=f'sealed://{target}' if seal else str(target),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list
+from mmengine.dist import all_reduce
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -19,7 +19,8 @@ from mmseg.registry import HOOKS, LOOPS
 from torch.utils.data import DataLoader
 
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.session.model import using
+from mmseg_keyprotect.session.model import prepared, using
+from mmseg_keyprotect.session.processes import on_main_process
 from mmseg_keyprotect.session.scores import Scores, count_pixels
 from mmseg_keyprotect.session.users import User, Users
 
@@ -64,17 +65,14 @@ class DenialValLoop(ValLoop):
 
     @staticmethod
     def _make_users(model: BaseSegmentor, wrong_keys: int) -> list[User]:
-        cipher = getattr(model.data_preprocessor, 'keyed_cipher', None)
-        features = getattr(model, 'feature_encryption', None)
-        if cipher is None and features is None:
+        make = Users.of(model)
+        if make.cipher is None and make.features is None:
             raise ConfigError(
                 'Expected a model that encrypts images or feature maps, for DenialValLoop, but got neither. Bind it: '
                 'keyprotect protect CONFIG CHECKPOINT -o FOLDER'
             )
-        nonce = [secrets.token_bytes(16)]
-        broadcast_object_list(nonce)
-        make = Users(cipher, features)
-        return [make.correct(), make.without_key(), *(make.wrong(nonce[0], n) for n in range(wrong_keys))]
+        nonce = on_main_process(secrets.token_bytes, 16)
+        return [make.correct(), make.without_key(), *(make.wrong(nonce, n) for n in range(wrong_keys))]
 
     def run(self) -> dict[str, float]:
         """Validate every user, and return the metrics."""
@@ -99,11 +97,7 @@ class DenialValLoop(ValLoop):
     def _count(self, model: BaseSegmentor, user: User, batch: Mapping[str, Any]) -> np.ndarray:
         """Count the pixels of a user's predictions, float64 (3, classes); the batch stays as it is."""
         batch = dict(inputs=list(batch['inputs']), data_samples=[one.clone() for one in batch['data_samples']])
-        preprocessor = model.data_preprocessor
-        if getattr(preprocessor, 'keyed_cipher', None) is None:
-            data = preprocessor(batch, False)
-        else:
-            data = preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
+        data = prepared(model.data_preprocessor, user, batch)
         with autocast(enabled=self.fp16), using(model, user):
             found = model(**data, mode='predict')
         return np.sum([self._pixels(one) for one in found], axis=0)
@@ -146,8 +140,3 @@ def check_counts(wrong_keys: int, images: int | None) -> None:
 
 def _module(runner: Runner) -> BaseSegmentor:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def metrics_of(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-    """Return the metrics with the largest margin, the first of them if there are several."""
-    return max(history, key=lambda metrics: metrics['margin'])

@@ -130,8 +130,7 @@ class KeyedSegDataPreProcessor(SegDataPreProcessor):
         samples = data.get('data_samples')
         self._check_batch_augments()
         users = encryption if isinstance(encryption, Sequence) else [encryption] * len(data['inputs'])
-        for block_size in {user.block_size for user in users}:
-            self._check_size(self.size if training else (self.test_cfg or {}).get('size'), block_size)
+        self._check_size(self.size if training else (self.test_cfg or {}).get('size'), users[0].block_size)
         images = zip(data['inputs'], samples or [None] * len(users), users, strict=True)
         encrypted = [self._encrypt(image, sample, training, user) for image, sample, user in images]
         data['inputs'] = [image for image, _ in encrypted]

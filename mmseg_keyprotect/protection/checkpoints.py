@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_keyprotect.config.view import find_model, kind_of
+from mmseg_keyprotect.config.edit import model_with_key
 from mmseg_keyprotect.engine.architecture import refuse_other_architectures
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_sealed, without_scheme
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import META_KEY, Identity
-from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
 
@@ -72,13 +70,7 @@ def build_model(cfg: Mapping[str, Any], key: Any = None) -> BaseSegmentor:
         key: The configuration of a key that replaces the one in ``cfg``. By default the model keeps its own.
     """
     init_default_scope(cfg.get('default_scope') or 'mmseg')
-    model = Config(dict(model=find_model(cfg))).model
-    if key is not None:
-        if kind_of(model.data_preprocessor) == PREPROCESSOR:
-            model.data_preprocessor.update(key=key)
-        if model.get('feature_encryption'):
-            model.feature_encryption.update(key=key)
-    return MODELS.build(model).eval()
+    return MODELS.build(model_with_key(cfg, key)).eval()
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:

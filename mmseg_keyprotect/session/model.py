@@ -16,7 +16,6 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 
-from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
 from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks import check_config, raise_problems
@@ -24,7 +23,6 @@ from mmseg_keyprotect.config.edit import to_preprocessor_form
 from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.keys.identity import identities_of, joined
-from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.session.users import User, Users
@@ -64,9 +62,8 @@ class ProtectedModel:
         raise_problems(check_config(cfg))
         self.cfg = cfg
         self.model = load_model(_without_denial(cfg), checkpoint)
-        self.cipher: KeyedCipher | None = getattr(self.model.data_preprocessor, 'keyed_cipher', None)
-        self.features: FeatureEncryption | None = getattr(self.model, 'feature_encryption', None)
-        self.users = Users(self.cipher, self.features)
+        self.users = Users.of(self.model)
+        self.cipher, self.features = self.users.cipher, self.users.features
         self.identity = joined(identities_of(self.model).values())
         self.sources = [repr(cfg.to_dict()), digest(checkpoint), self.identity.key_id]
 
@@ -98,10 +95,7 @@ class ProtectedModel:
         Returns:
             ``inputs``, float (N, C, H, W), and ``data_samples``.
         """
-        preprocessor = self.model.data_preprocessor if padded else self._unpadded
-        if self.cipher is None:
-            return preprocessor(batch, False)
-        return preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
+        return prepared(self.model.data_preprocessor if padded else self._unpadded, user, batch)
 
     @torch.no_grad()
     def predict(self, user: User, batch: dict[str, Any]) -> SegDataSample:
@@ -147,6 +141,19 @@ class ProtectedModel:
         if find_model(cfg)['data_preprocessor'].pop('test_cfg', None) is None:
             return self.model.data_preprocessor
         return build_model(cfg).data_preprocessor.to(get_device())
+
+
+def prepared(preprocessor: SegDataPreProcessor, user: User, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return what the network gets if a user sends a batch.
+
+    Args:
+        preprocessor: That of a protected model.
+        user: The user.
+        batch: ``inputs`` and ``data_samples``, as from a data loader. They may be changed in place.
+    """
+    if getattr(preprocessor, 'keyed_cipher', None) is None:
+        return preprocessor(batch, False)
+    return preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
 
 
 def using(model: BaseSegmentor, user: User) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from mmseg.models.segmentors import BaseSegmentor
 
 from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
 from mmseg_keyprotect.ciphers.base import BlockCipher
@@ -49,6 +50,11 @@ class Users:
 
     cipher: KeyedCipher | None
     features: FeatureEncryption | None
+
+    @classmethod
+    def of(cls, model: BaseSegmentor) -> Users:
+        """Return the users of a protected model."""
+        return cls(getattr(model.data_preprocessor, 'keyed_cipher', None), getattr(model, 'feature_encryption', None))
 
     def correct(self) -> User:
         """Return the user with the correct key."""

@@ -95,7 +95,7 @@ def test_the_last_lines_name_the_page_and_the_pictures(words, lines, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name in ('a.py', 'a.pth'):
         Path(name).touch()
-    monkeypatch.setattr('mmseg_keyprotect.cli.evaluate.load', lambda *_: None)
+    monkeypatch.setattr('mmseg_keyprotect.cli.evaluate.model_config', lambda *_: None)
     monkeypatch.setattr(
         'mmseg_keyprotect.evaluation.evaluate.evaluate_access', lambda *args: given.extend(args) or report_of(53.0, 4.0)
     )

@@ -15,7 +15,7 @@ import mmseg_keyprotect  # noqa: F401
 from helpers.small_configs import small_config, write_images
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.run import run_audit
-from mmseg_keyprotect.cli.evaluate import load
+from mmseg_keyprotect.cli.key_options import load
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.config import protect_config
 from mmseg_keyprotect.config.checks import check_config

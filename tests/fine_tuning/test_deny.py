@@ -232,6 +232,12 @@ class TestBadInput:
         cfg[name] = None
         self.refused(cfg, checkpoint, tmp_path / 'out', f'with {name}')
 
+    def test_no_learning_rate(self, bind, tmp_path):
+        config, checkpoint = bind()
+        cfg = load(config)
+        cfg.optim_wrapper.optimizer.pop('lr')
+        self.refused(cfg, checkpoint, tmp_path / 'out', 'optim_wrapper.optimizer with a learning rate')
+
     def test_a_checkpoint_of_another_key_or_of_none(self, bind, tmp_path, other_key_file, capsys):
         config, checkpoint = bind()
         words = ['--iterations', '1', '-o', str(tmp_path / 'out')]
