@@ -27,6 +27,9 @@ from mmseg_keyprotect.session.users import User
 BASELINE = 'unprotected'
 """The name of the unprotected model in reports."""
 
+BASELINE_USER = User('baseline', PlainImages(1))
+"""The user of the unprotected model."""
+
 DRAWS = 5
 """The default number of partly right keys for each share of the key."""
 
@@ -90,7 +93,7 @@ class AccessEvaluation:
             draws: The number of partly right keys for each share.
         """
         make = self.protected.users
-        users = {BASELINE: User('baseline', PlainImages(1))} if self.baseline else {}
+        users = {BASELINE: BASELINE_USER} if self.baseline else {}
         users.update({'correct key': self.correct, 'no key': make.without_key()})
         users.update({f'wrong key {n}': make.wrong(self.nonce, n) for n in range(1, wrong_keys + 1)})
         for share in known:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from mmseg_keyprotect.ciphers import KeyedCipher, PlainImages
-from mmseg_keyprotect.evaluation.access import BASELINE, AccessEvaluation
+from mmseg_keyprotect.evaluation.access import BASELINE, BASELINE_USER, AccessEvaluation
 from mmseg_keyprotect.evaluation.choice import choose_images
 from mmseg_keyprotect.evaluation.report import AccessReport
 from mmseg_keyprotect.session.users import User
@@ -53,7 +53,7 @@ def take_pictures(evaluation: AccessEvaluation, report: AccessReport, count: int
     """
     users = evaluation.protected.users
     worst = report.worst_case.who if report.worst_case else 'wrong key 1'
-    shown = {BASELINE: User('baseline', PlainImages(1))} if evaluation.baseline else {}
+    shown = {BASELINE: BASELINE_USER} if evaluation.baseline else {}
     shown |= {
         'correct key': evaluation.correct,
         'no key': users.without_key(),

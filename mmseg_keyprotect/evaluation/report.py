@@ -150,7 +150,10 @@ class AccessReport:
             f'({best.who}), floor {floor:.1f}. The key is worth {self._of_wrong(correct - best.scores.mIoU)} points, '
             f'and the leak is {self.shown_leak}'
         )
-        price = '' if self.price is None else f' It costs {self.price:.1f} points against the unprotected model.'
+        price = ''
+        if self.price is not None:
+            costs, against = ('costs', 'against') if self.price >= 0 else ('gains', 'over')
+            price = f' It {costs} {abs(self.price):.1f} points {against} the unprotected model.'
         if self.leak <= MAX_LEAK:
             return f'{self.cipher} denies access: {figures}.{self._chance}{price}'
         return (

@@ -27,6 +27,7 @@ def test_verdicts():
         denied.verdict
     )
     assert denied.verdict.endswith('It costs 1.5 points against the unprotected model.')
+    assert report_of(53.0, 4.0, baseline=52.0).verdict.endswith('It gains 1.0 points over the unprotected model.')
     leaking = report_of(53.0, 20.0, 51.0)
     assert leaking.leak == pytest.approx(48 / 50)
     assert leaking.price is None
