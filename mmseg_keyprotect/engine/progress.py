@@ -38,7 +38,8 @@ class TaskProgress:
         self._told: float = done
         self._console = Console(stderr=True)
         self._start = self._printed = time.monotonic()
-        self._first = done
+        self._first: float = done
+        self._begun = False
         columns = ('{task.description}', '{task.percentage:3.0f}%')
         self._bar = Progress(
             *map(TextColumn, columns),
@@ -63,9 +64,11 @@ class TaskProgress:
 
     def reach(self, done: float, note: str = '') -> None:
         """Show that so many steps are done, and a note beside them."""
-        begins, self.done = self.done == self._first, done
+        begins, self._begun, self.done = not self._begun, True, done
         self._bar.update(self._task, completed=done, note=note)
         now = time.monotonic()
+        if begins:  # what came before the first step was preparation
+            self._start, self._first = now, done
         far = now - self._printed >= LINE_EVERY and done - self._told >= self.total / LINES
         due = begins or done >= self.total or far
         if self.shown and not self._console.is_terminal and due:

@@ -21,7 +21,7 @@ def test_few_lines_where_there_is_no_terminal(clock, capsys):
             progress.advance('loss 0.5')
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 + 400 // LINE_EVERY + 1
-    assert lines[0] == 'training: 1/400, 7 min left, loss 0.5'
+    assert lines[0] == 'training: 1/400, loss 0.5'
     assert lines[-2].startswith('training: 391/400, 9 s left')
     assert lines[-1] == 'training: 400/400, loss 0.5'
 
@@ -37,10 +37,14 @@ def test_a_long_task_has_few_lines_too(clock, capsys):
 
 
 def test_the_time_left_counts_this_run_alone(clock, capsys):
-    with TaskProgress('testing', 10, done=8) as progress:
-        clock[0] += 5
+    """And neither what came before it nor its preparation, up to the first step."""
+    with TaskProgress('testing', 28, done=8) as progress:
+        clock[0] += 1000
         progress.advance()
-    assert capsys.readouterr().err == 'testing: 9/10, 5 s left\n'
+        for _ in range(10):
+            clock[0] += 5
+            progress.advance()
+    assert capsys.readouterr().err == 'testing: 9/28\ntesting: 15/28, 65 s left\n'
 
 
 def test_one_of_several_processes_shows_it(capsys):
