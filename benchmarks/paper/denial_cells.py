@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.paper.audit_cells import HELD_OUT
 from benchmarks.paper.cells import Cell, Training
 from benchmarks.paper.feature_cells import Features
+from mmseg_keyprotect.audit.open_target import spaced
 
 WRONG_KEYS = 30
 """Number of random wrong keys of the final evaluation, none of which the fine-tuning has seen."""
+
+MANY = 200
+"""Number of random wrong keys that the worst is searched among."""
+
+KNOWN, DRAWS = (50, 75, 90), 5
+"""Shares of the key that partly right keys know, in percent, and the number of such keys for each share."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +97,36 @@ class DeniedAccess(Cell):
     def measure(self) -> dict[str, Any]:
         """Evaluate the model."""
         return self.access(*self.of.model(), WRONG_KEYS)
+
+
+@dataclass(frozen=True)
+class ManyKeys(Cell):
+    """The best of 200 random wrong keys on a model, and partly right keys, on the images that attacks are measured on.
+
+    Args:
+        of: Cell of the model.
+        test_images: Number of images of the test set.
+    """
+
+    of: Features | None = None
+    test_images: int = 101
+
+    @property
+    def name(self) -> str:
+        """Name of the result file and of the work folder."""
+        return f'many-keys_{self.of.name}'
+
+    def measure(self) -> dict[str, Any]:
+        """Evaluate the model."""
+        out = self.work / 'access'
+        chosen = ','.join(map(str, spaced(np.arange(self.test_images), HELD_OUT)))
+        words = ['--wrong-keys', MANY, '--known', *KNOWN, '--draws', DRAWS, '--pictures', 0, '-o', out]
+        words += ['--cfg-options', f'test_dataloader.dataset.indices=[{chosen}]']
+        self.call('access.log', 'evaluate', *self.of.model(), *words)
+        report = json.loads((out / 'access.json').read_text())
+        kinds = {kind: [row['mIoU'] for row in report['rows'] if row['kind'] == kind] for kind in ('correct', 'wrong')}
+        known = {
+            share: [row['mIoU'] for row in report['rows'] if row['kind'] == 'partly' and row['known'] == share]
+            for share in KNOWN
+        }
+        return dict(correct=kinds['correct'][0], wrong_keys=kinds['wrong'], known=known, floor=report['floor']['mIoU'])

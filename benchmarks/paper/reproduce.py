@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper.audit_models import attacked
+from benchmarks.paper.audit_models import attacked, audit
 from benchmarks.paper.audit_tables import draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
-from benchmarks.paper.denial_cells import Denied, DeniedAccess
+from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
 from benchmarks.paper.tables import (
     Row,
@@ -25,6 +25,7 @@ from benchmarks.paper.tables import (
     denial_table,
     feature_table,
     training_table,
+    worst_keys_table,
     write_table,
 )
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
@@ -129,6 +130,24 @@ def denials() -> list[Row]:
     return rows
 
 
+def worst_keys() -> list[Row]:
+    """Return rows for the worst wrong keys, and attacks, before and after a fine-tuning with denial."""
+    options: dict[str, Any] = dict(config=SEGFORMER.format(''), places=(), cipher=IMAGE_CIPHER)
+    models = {
+        'before': Features(**options),
+        'denial': Denied(**options),
+        'denial, hard keys': Denied(**options, hard=0.25),
+    }
+    attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
+    return [
+        Row(
+            f'SegFormer-B0, CamVid: images, {label}',
+            [ManyKeys(of.config, of=of), audit(of, attacks, 'denial', minutes=2)],
+        )
+        for label, of in models.items()
+    ]
+
+
 AUDIT = attacked(SEGFORMER)
 TABLES: dict[str, tuple[Table, list[Row]]] = {
     'bound': (
@@ -168,6 +187,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'features-segformer': (feature_table, features(SEGFORMER, ('0', '1', '2', '3'), SEEDS, ('denial', 'unkey'))),
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
     'denial': (denial_table, denials()),
+    'worst-keys': (worst_keys_table, worst_keys()),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""

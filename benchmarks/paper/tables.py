@@ -98,6 +98,26 @@ def denial_table(rows: list[Row]) -> str:
     return _table('model: what is bound', fields, rows, line)
 
 
+def worst_keys_table(rows: list[Row]) -> str:
+    """Return a table of the worst wrong keys of models, and of what attacks on the same images reach."""
+    attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
+    fields = ['correct key', 'floor', 'wrong keys: mean', 'best of 200']
+    fields += ['50% right: mean (best)', '75% right', '90% right', *attacks]
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        cells = [''] * len(fields)
+        for result in results:
+            if 'attacks' in result:
+                cells[-len(attacks) :] = [f'{result["attacks"][name]["mIoU"]:.1f}' for name in attacks]
+            else:
+                wrong, known = result['wrong_keys'], result['known'].values()
+                cells[:4] = [f'{score:.1f}' for score in (result['correct'], result['floor'], mean(wrong), max(wrong))]
+                cells[4:7] = [f'{mean(scores):.1f} ({max(scores):.1f})' for scores in known]
+        return cells
+
+    return _table('model', fields, rows, line)
+
+
 def feature_table(rows: list[Row]) -> str:
     """Return a table of models with encrypted feature maps, with the mIoU that an attacker reaches."""
     fields = ['mIoU, correct key', 'no key', 'wrong keys: mean', 'best', 'worst leak']
