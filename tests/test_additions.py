@@ -112,10 +112,10 @@ def test_a_backbone(toys, plain, tmp_path, capsys):
     keyprotect('protect', tmp_path / 'toy.py', checkpoint, *features, '-o', out)  # images too, by a block stem
     model = out / 'toy.py', out / 'iter_2.pth'
     keyprotect('evaluate', *model, '--wrong-keys', '1', '--known', '--pictures', '0', '-o', tmp_path / 'access')
-    attacks = ['--attacks', 'feature-statistics,fine-tuning-stem', '--public-weights', checkpoint]
+    attacks = ['--attacks', 'public-channels,fine-tuning-stem', '--public-weights', checkpoint]
     keyprotect('audit', *model, *attacks, *BUDGET, '-o', tmp_path / 'audit')
     findings = json.loads((tmp_path / 'audit' / 'audit.json').read_text())['findings']
-    statistics = next(finding for finding in findings if finding['attack'] == 'feature-statistics')
+    statistics = next(finding for finding in findings if finding['attack'] == 'public-channels')
     assert statistics['whole_key']  # beside the public model, as for every other backbone
     assert all(finding['verdict'] != 'not applicable' for finding in findings)
 

@@ -14,8 +14,9 @@ from benchmarks.paper.tables import Row, Table
 
 KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
 SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
-FEATURE_ATTACKS = ('feature-swaps', 'feature-statistics')
-PUBLIC_ATTACKS = ('weights-alone', 'feature-statistics')
+FEATURE_SWAPS = ('feature-swaps',)
+MEMORY_ATTACKS = ('norm-gain-signs', 'batch-norm-memory')
+PUBLIC_ATTACKS = ('weights-alone', 'public-channels')
 UN_KEYS = ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled')
 FINE_TUNINGS = ('fine-tuning-stem', 'fine-tuning')
 ALONE = 'from-scratch'
@@ -59,13 +60,15 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
         'DeepLabV3, **every stage and images**': real_everywhere,
     }
     with_keys = [*own.values(), scratch[4], *absorbed.values(), tuned[4], *real.values()]
-    with_features = [one, every, real_every]
+    with_features = [one, every, everywhere, real_every, real_everywhere]
     bound = [*absorbed.values(), *tuned.values(), *real.values(), one, every, everywhere, real_every, real_everywhere]
     counts, long = (1, 4, 8, 18, 37, 367), dict(minutes=10)  # more than the training steps take
 
+    def name_of(of: Model) -> str:
+        return next(name for name, one in models.items() if one is of)
+
     def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
-        name = next(name for name, one in models.items() if one is of)
-        return Row(name, [audit(of, attacks, word, **options)])
+        return Row(name_of(of), [audit(of, attacks, word, **options)])
 
     def count_for(of: Model) -> int:
         return 330 if of.config == deeplab else 8  # 8 are too few for 21 classes
@@ -89,7 +92,19 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
         ),
         'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
         'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
-        'audit-channels': table(FEATURE_ATTACKS, *(row(of, FEATURE_ATTACKS, 'channels') for of in with_features)),
+        'audit-channels': table(
+            (*MEMORY_ATTACKS, *FEATURE_SWAPS),
+            *(
+                Row(
+                    name_of(of),
+                    [
+                        audit(of, MEMORY_ATTACKS, 'memory', minutes=8),
+                        *([audit(of, FEATURE_SWAPS, 'channels')] if of.cipher == ('none',) else []),
+                    ],
+                )
+                for of in with_features
+            ),
+        ),
         'audit-cost': (
             cost_table,
             [

@@ -14,7 +14,7 @@ class Finding:
 
     Args:
         attack: The name of the attack.
-        needs: What the attacker needs.
+        needs: What the attacker needs, and what else the attack used.
         shares: The recovered shares of the key; empty if the attack estimates no key.
         mIoU: On held-out images, in percent; None if it was not measured.
         seconds: The time that the attack took.

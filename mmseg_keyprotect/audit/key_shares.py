@@ -85,6 +85,8 @@ def key_shares(estimate: BlockTransform, correct: BlockTransform, info: CipherIn
 def feature_shares(estimate: Mapping[str, BlockTransform], encryption: FeatureEncryption) -> list[Share]:
     """Compare estimates of the transforms of channels with the correct ones, all places together.
 
+    A sign belongs to the channel that it changes, wherever an estimate puts this channel.
+
     Args:
         estimate: The attacker's estimates, by the name of the place.
         encryption: The encryption with the correct key; it must transform channels only.
@@ -94,9 +96,9 @@ def feature_shares(estimate: Mapping[str, BlockTransform], encryption: FeatureEn
     shares = []
     if any(one.moves for one in correct.values()):
         shares.append(Share('channel order', float(order.mean()), len(correct) / len(order), len(order)))
-    flipped = np.concatenate([one.mask > 0 for one in correct.values()])
+    flipped = np.concatenate([one.inverse().mask > 0 for one in correct.values()])
     if flipped.any():
-        signs = np.concatenate([(estimate[name].mask > 0) == (one.mask > 0) for name, one in correct.items()])
+        signs = np.concatenate([estimate[name].inverse().mask > 0 for name in correct]) == flipped
         shares.append(Share('channel signs', float(signs.mean()), _agreement(flipped), len(flipped)))
     return shares
 

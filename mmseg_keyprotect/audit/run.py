@@ -131,16 +131,17 @@ def carry_out(
         scene: The held-out images; None to measure no accuracy.
         steps: The limit of training steps.
     """
+    needs = (*attack.needs, *(one for one in attack.uses if not target.lacks(one)))
     with TaskProgress(f'  {attack.name}, seconds', 60 * minutes) as progress:
         budget = Budget(60 * minutes, progress, steps)
         try:
             result = attack.attack(target, budget)
         except NotApplicable as outcome:
-            return Finding.not_applicable(attack.name, attack.needs, outcome.reason)
+            return Finding.not_applicable(attack.name, needs, outcome.reason)
     seconds, over = round(budget.spent, 2), budget.over
     return Finding(
         attack=attack.name,
-        needs=attack.needs,
+        needs=needs,
         shares=target.shares(result),
         mIoU=scene.reached(result) if scene else None,
         seconds=seconds,

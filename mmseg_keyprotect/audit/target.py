@@ -78,15 +78,27 @@ class Target:
         unknown = sorted({*needs, *uses} - set(NEEDS))
         if unknown:
             raise ValueError(f'Expected needs of an attack out of {NEEDS}, but got {unknown}; correct the attack.')
-        if 'weights' in needs and self.attacked is None:
-            raise NotApplicable('there is no model')
-        if 'labels' in needs and not self.data.labels:
-            raise NotApplicable('the images have no labels')
-        if 'public weights' in needs and self.public_weights is None:
-            raise NotApplicable('no public weights are given')
-        if {'encrypted images', 'pairs'} & set(needs) and not self.encrypted:
-            raise NotApplicable('no image is left to be encrypted, since the attacker has all of them plain')
+        for need in needs:
+            if reason := self.lacks(need):
+                raise NotApplicable(reason)
         return View(self, {*needs, *uses})
+
+    def lacks(self, need: str) -> str:
+        """Return why the attacker does not have something, as the end of a sentence; empty if they have it.
+
+        Args:
+            need: One of :data:`~mmseg_keyprotect.audit.attack.NEEDS`.
+        """
+        if need == 'weights' and self.attacked is None:
+            return 'there is no model'
+        if need == 'labels' and not self.data.labels:
+            return 'the images have no labels'
+        if need == 'public weights' and self.public_weights is None:
+            return 'no public weights are given'
+        if need in ('encrypted images', 'pairs') and not self.encrypted:
+            plain = 'no image is left to be encrypted, since the attacker has all of them plain'
+            return plain if self.cipher_info.bits else 'images are not encrypted'
+        return ''
 
     def require_key(self, seeks: str | None) -> None:
         """Check that there is a key of the kind that an attack seeks.

@@ -12,7 +12,8 @@ from torch import nn
 from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.budget import Budget
-from mmseg_keyprotect.audit.estimators.channel_memory import Memory
+from mmseg_keyprotect.audit.estimators.channel_fit import Arrangement, ChannelFit, Memory
+from mmseg_keyprotect.audit.estimators.channel_search import find_order
 from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureStep
 from mmseg_keyprotect.models.features.binding import bind_features
@@ -133,7 +134,7 @@ def test_the_public_model_shows_the_whole_key(name, cipher, places, tuned, build
             value += tuned * value.abs().mean() * torch.randn_like(value)
     bind_features(network.backbone, network.feature_encryption)
     target = _quiet(network)
-    result = ATTACKS['feature-statistics']().attack(target, Budget(20))
+    result = ATTACKS['public-channels']().attack(target, Budget(20))
     shares = target.shares(result)
     assert shares
     least = 0.95 if tuned else 1  # where only a LayerNorm lies between two places, two numbers show a channel
@@ -151,7 +152,7 @@ def test_places_that_follow_one_another_show_what_they_do_together(build):
     network = build(BACKBONES['resnet18'], SHUFFLE, stages=(3,), blocks='all')
     bind_features(network.backbone, network.feature_encryption)
     target = target_of(network, public=True)
-    result = ATTACKS['feature-statistics']().attack(target, Budget(20))
+    result = ATTACKS['public-channels']().attack(target, Budget(20))
     assert '1 places have no weight before the next place' in result.sentence
     expected = network(_tensor(target.data.plain))
     torch.testing.assert_close(target.attacked.logits(target.data.plain, None, result.features), expected)
@@ -161,33 +162,96 @@ def test_public_weights_of_something_else_are_said_to_be_of_no_use(build):
     target = _quiet(build(BACKBONES['resnet18'], SHUFFLE, stages='all'))
     target.public_weights = {'backbone.layer1.0.conv2.weight': torch.zeros(3)}
     with pytest.raises(NotApplicable, match='the public weights have none'):
-        attack('feature-statistics', target)
+        attack('public-channels', target)
 
 
-@pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
-def test_batch_norms_remember_the_channels(cipher, build):
-    """A net whose channels differ strongly, and whose head has seen the images."""
-    network = lively(build(SMALL, cipher, stages='all'))
+SIGNED = [case for case in CASES if case[1] is not SHUFFLE]
+
+
+@pytest.mark.parametrize(('name', 'cipher', 'places'), SIGNED)
+def test_gains_show_all_signs(name, cipher, places, build):
+    """Of each channel as the weights store it, whatever the order is."""
+    network = build(BACKBONES[name], cipher, **places)
+    bind_features(network.backbone, network.feature_encryption)
+    target = _quiet(network)
+    signs = target.shares(ATTACKS['norm-gain-signs']().attack(target, Budget(20)))[-1]
+    if 'blocks' in places:  # the signs between two places need the order too
+        assert signs.above_chance
+    else:
+        assert (signs.part, signs.right) == ('channel signs', 1)
+
+
+def test_random_gains_show_nothing(build):
+    network = build(BACKBONES['mit'], BOTH, stages='all')
+    bind_features(network.backbone, network.feature_encryption)
+    for _, _, norm in network.backbone.layers:
+        norm.weight.data = torch.randn_like(norm.weight)
+    target = _quiet(network)
+    for share in target.shares(ATTACKS['norm-gain-signs']().attack(target, Budget(20))):
+        assert not share.above_chance
+
+
+def test_batch_norms_remember_the_order(build):
+    """A network whose channels differ strongly, and whose head has seen the images."""
+    network = lively(build(SMALL, SHUFFLE, stages='all'))
     target = target_of(network, count=4, taught=True)
-    sentence, shares = attack('feature-statistics', target)
-    assert sentence == '1 of 1 places matched with the statistics of batch norms.'
-    assert all(share.right >= 0.75 for share in shares.values()), shares
+    sentence, shares = attack('batch-norm-memory', target)
+    assert sentence.startswith('stage=0: energy')
+    assert shares['channel order'].right == 1
 
 
-def test_memory_of_planted_statistics():
+def planted(rng, channels=24, outputs=96):
+    """Make a memory, and the order that it keeps."""
+    mean, mixing = rng.normal(size=channels) * 2, rng.normal(size=(channels, channels))
+    covariance, weights = mixing @ mixing.T / channels, rng.normal(size=(outputs, channels))
+    spreads = np.sqrt(((weights @ covariance) * weights).sum(1))
+    source = rng.permutation(channels)
+    stored = mean[source], covariance[np.ix_(source, source)]
+    return Memory(weights / spreads[:, None], weights @ mean / spreads, *stored), np.argsort(source)
+
+
+def test_search_of_a_planted_order():
     rng = np.random.default_rng(0)
-    channels, outputs = 32, 128
-    mean, spread = rng.normal(size=channels) * 2, np.exp(rng.normal(size=channels))
-    covariance, weights = np.diag(spread**2), rng.normal(size=(outputs, channels))
-    spreads = np.sqrt((weights**2) @ spread**2)
-    source, signs = rng.permutation(channels), rng.choice([-1, 1], channels)
-    undone = np.argsort(source)
-    stored = signs * mean[source], covariance[np.ix_(source, source)]
-    memory = Memory(weights / spreads[:, None], weights @ mean / spreads, *stored)
-    found = memory.match(True, True)
-    assert (found.source == undone).all()
-    assert ((found.mask > 0) == (signs[undone] < 0)).all()
-    assert memory.mismatch(undone, signs[undone]) < 1e-5
+    memory, order = planted(rng)
+    found = find_order(memory, Budget(60), 60, rng)
+    assert (found.source == order).all()
+    assert found.agreed
+    assert found.energy == pytest.approx(ChannelFit(memory).energy(order), abs=1e-3)
+
+
+def test_columns_alone_show_an_order():
+    """Without a batch norm: readers whose columns are as alike as their channels are."""
+    rng = np.random.default_rng(0)
+    memory, order = planted(rng)
+    plain = memory.covariance[np.ix_(order, order)]
+    bare = Memory(np.zeros((0, 24)), np.zeros(0), memory.mean, memory.covariance, [plain])
+    assert (find_order(bare, Budget(60), 60, rng).source == order).all()
+
+
+def test_search_without_information_says_so():
+    """A control: the kept statistics are those of another map."""
+    rng = np.random.default_rng(0)
+    memory, order = planted(rng)
+    right, (other, _) = ChannelFit(memory).energy(order), planted(rng)
+    memory = Memory(other.weights, other.means, memory.mean, memory.covariance)
+    found = find_order(memory, Budget(5), 5, rng)
+    assert (found.source == order).mean() < 0.25
+    assert found.energy > right / 2  # both are negative
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_energies_of_swaps(seed):
+    rng = np.random.default_rng(seed)
+    memory, _ = planted(rng)
+    memory.grams.append(memory.weights.T @ memory.weights)
+    fit, source = ChannelFit(memory), rng.permutation(24)
+    now = Arrangement(fit, source)
+    now.swap(1, 2)
+    energies = now.energies(3)
+    for other in (0, 3, 11):
+        swapped = now.source.copy()
+        swapped[[3, other]] = swapped[[other, 3]]
+        assert energies[other] - energies[3] == pytest.approx(fit.energy(swapped) - fit.energy(now.source), abs=1e-2)
 
 
 @pytest.mark.parametrize('cipher', [SHUFFLE, SIGN, BOTH])
@@ -214,9 +278,12 @@ def test_steps_of_swaps(build):
 
 def test_what_is_not_applicable(build):
     target = target_of(build(SMALL, dict(type='FeatureBlockShuffle', block_size=2), stages='all'))
-    for name in ('feature-swaps', 'feature-statistics'):
+    for name in ('feature-swaps', 'norm-gain-signs', 'batch-norm-memory', 'public-channels'):
         with pytest.raises(NotApplicable, match='mixes positions'):
             attack(name, target)
-    target = target_of(build(SMALL, SHUFFLE, stages='all'))  # its batch norms were never trained
-    with pytest.raises(NotApplicable, match='no batch norm keeps statistics'):
-        attack('feature-statistics', target)
+    target = target_of(build(SMALL, SHUFFLE, stages='all'))
+    for name, reason in {'norm-gain-signs': 'changes no signs', 'public-channels': 'no public weights'}.items():
+        with pytest.raises(NotApplicable, match=reason):
+            attack(name, target)
+    with pytest.raises(NotApplicable, match='changes no order'):
+        attack('batch-norm-memory', target_of(build(SMALL, SIGN, stages='all')))

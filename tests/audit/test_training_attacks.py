@@ -80,7 +80,7 @@ def test_first_layers_are_learned_where_images_are_encrypted(plain, tmp_path):
 
 @pytest.mark.parametrize(
     ('name', 'protection'),
-    [('weights-alone', {}), ('feature-statistics', dict(cipher=None, features=dict(stages='all')))],
+    [('weights-alone', {}), ('public-channels', dict(cipher=None, features=dict(stages='all')))],
 )
 def test_the_public_model_reveals_the_key_of_a_bound_model(name, protection, plain, tmp_path):
     """The weights of the stolen copy, which holds no key, are enough."""

@@ -1,0 +1,58 @@
+"""Recover the key of feature maps from what the layers behind them keep, without labels and without training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.attacks.pictures_alone import PicturesAlone
+from mmseg_keyprotect.audit.budget import Budget
+from mmseg_keyprotect.audit.estimators.channel_memory import remember
+from mmseg_keyprotect.audit.estimators.channel_search import find_order
+from mmseg_keyprotect.audit.estimators.norm_gains import GainSigns
+from mmseg_keyprotect.audit.view import View
+from mmseg_keyprotect.ciphers.transform import BlockTransform
+
+
+class BatchNormMemory(Attack):
+    """Search for the order of channels whose statistics the following layers keep, place by place from the input on.
+
+    Three attacks in a row. The key of images comes from statistics of the pictures, as in ``pictures-alone``; the signs
+    from the gains of normalisation layers, as in ``norm-gain-signs``. The model then computes the first encrypted map
+    of plain images. The layers that read it expect another order of its channels, and keep traces of it: a batch norm
+    the means and spreads of what a convolution made of them, a bias the mean, and each convolution the correlations of
+    its inputs, in its own columns. The order that fits best is used to compute the next map.
+    """
+
+    name = 'batch-norm-memory'
+    needs = ('weights', 'plain images')
+    uses = ('encrypted images',)
+    seeks = 'feature maps'
+
+    def run(self, view: View, budget: Budget) -> AttackResult:
+        """Search, place by place."""
+        cipher, places = view.sought_feature_cipher, view.feature_places
+        if not cipher.has_order:
+            raise NotApplicable('the key changes no order')
+        key, images = None, len(view.plain)
+        if view.cipher_info.bits:
+            pictures = PicturesAlone().run(view, budget)
+            key, images = pictures.key, pictures.images
+        signs = GainSigns(view.model.backbone, places if cipher.has_signs else [])
+        found = {place.name: BlockTransform(np.arange(place.channels)) for place in places}
+        rng, said, stopped = np.random.default_rng(0), [], ''
+        for number, place in enumerate(places):
+            if (memory := remember(view, place, key, found)) is None:
+                continue
+            if place.name in signs.before:
+                memory = memory.signed(signs.before[place.name])
+            budget.report(place.name)
+            seconds = (budget.seconds - budget.spent) / (len(places) - number)  # what one place leaves, the others get
+            order = find_order(memory, budget, seconds, rng)
+            found[place.name] = signs.transform(place.name, order.source)
+            said.append(f'{place.name}: energy {order.energy:.0f}, random {order.random:.0f}')
+            if not order.agreed:
+                stopped = f'at {place.name}, before two searches agreed'
+        if not said:
+            raise NotApplicable('no convolution reads an encrypted map')
+        return AttackResult('; '.join(said) + '.', key=key, features=found, images=images, stopped=stopped)

@@ -1,0 +1,102 @@
+"""Search for the order of channels of the lowest energy, and tell without the truth whether to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmseg_keyprotect.audit.budget import Budget
+from mmseg_keyprotect.audit.estimators.channel_fit import Arrangement, ChannelFit, Memory
+
+HOT, WARM, COLD = 10.0, 2.0, 1.0
+"""Temperatures, in units of the energy: the first one of a run from a random order, and of a run from the best order
+so far; and the last one."""
+
+NOISE = 0.02
+"""The variance of the errors that the search expects, relative to the spread of an output."""
+
+SWEEPS, GROWTH = 50, 1.2
+"""Sweeps over all channels of the first run, and how many times as many each further run has."""
+
+LIKE = 1e-3
+"""Two runs agree if their energies differ by less than this share of the way from a random order."""
+
+
+@dataclass(frozen=True)
+class FoundOrder:
+    """The best order of a search.
+
+    Args:
+        source: int64 (C,).
+        energy: Its energy.
+        random: The energy of a random order.
+        agreed: Whether two runs from different random orders ended here.
+    """
+
+    source: np.ndarray
+    energy: float
+    random: float
+    agreed: bool
+
+
+def find_order(memory: Memory, budget: Budget, seconds: float, rng: np.random.Generator) -> FoundOrder:
+    """Search by annealing, by turns from a random order and from the best order so far.
+
+    A wrong order shows by its energy: another run goes lower. So the search ends when a run from another random order
+    ends at the lowest energy again, or when the time is up.
+
+    Args:
+        memory: What the readers show, and the measured statistics.
+        budget: The budget of the attack.
+        seconds: The time for this search.
+        rng: Draws the first orders and the steps.
+    """
+    fit = ChannelFit(memory)
+    until = min(budget.spent + seconds, budget.seconds)
+    source = rng.permutation(fit.channels)
+    random = best = fit.energy(source)
+    agreed, run = False, 0
+    while not agreed and budget.spent < until:
+        anew = run % 2 == 0
+        temperatures = np.geomspace(HOT if anew else WARM, COLD, int(SWEEPS * GROWTH**run))
+        start = rng.permutation(fit.channels) if anew else source
+        found = _anneal(fit, start, temperatures, lambda: budget.spent > until, rng)
+        energy = fit.energy(found)
+        agreed = anew and run > 0 and abs(energy - best) < LIKE * (random - best)
+        if energy < best:
+            source, best = found, energy
+        run += 1
+    return FoundOrder(source, best, random, agreed)
+
+
+def _anneal(
+    fit: ChannelFit, source: np.ndarray, temperatures: np.ndarray, over: Callable[[], bool], rng: np.random.Generator
+) -> np.ndarray:
+    """Swap channels at random, better swaps more often, at falling temperatures; then descend."""
+    now = Arrangement(fit, source)
+    for temperature in temperatures:
+        for k in rng.permutation(fit.channels):
+            chances = -now.energies(k, NOISE) / temperature + rng.gumbel(size=fit.channels)
+            if (other := int(chances.argmax())) != k:
+                now.swap(k, other)
+        now.settle()
+        if over():
+            break
+    return _descend(fit, now)
+
+
+def _descend(fit: ChannelFit, now: Arrangement) -> np.ndarray:
+    """Take the best swap of each channel in turn, until none is an improvement."""
+    improved = True
+    while improved:
+        improved = False
+        for k in range(fit.channels):
+            energies = now.energies(k)
+            other = int(energies.argmin())
+            if energies[other] < energies[k] - LIKE:
+                now.swap(k, other)
+                improved = True
+        now.settle()
+    return now.source
