@@ -191,6 +191,27 @@ def test_random_gains_show_nothing(build):
         assert not share.above_chance
 
 
+@pytest.mark.parametrize(('name', 'places'), [('vit', dict(stages=(0, 1))), ('mit', dict(blocks='all'))])
+@pytest.mark.parametrize('alike', [True, False])
+def test_neighbouring_layers_show_the_order(alike, name, places, build):
+    """Where the layers of a stream treat a channel alike; a control has layers of their own."""
+    network = build(BACKBONES[name], SHUFFLE, **places)
+    layers = network.backbone.layers
+    streams = [layers] if name == 'vit' else [blocks for _, blocks, _ in layers]
+    with torch.no_grad():
+        for blocks in streams if alike else []:
+            for block in blocks[1:]:
+                for value, first in zip(block.parameters(), blocks[0].parameters(), strict=True):
+                    value.copy_(first + 0.2 * value.std() * torch.randn_like(value) if value.numel() > 1 else first)
+    bind_features(network.backbone, network.feature_encryption)
+    target = _quiet(network)
+    result = ATTACKS['neighbour-layers']().attack(target, Budget(60))
+    (order,) = target.shares(result)
+    assert order.above_chance == alike, order
+    if alike and name == 'vit':
+        assert order.right == 1
+
+
 def test_batch_norms_remember_the_order(build):
     """A network whose channels differ strongly, and whose head has seen the images."""
     network = lively(build(SMALL, SHUFFLE, stages='all'))
@@ -207,7 +228,7 @@ def planted(rng, channels=24, outputs=96):
     spreads = np.sqrt(((weights @ covariance) * weights).sum(1))
     source = rng.permutation(channels)
     stored = mean[source], covariance[np.ix_(source, source)]
-    return Memory(weights / spreads[:, None], weights @ mean / spreads, *stored), np.argsort(source)
+    return Memory(weights / spreads[:, None], weights @ mean / spreads, outputs, *stored), np.argsort(source)
 
 
 def test_search_of_a_planted_order():
@@ -224,7 +245,7 @@ def test_columns_alone_show_an_order():
     rng = np.random.default_rng(0)
     memory, order = planted(rng)
     plain = memory.covariance[np.ix_(order, order)]
-    bare = Memory(np.zeros((0, 24)), np.zeros(0), memory.mean, memory.covariance, [plain])
+    bare = Memory(np.zeros((0, 24)), np.zeros(0), 0, memory.mean, memory.covariance, [plain])
     assert (find_order(bare, Budget(60), 60, rng).source == order).all()
 
 
@@ -233,7 +254,7 @@ def test_search_without_information_says_so():
     rng = np.random.default_rng(0)
     memory, order = planted(rng)
     right, (other, _) = ChannelFit(memory).energy(order), planted(rng)
-    memory = Memory(other.weights, other.means, memory.mean, memory.covariance)
+    memory = Memory(other.weights, other.means, other.spread, memory.mean, memory.covariance)
     found = find_order(memory, Budget(5), 5, rng)
     assert (found.source == order).mean() < 0.25
     assert found.energy > right / 2  # both are negative
@@ -278,12 +299,15 @@ def test_steps_of_swaps(build):
 
 def test_what_is_not_applicable(build):
     target = target_of(build(SMALL, dict(type='FeatureBlockShuffle', block_size=2), stages='all'))
-    for name in ('feature-swaps', 'norm-gain-signs', 'batch-norm-memory', 'public-channels'):
+    for name in ('feature-swaps', 'norm-gain-signs', 'neighbour-layers', 'batch-norm-memory', 'public-channels'):
         with pytest.raises(NotApplicable, match='mixes positions'):
             attack(name, target)
     target = target_of(build(SMALL, SHUFFLE, stages='all'))
     for name, reason in {'norm-gain-signs': 'changes no signs', 'public-channels': 'no public weights'}.items():
         with pytest.raises(NotApplicable, match=reason):
             attack(name, target)
-    with pytest.raises(NotApplicable, match='changes no order'):
-        attack('batch-norm-memory', target_of(build(SMALL, SIGN, stages='all')))
+    for name in ('neighbour-layers', 'batch-norm-memory'):
+        with pytest.raises(NotApplicable, match='changes no order'):
+            attack(name, target_of(build(SMALL, SIGN, stages='all')))
+    with pytest.raises(NotApplicable, match='lies between two layers'):
+        attack('neighbour-layers', target)

@@ -19,6 +19,7 @@ ATTACKS = AttackRegistry(
         'un-key-unlabelled': 'un_key:UnKeyUnlabelled',
         'public-channels': 'public_channels:MatchPublicChannels',
         'batch-norm-memory': 'batch_norm_memory:BatchNormMemory',
+        'neighbour-layers': 'neighbour_layers:NeighbourLayers',
         'norm-gain-signs': 'norm_gain_signs:NormGainSigns',
         'feature-swaps': 'feature_swaps:FeatureSwaps',
         'fine-tuning-stem': 'fine_tuning:FineTuningStem',

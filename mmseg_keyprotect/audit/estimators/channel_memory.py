@@ -61,18 +61,17 @@ def remember(
     if not readers:
         return None
     mean = total / count
-    known = set(map(id, trained_batch_norms(view.model)))
-    rows = [
-        _over_spread(conv, norm, id(norm) in known)
-        for conv, norm in readers.items()
-        if norm is not None and conv.kernel_size == (1, 1)
-    ]
-    weights = torch.cat([row for row, _ in rows]) if rows else mean.new_zeros(0, place.channels)
-    means = torch.cat([row for _, row in rows]) if rows else mean.new_zeros(0)
+    points = {conv: norm for conv, norm in readers.items() if conv.kernel_size == (1, 1)}
+    weights, means, spread = _kept(view, points, mean)
     grams = [(columns @ columns.T).cpu().numpy() for columns in map(_columns, readers)]
     covariance = products / count - torch.outer(mean, mean)
-    return Memory(weights.cpu().numpy(), means.cpu().numpy(), mean.cpu().numpy(), covariance.cpu().numpy(), grams)
+    return Memory(
+        weights.cpu().numpy(), means.cpu().numpy(), spread, mean.cpu().numpy(), covariance.cpu().numpy(), grams
+    )
 
+
+EXPLAINED = 0.5
+"""The share of the variance of biases that the means of the channels must reach."""
 
 Call = tuple[Any, Tensor, Tensor]
 """A module that has run, with its input and output."""
@@ -93,19 +92,38 @@ def _columns(conv: nn.Conv2d) -> Tensor:
     return conv.weight.detach().double().transpose(0, 1).flatten(1)
 
 
-def _over_spread(conv: nn.Conv2d, norm: _BatchNorm, trained: bool) -> tuple[Tensor, Tensor]:
-    """Return the weights and the means of the outputs, each over the spread of its output.
+def _kept(view: View, readers: Mapping[nn.Conv2d, _BatchNorm | None], mean: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Return what is known of the outputs of convolutions of 1 x 1: weights, means, and of how many the spread.
 
-    Without trained statistics the mean is the one that the bias takes to 0, and the spread is that of equal channels.
+    A bias takes the mean of its output to another number that is not known, so it counts only where means of the
+    channels are large enough to explain it.
+
+    Args:
+        view: The view.
+        readers: Convolutions, each with the batch norm behind it.
+        mean: The measured mean of each channel.
     """
-    weights, bias = conv.weight.detach().double().flatten(1), conv.bias
-    means = weights.new_zeros(len(weights)) if bias is None else -bias.detach().double()
-    if trained:
-        kept_mean, kept_variance = kept_statistics(norm)
-        spread = (kept_variance.double() + norm.eps).sqrt()
-        means = means + kept_mean.double()
-    else:
-        spread = weights.norm(dim=1).clamp_min(1e-12)
-        if norm.weight is not None:
-            means = means - norm.bias.detach().double() / norm.weight.detach().double()
-    return weights / spread[:, None], means / spread
+    known = set(map(id, trained_batch_norms(view.model)))
+    trained = [_over_spread(conv, norm) for conv, norm in readers.items() if norm is not None and id(norm) in known]
+    folded = [_folded(conv, norm) for conv, norm in readers.items() if id(norm) not in known]
+    explained = [(rows, kept) for rows, kept in folded if (rows @ mean).var() > EXPLAINED * kept.var() > 0]
+    weights, means = zip((mean.new_zeros(0, len(mean)), mean.new_zeros(0)), *trained, *explained, strict=True)
+    return torch.cat(weights), torch.cat(means), sum(len(rows) for rows, _ in trained)
+
+
+def _over_spread(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the weights and the kept means, each over the kept standard deviation of its output."""
+    kept_mean, kept_variance = kept_statistics(norm)
+    spread = (kept_variance.double() + norm.eps).sqrt()
+    means = kept_mean.double() - (0 if conv.bias is None else conv.bias.detach().double())
+    return conv.weight.detach().double().flatten(1) / spread[:, None], means / spread
+
+
+def _folded(conv: nn.Conv2d, norm: _BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """Return the weights and the means that the bias takes to 0, each over the size of its row of weights."""
+    weights = conv.weight.detach().double().flatten(1)
+    means = weights.new_zeros(len(weights)) if conv.bias is None else -conv.bias.detach().double()
+    if norm is not None and isinstance(norm.weight, Tensor):
+        means = means - norm.bias.detach().double() / norm.weight.detach().double()
+    size = weights.norm(dim=1).clamp_min(1e-12)
+    return weights / size[:, None], means / size

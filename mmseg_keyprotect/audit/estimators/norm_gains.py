@@ -15,7 +15,7 @@ from mmseg_keyprotect.models.features.places import Place
 class GainSigns:
     """Reads the signs of channels off a bound backbone.
 
-    A gain begins at 1 and stays positive in training. Binding a model to :class:`FeatureSign` writes the signs into
+    A gain begins at 1 and stays positive in training. Binding a model to ``FeatureSign`` writes the signs into
     the gains of the normalisation before a place, so that a negative gain is a changed sign.
 
     Args:
