@@ -14,6 +14,7 @@ from benchmarks.paper.tables import Row, Table
 
 KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
 SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
+NEIGHBOURS = ('neighbour-layers',)
 FEATURE_SWAPS = ('feature-swaps',)
 MEMORY_ATTACKS = ('norm-gain-signs', 'batch-norm-memory')
 PUBLIC_ATTACKS = ('weights-alone', 'public-channels')
@@ -36,6 +37,9 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
     everywhere = Features(segformer, cipher=images)
     one, every = Features(segformer, places=('1',)), Features(segformer)
     blocks = Features(segformer, places=('all', 'blocks'), cipher=images, feature_cipher=('shuffle',))
+    layers = Features(
+        'setr_vit-s14_naive_1xb8-0.2k_camvid-168x168', places=tuple(map(str, range(11))), feature_cipher=('shuffle',)
+    )
     real = {size: Features(deeplab, places=(), cipher=images, block_size=size, **voc) for size in (4, 16)}
     real_every, real_everywhere = Features(deeplab, **voc), Features(deeplab, cipher=images, **voc)
     own = {word: Training(model.format(f'_{word}-b4')) for word in CIPHER_WORDS}
@@ -93,7 +97,7 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
         'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
         'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
         'audit-channels': table(
-            (*MEMORY_ATTACKS, *FEATURE_SWAPS),
+            (*MEMORY_ATTACKS, *NEIGHBOURS, *FEATURE_SWAPS),
             *(
                 Row(
                     name_of(of),
@@ -104,6 +108,8 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
                 )
                 for of in with_features
             ),
+            row(blocks, MEMORY_ATTACKS, 'memory', minutes=8),
+            Row('SETR, ViT-S/14, feature maps: layers 0 to 10, shuffle', [audit(layers, NEIGHBOURS, 'neighbours')]),
         ),
         'audit-cost': (
             cost_table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.attacks.neighbour_layers import NeighbourLayers
 from mmseg_keyprotect.audit.attacks.pictures_alone import PicturesAlone
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.channel_memory import remember
@@ -17,8 +18,9 @@ from mmseg_keyprotect.ciphers.transform import BlockTransform
 class BatchNormMemory(Attack):
     """Search for the order of channels whose statistics the following layers keep, place by place from the input on.
 
-    Three attacks in a row. The key of images comes from statistics of the pictures, as in ``pictures-alone``; the signs
-    from the gains of normalisation layers, as in ``norm-gain-signs``. The model then computes the first encrypted map
+    Several attacks in a row. The key of images comes from statistics of the pictures, as in ``pictures-alone``; the
+    signs from the gains of normalisation layers, as in ``norm-gain-signs``; and the order between two layers, where no
+    convolution reads it, from ``neighbour-layers``. The model then computes the first encrypted map
     of plain images. The layers that read it expect another order of its channels, and keep traces of it: a batch norm
     the means and spreads of what a convolution made of them, a bias the mean, and each convolution the correlations of
     its inputs, in its own columns. The order that fits best is used to compute the next map.
@@ -39,7 +41,7 @@ class BatchNormMemory(Attack):
             pictures = PicturesAlone().run(view, budget)
             key, images = pictures.key, pictures.images
         signs = GainSigns(view.model.backbone, places if cipher.has_signs else [])
-        found = {place.name: BlockTransform(np.arange(place.channels)) for place in places}
+        found = _neighbours(view, budget)
         rng, said, stopped = np.random.default_rng(0), [], ''
         for number, place in enumerate(places):
             if (memory := remember(view, place, key, found)) is None:
@@ -51,8 +53,18 @@ class BatchNormMemory(Attack):
             order = find_order(memory, budget, seconds, rng)
             found[place.name] = signs.transform(place.name, order.source)
             said.append(f'{place.name}: energy {order.energy:.0f}, random {order.random:.0f}')
-            if not order.agreed:
-                stopped = f'at {place.name}, before two searches agreed'
+            if not (order.agreed or stopped):
+                stopped = f'{number} of {len(places)} places'
         if not said:
             raise NotApplicable('no convolution reads an encrypted map')
         return AttackResult('; '.join(said) + '.', key=key, features=found, images=images, stopped=stopped)
+
+
+def _neighbours(view: View, budget: Budget) -> dict[str, BlockTransform]:
+    """Return what neighbouring layers show; no change at places without neighbours."""
+    try:
+        shown = NeighbourLayers().run(view, budget).features
+    except NotApplicable:
+        shown = {}
+    unchanged = {place.name: BlockTransform(np.arange(place.channels)) for place in view.feature_places}
+    return {**unchanged, **(shown or {})}
