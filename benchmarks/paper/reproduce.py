@@ -142,7 +142,11 @@ def worst_keys() -> list[Row]:
     return [
         Row(
             f'SegFormer-B0, CamVid: images, {label}',
-            [ManyKeys(of.config, of=of), audit(of, attacks, 'denial', minutes=2)],
+            [
+                ManyKeys(of.config, of=of),
+                audit(of, attacks, 'denial', minutes=2),
+                audit(of, ('query-masks',), 'queries', minutes=5),
+            ],
         )
         for label, of in models.items()
     ]

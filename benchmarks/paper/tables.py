@@ -100,20 +100,23 @@ def denial_table(rows: list[Row]) -> str:
 
 def worst_keys_table(rows: list[Row]) -> str:
     """Return a table of the worst wrong keys of models, and of what attacks on the same images reach."""
-    attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
+    attacks = ('query-masks', 'hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
     fields = ['correct key', 'floor', 'wrong keys: mean', 'best of 200']
     fields += ['50% right: mean (best)', '75% right', '90% right', *attacks]
 
     def line(row: Row, results: list[dict]) -> list[str]:
-        cells = [''] * len(fields)
+        cells = dict.fromkeys(fields, '')
         for result in results:
-            if 'attacks' in result:
-                cells[-len(attacks) :] = [f'{result["attacks"][name]["mIoU"]:.1f}' for name in attacks]
-            else:
-                wrong, known = result['wrong_keys'], result['known'].values()
-                cells[:4] = [f'{score:.1f}' for score in (result['correct'], result['floor'], mean(wrong), max(wrong))]
-                cells[4:7] = [f'{mean(scores):.1f} ({max(scores):.1f})' for scores in known]
-        return cells
+            for name, found in result.get('attacks', {}).items():
+                asked = f' ({found["queries"]} queries)' if found['queries'] else ''
+                cells[name] = f'{found["mIoU"]:.1f}{asked}'
+            if 'known' in result:
+                wrong = result['wrong_keys']
+                scores = (result['correct'], result['floor'], mean(wrong), max(wrong))
+                cells.update(zip(fields, (f'{score:.1f}' for score in scores), strict=False))
+                spreads = (f'{mean(one):.1f} ({max(one):.1f})' for one in result['known'].values())
+                cells.update(zip(fields[4:], spreads, strict=False))
+        return list(cells.values())
 
     return _table('model', fields, rows, line)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmseg_keyprotect.audit.target import Target
     from mmseg_keyprotect.audit.view import View
 
-NEEDS = ('weights', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor', 'public weights')
+NEEDS = ('weights', 'masks', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor', 'public weights')
 """What an attacker may have. Everybody knows the cipher, the block size, the encrypted places and this program."""
 
 
@@ -42,7 +42,7 @@ class AttackResult:
         features: The estimates of the transforms of channels, by the name of the place; None if there are none.
         model: The attacker's own model, which takes plain images. Where there is one, the accuracy is measured with it.
         images: The number of images that the attacker used.
-        queries: The number of images that the attacker had encrypted.
+        queries: The number of images that the attacker had encrypted, or asked the running model about.
         stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
             its end. None leaves it to the clock: an attack that uses up its time was stopped.
     """

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor
 
@@ -71,3 +72,28 @@ class AttackedModel:
         inputs = self._protected.prepare(user, dict(inputs=tensors), padded=False)['inputs']
         with using(self.model, user):
             return self.model(inputs, mode='tensor')
+
+    def masks(self, images: Sequence[np.ndarray], key: BlockTransform | None) -> np.ndarray:
+        """Return the masks of plain images, see :meth:`~mmseg_keyprotect.audit.view.View.masks`."""
+        logits = class_logits(self.logits(images, key))
+        logits = F.interpolate(logits, images[0].shape[:2], mode='bilinear', align_corners=False)
+        return logits.argmax(1).cpu().numpy()
+
+
+def class_logits(logits: Tensor) -> Tensor:
+    """Return logits whose softmax gives the probability of every class.
+
+    A head of binary segmentation may have one output channel z, ``out_channels=1``. The probability of the class 1 is
+    then the sigmoid of z, which is the softmax of (0, z).
+
+    Args:
+        logits: float (N, C, h, w), the output of the head.
+
+    Returns:
+        float (N, 2, h, w) for one channel; any other unchanged.
+
+    Example:
+        >>> class_logits(torch.full((1, 1, 1, 1), 3.0)).flatten().tolist()
+        [0.0, 3.0]
+    """
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits

@@ -19,7 +19,7 @@ class Finding:
         mIoU: On held-out images, in percent; None if it was not measured.
         seconds: The time that the attack took.
         images: The number of images that the attacker used.
-        queries: The number of images that the attacker had encrypted.
+        queries: The number of images that the attacker had encrypted, or asked the running model about.
         sentence: The result in words.
         applicable: Whether the attack could do anything on this target; if not, ``sentence`` tells the reason.
         stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to

@@ -89,7 +89,7 @@ class Target:
         Args:
             need: One of :data:`~mmseg_keyprotect.audit.attack.NEEDS`.
         """
-        if need == 'weights' and self.attacked is None:
+        if need in ('weights', 'masks') and self.attacked is None:
             return 'there is no model'
         if need == 'labels' and not self.data.labels:
             return 'the images have no labels'

@@ -111,6 +111,19 @@ class View:
         """
         return self._attacked().logits(images, key, features)
 
+    def masks(self, images: Sequence[np.ndarray], key: BlockTransform | None) -> np.ndarray:
+        """Ask the running model for the masks of plain images that are encrypted with an estimate of the key.
+
+        Args:
+            images: RGB uint8 (H, W, 3), of one size, in whole blocks.
+            key: The estimate for images; None to leave them plain.
+
+        Returns:
+            int64 (N, H, W), the class of each pixel.
+        """
+        self._check('masks')
+        return self._attacked_model().masks(images, key)
+
     @property
     def encrypted(self) -> list[np.ndarray]:
         """Encrypted images (H, W, 3), uint8; with a table uint16, 0 to 999."""

@@ -27,6 +27,7 @@ KEYED = dict(type='KeyedEncoderDecoder')
 PLAIN = dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=(64, 64), pad_val=0, seg_pad_val=255)
 OF_NEED = {
     'weights': ('model', 'stolen', 'feature_places', 'network_sees_rgb', 'logits'),
+    'masks': ('masks',),
     'encrypted images': ('encrypted',),
     'pairs': ('pairs',),
     'plain images': ('plain', 'training_set'),
@@ -175,6 +176,7 @@ def everything():
         network_sees_rgb=True,
         ignore_index=255,
         logits=lambda images, key, features: torch.zeros(1),
+        masks=lambda images, key: np.zeros(1),
     )
     labels = [image[..., 0] for image in images[2:]]
     training_set = SimpleNamespace(without_labels=lambda: 'unlabelled')
@@ -185,7 +187,9 @@ def everything():
 def use(view, name):
     found = getattr(view, name)
     if callable(found) and not isinstance(found, nn.Module):
-        arguments = dict(stolen=(), encrypt=(pictures()[0],), logits=(pictures()[:1], None))
+        arguments = dict(
+            stolen=(), encrypt=(pictures()[0],), logits=(pictures()[:1], None), masks=(pictures()[:1], None)
+        )
         found(*arguments[name])
 
 

@@ -14,6 +14,7 @@ ATTACKS = AttackRegistry(
         'random-keys': 'hill_climbing:RandomKeys',
         'hill-climbing-labels': 'hill_climbing:HillClimbingLabels',
         'hill-climbing-entropy': 'hill_climbing:HillClimbingEntropy',
+        'query-masks': 'query_masks:QueryMasks',
         'un-key': 'un_key:UnKey',
         'un-key-doubly-stochastic': 'un_key:UnKeyDoublyStochastic',
         'un-key-unlabelled': 'un_key:UnKeyUnlabelled',

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_keyprotect.audit.attacked_model import class_logits
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
@@ -104,25 +105,6 @@ def unlabelled_loss(logits: Tensor, deviations: Sequence[Tensor]) -> Tensor:
     shares = class_logits(logits).softmax(1)
     unsure = _entropy(shares).mean() - _entropy(shares.mean((0, 2, 3), keepdim=True)).mean()
     return unsure + (sum(deviations) / len(deviations) if deviations else 0)
-
-
-def class_logits(logits: Tensor) -> Tensor:
-    """Return logits whose softmax gives the probability of every class.
-
-    A head of binary segmentation may have one output channel z, ``out_channels=1``. The probability of the class 1 is
-    then the sigmoid of z, which is the softmax of (0, z).
-
-    Args:
-        logits: float (N, C, h, w), the output of the head.
-
-    Returns:
-        float (N, 2, h, w) for one channel; any other unchanged.
-
-    Example:
-        >>> class_logits(torch.full((1, 1, 1, 1), 3.0)).flatten().tolist()
-        [0.0, 3.0]
-    """
-    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def trained_batch_norms(model: nn.Module) -> list[_BatchNorm]:
