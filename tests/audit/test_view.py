@@ -68,6 +68,7 @@ def test_every_attack_runs_on_what_it_declares(opened, tmp_path):
         opened(**demo)[1],
         opened(**demo, weights=nn.Module.state_dict)[1],
         opened(**KEYED, data_preprocessor=PLAIN, feature_encryption=dict(stages=(3,)))[1],
+        opened(**KEYED, feature_encryption=dict(blocks='all', cipher=dict(type='FeatureShuffle')))[1],
     ]
     ran = collections.Counter()
     for target in targets:

@@ -68,6 +68,7 @@ def test_trainings_and_a_binding(tiny_config, own_folders):
     assert str(own_folders) not in written
 
 
+@pytest.mark.slow
 def test_encrypted_feature_maps_and_an_attack_on_them(tiny_config, own_folders, monkeypatch):
     monkeypatch.setattr(feature_cells, 'STEPS', 2)
     name = tiny_config.format('')

@@ -28,6 +28,7 @@ ENGLISH = [page for page in pages() if not page.is_relative_to(CHINESE)]
 CODE = (*SHELLS, 'python')
 RUN = [page for page in ENGLISH if any(block.language in CODE for block in blocks(page))]
 SLOW = [page for page in RUN if any(block.mark == 'slow' for block in blocks(page))]
+LONG = ('docs/sealed.md', 'docs/tutorial.md')  # two minutes each, so that only the slow tests run them
 SCHEDULE = 20_000  # iterations of my_config.py, of which `quick_training` runs three
 
 
@@ -125,7 +126,9 @@ def run_page(page, reader, marks):
             reader.run(block, name_of(page))
 
 
-@pytest.mark.parametrize('page', RUN, ids=name_of)
+@pytest.mark.parametrize(
+    'page', [pytest.param(page, marks=pytest.mark.slow if name_of(page) in LONG else ()) for page in RUN], ids=name_of
+)
 def test_the_blocks_of_a_page_run(page, reader, quick_training):
     run_page(page, reader, (None, 'config'))
 
