@@ -139,6 +139,7 @@ def worst_keys() -> list[Row]:
         'denial, hard keys': Denied(**options, hard=0.25),
     }
     attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
+    large = Features(**options, block_size=16)
     return [
         Row(
             f'SegFormer-B0, CamVid: images, {label}',
@@ -149,6 +150,11 @@ def worst_keys() -> list[Row]:
             ],
         )
         for label, of in models.items()
+    ] + [
+        Row(
+            'the same, M = 16, before',
+            [ManyKeys(large.config, of=large), audit(large, ('query-masks',), 'queries', minutes=5)],
+        )
     ]
 
 
