@@ -18,6 +18,9 @@ from mmseg_keyprotect.audit.open_target import spaced
 WRONG_KEYS = 30
 """Number of random wrong keys of the final evaluation, none of which the fine-tuning has seen."""
 
+TEST_IMAGES = 101
+"""Number of test images of CamVid."""
+
 MANY = 200
 """Number of random wrong keys that the worst is searched among."""
 
@@ -104,12 +107,10 @@ class ManyKeys(Cell):
     """The best of 200 random wrong keys on a model, and partly right keys, on the images that attacks are measured on.
 
     Args:
-        of: Cell of the model.
-        test_images: Number of images of the test set.
+        of: Cell of the model, on CamVid.
     """
 
     of: Features | None = None
-    test_images: int = 101
 
     @property
     def name(self) -> str:
@@ -119,7 +120,7 @@ class ManyKeys(Cell):
     def measure(self) -> dict[str, Any]:
         """Evaluate the model."""
         out = self.work / 'access'
-        chosen = ','.join(map(str, spaced(np.arange(self.test_images), HELD_OUT)))
+        chosen = ','.join(map(str, spaced(np.arange(TEST_IMAGES), HELD_OUT)))
         words = ['--wrong-keys', MANY, '--known', *KNOWN, '--draws', DRAWS, '--pictures', 0, '-o', out]
         words += ['--cfg-options', f'test_dataloader.dataset.indices=[{chosen}]']
         self.call('access.log', 'evaluate', *self.of.model(), *words)

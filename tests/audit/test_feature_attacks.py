@@ -191,7 +191,9 @@ def test_random_gains_show_nothing(build):
         assert not share.above_chance
 
 
-@pytest.mark.parametrize(('name', 'places'), [('vit', dict(stages=(0, 1))), ('mit', dict(blocks='all'))])
+@pytest.mark.parametrize(
+    ('name', 'places'), [('vit', dict(stages=(0, 1))), ('vit', dict(blocks='all')), ('mit', dict(blocks='all'))]
+)
 @pytest.mark.parametrize('alike', [True, False])
 def test_neighbouring_layers_show_the_order(alike, name, places, build):
     """Where the layers of a stream treat a channel alike; a control has layers of their own."""
@@ -209,7 +211,7 @@ def test_neighbouring_layers_show_the_order(alike, name, places, build):
     (order,) = target.shares(result)
     assert order.above_chance == alike, order
     if alike and name == 'vit':
-        assert order.right == 1
+        assert order.right == 1 or ('blocks' in places and order.right >= 2 / 3)  # nothing follows the last block
 
 
 def test_batch_norms_remember_the_order(build):

@@ -20,10 +20,10 @@ class BatchNormMemory(Attack):
 
     Several attacks in a row. The key of images comes from statistics of the pictures, as in ``pictures-alone``; the
     signs from the gains of normalisation layers, as in ``norm-gain-signs``; and the order between two layers, where no
-    convolution reads it, from ``neighbour-layers``. The model then computes the first encrypted map
-    of plain images. The layers that read it expect another order of its channels, and keep traces of it: a batch norm
-    the means and spreads of what a convolution made of them, a bias the mean, and each convolution the correlations of
-    its inputs, in its own columns. The order that fits best is used to compute the next map.
+    convolution reads it, from ``neighbour-layers``. The model then computes the first encrypted map of plain images.
+    The layers that read it expect another order of its channels, and keep traces of it: a batch norm the means and
+    spreads of what a convolution made of them, a bias the mean, and each convolution the correlations of its inputs, in
+    its own columns. The order that fits best is used to compute the next map.
     """
 
     name = 'batch-norm-memory'
@@ -33,15 +33,14 @@ class BatchNormMemory(Attack):
 
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Search, place by place."""
-        cipher, places = view.sought_feature_cipher, view.feature_places
-        if not cipher.has_order:
+        if not view.sought_feature_cipher.has_order:
             raise NotApplicable('the key changes no order')
         key, images = None, len(view.plain)
         if view.cipher_info.bits:
             pictures = PicturesAlone().run(view, budget)
             key, images = pictures.key, pictures.images
-        signs = GainSigns(view.model.backbone, places if cipher.has_signs else [])
-        found = _neighbours(view, budget)
+        signs, places = GainSigns(view), view.feature_places
+        found = signs.unordered() | _neighbours(view, budget)
         rng, said, stopped = np.random.default_rng(0), [], ''
         for number, place in enumerate(places):
             if (memory := remember(view, place, key, found)) is None:
@@ -61,10 +60,8 @@ class BatchNormMemory(Attack):
 
 
 def _neighbours(view: View, budget: Budget) -> dict[str, BlockTransform]:
-    """Return what neighbouring layers show; no change at places without neighbours."""
+    """Return what neighbouring layers show; nothing if no place has neighbours."""
     try:
-        shown = NeighbourLayers().run(view, budget).features
+        return dict(NeighbourLayers().run(view, budget).features or {})
     except NotApplicable:
-        shown = {}
-    unchanged = {place.name: BlockTransform(np.arange(place.channels)) for place in view.feature_places}
-    return {**unchanged, **(shown or {})}
+        return {}

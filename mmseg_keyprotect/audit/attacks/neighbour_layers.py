@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.neighbours import Side, match_sides, neighbours
@@ -26,16 +24,15 @@ class NeighbourLayers(Attack):
 
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Match, place by place."""
-        cipher, places = view.sought_feature_cipher, view.feature_places
-        if not cipher.has_order:
+        if not view.sought_feature_cipher.has_order:
             raise NotApplicable('the key changes no order')
-        signs = GainSigns(view.model.backbone, places if cipher.has_signs else [])
-        found = {place.name: signs.transform(place.name, np.arange(place.channels)) for place in places}
+        signs = GainSigns(view)
+        found = signs.unordered()
         settled, tried = 0, 0
         for chain in adapter_of(view.model.backbone).chains():
-            for name, *links in neighbours(chain):
-                if name not in found or budget.over:
-                    continue
+            for name, *links in neighbours(chain, found):
+                if budget.over:
+                    break
                 sides = [Side.of(link) for link in links]
                 if name in signs.before:
                     sides = [
@@ -49,5 +46,5 @@ class NeighbourLayers(Attack):
         if not tried and not budget.over:
             raise NotApplicable('no encrypted place lies between two layers of one stream')
         stayed = ' Images stayed plain.' if view.cipher_info.bits else ''
-        sentence = f'{tried} of {len(places)} places compared with their neighbours; {settled} came to rest.{stayed}'
+        sentence = f'{tried} of {len(found)} places compared with their neighbours; {settled} came to rest.{stayed}'
         return AttackResult(sentence, features=found)

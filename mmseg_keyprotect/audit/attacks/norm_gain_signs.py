@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.norm_gains import GainSigns
@@ -24,12 +22,10 @@ class NormGainSigns(Attack):
         """Read the signs."""
         if not view.sought_feature_cipher.has_signs:
             raise NotApplicable('the key changes no signs')
-        places = view.feature_places
-        signs = GainSigns(view.model.backbone, places)
+        signs = GainSigns(view)
         if not signs.before:
             raise NotApplicable('no normalisation layer stands before an encrypted place')
-        found = {place.name: signs.transform(place.name, np.arange(place.channels)) for place in places}
         negative = sum(int((one < 0).sum()) for one in signs.before.values())
         total = sum(map(len, signs.before.values()))
         stayed = ' Images stayed plain.' if view.cipher_info.bits else ''
-        return AttackResult(f'{negative} of {total} gains are negative.{stayed}', features=found)
+        return AttackResult(f'{negative} of {total} gains are negative.{stayed}', features=signs.unordered())

@@ -15,6 +15,9 @@ from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.features.places import Place
 
+EXPLAINED = 0.5
+"""The share of the variance of biases that the means of the channels must reach."""
+
 
 def remember(
     view: View, place: Place, key: BlockTransform | None, features: Mapping[str, BlockTransform]
@@ -69,9 +72,6 @@ def remember(
         weights.cpu().numpy(), means.cpu().numpy(), spread, mean.cpu().numpy(), covariance.cpu().numpy(), grams
     )
 
-
-EXPLAINED = 0.5
-"""The share of the variance of biases that the means of the channels must reach."""
 
 Call = tuple[Any, Tensor, Tensor]
 """A module that has run, with its input and output."""

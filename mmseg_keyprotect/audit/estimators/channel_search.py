@@ -21,7 +21,10 @@ SWEEPS, GROWTH = 50, 1.2
 """Sweeps over all channels of the first run, and how many times as many each further run has."""
 
 LIKE = 1e-3
-"""Two runs agree if their energies differ by less than this share of the way from a random order."""
+"""Runs agree if their energies differ by less than this share of the way from a random order."""
+
+RUNS = 5
+"""Runs from random orders that must agree, since two or three may end in the same wrong place."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class FoundOrder:
         source: int64 (C,).
         energy: Its energy.
         random: The energy of a random order.
-        agreed: Whether two runs from different random orders ended here.
+        agreed: Whether ``RUNS`` runs from different random orders ended here.
     """
 
     source: np.ndarray
@@ -44,8 +47,8 @@ class FoundOrder:
 def find_order(memory: Memory, budget: Budget, seconds: float, rng: np.random.Generator) -> FoundOrder:
     """Search by annealing, by turns from a random order and from the best order so far.
 
-    A wrong order shows by its energy: another run goes lower. So the search ends when a run from another random order
-    ends at the lowest energy again, or when the time is up.
+    A wrong order shows by its energy: another run goes lower. So the search ends when several runs from random orders
+    ended at the lowest energy, or when the time is up.
 
     Args:
         memory: What the readers show, and the measured statistics.
@@ -57,18 +60,20 @@ def find_order(memory: Memory, budget: Budget, seconds: float, rng: np.random.Ge
     until = min(budget.spent + seconds, budget.seconds)
     source = rng.permutation(fit.channels)
     random = best = fit.energy(source)
-    agreed, run = False, 0
-    while not agreed and budget.spent < until:
+    ended, run = 0, 0
+    while ended < RUNS and budget.spent < until:
         anew = run % 2 == 0
         temperatures = np.geomspace(HOT if anew else WARM, COLD, int(SWEEPS * GROWTH**run))
         start = rng.permutation(fit.channels) if anew else source
         found = _anneal(fit, start, temperatures, lambda: budget.spent > until, rng)
         energy = fit.energy(found)
-        agreed = anew and run > 0 and abs(energy - best) < LIKE * (random - best)
+        if energy < best - LIKE * (random - energy):
+            ended = 0
         if energy < best:
             source, best = found, energy
+        ended += anew and energy - best < LIKE * (random - best)
         run += 1
-    return FoundOrder(source, best, random, agreed)
+    return FoundOrder(source, best, random, ended >= RUNS)
 
 
 def _anneal(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,12 @@ class Side:
             self.vectors[name] = (one - one.mean()) / one.std()
 
 
-def neighbours(chain: Chain) -> Iterator[tuple[str, Link, Link]]:
-    """Yield the last place between two links of a stream, and the two links."""
-    for link, following in zip(chain.links, chain.links[1:], strict=False):
-        if link.places and following.open:
-            yield link.places[-1], link, following
+def neighbours(chain: Chain, encrypted: Container[str]) -> Iterator[tuple[str, Link, Link]]:
+    """Yield the last encrypted place between two links of a stream, and the two links."""
+    for link, following in pairwise(chain.links):
+        places = [name for name in link.places if name in encrypted]
+        if places and following.open:
+            yield places[-1], link, following
 
 
 def match_sides(before: Side, after: Side) -> tuple[np.ndarray, bool]:

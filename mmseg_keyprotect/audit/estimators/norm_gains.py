@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
+from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.backbones import Chain, adapter_of
-from mmseg_keyprotect.models.features.places import Place
 
 
 class GainSigns:
@@ -19,20 +19,24 @@ class GainSigns:
     the gains of the normalisation before a place, so that a negative gain is a changed sign.
 
     Args:
-        backbone: The backbone of the protected model.
-        places: The encrypted places.
+        view: A view with weights, of a model with encrypted feature maps. No signs show where its key changes none.
 
     Attributes:
         before: For each place whose signs show, int64 (C,), the signs of the channels that it gets; 1 or -1.
         after: The signs of the channels that the layers behind the place expect; 1 everywhere but between two places.
     """
 
-    def __init__(self, backbone: nn.Module, places: Sequence[Place]) -> None:
-        self._places = {place.name for place in places}
+    def __init__(self, view: View) -> None:
+        self._channels = {place.name: place.channels for place in view.feature_places}
         self.before: dict[str, np.ndarray] = {}
         self.after: dict[str, np.ndarray] = {}
-        for chain in adapter_of(backbone).chains():
-            self._follow(chain)
+        if view.sought_feature_cipher.has_signs:
+            for chain in adapter_of(view.model.backbone).chains():
+                self._follow(chain)
+
+    def unordered(self) -> dict[str, BlockTransform]:
+        """Return the transform of every place that has these signs and changes no order."""
+        return {name: self.transform(name, np.arange(channels)) for name, channels in self._channels.items()}
 
     def transform(self, place: str, source: np.ndarray) -> BlockTransform:
         """Return the transform of a place that has an order, with the signs that the gains show.
@@ -75,7 +79,7 @@ class GainSigns:
         if not gains:
             return None
         signs = np.where(sum(np.sign(gain) for gain in gains) < 0, -1, 1)
-        if names := [name for name in places if name in self._places]:
+        if names := [name for name in places if name in self._channels]:
             self.before[names[-1]] = signs
             self.after[names[-1]] = np.ones_like(signs) if after is None else after
         return signs
