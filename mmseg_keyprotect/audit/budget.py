@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # the names of the attacks are needed before torch is importe
 STEPS = 200
 """The default limit of training steps."""
 
+RATES = 4
+"""How many learning rates an audit lets each attack try that trains."""
+
 
 class Budget:
     """What an attack may spend; the time starts when the budget is made.
@@ -19,6 +22,7 @@ class Budget:
         seconds: The time limit.
         progress: Shows the time that is spent; by default nothing is shown.
         steps: The limit of training steps, for attacks that train.
+        rates: How many learning rates these attacks try on images of their own; 1 takes those of the attack.
 
     Example:
         >>> budget = Budget(60.0)
@@ -26,9 +30,24 @@ class Budget:
         False
     """
 
-    def __init__(self, seconds: float, progress: TaskProgress | None = None, steps: int = STEPS) -> None:
-        self.seconds, self.progress, self.steps = seconds, progress, steps
+    def __init__(
+        self, seconds: float, progress: TaskProgress | None = None, steps: int = STEPS, rates: int = 1
+    ) -> None:
+        self.seconds, self.progress, self.steps, self.rates = seconds, progress, steps, rates
         self._start = time.monotonic()
+        self._whole = self
+
+    def part(self, share: float = 1.0, steps: int | None = None) -> Budget:
+        """Return a budget that starts now and ends with this one at the latest.
+
+        Args:
+            share: The share of the whole time that it may use, at most.
+            steps: Its limit of steps; by default that of this budget.
+        """
+        seconds = min(share * self.seconds, self.seconds - self.spent)
+        part = Budget(max(seconds, 0.0), self.progress, self.steps if steps is None else steps)
+        part._whole = self._whole
+        return part
 
     @property
     def spent(self) -> float:
@@ -48,4 +67,4 @@ class Budget:
     def report(self, text: str) -> None:
         """Show the time that is spent, in seconds, and a text beside it."""
         if self.progress is not None:
-            self.progress.reach(min(self.spent, self.seconds), text)
+            self.progress.reach(min(self._whole.spent, self._whole.seconds), text)

@@ -26,7 +26,11 @@ LABELS = 1.15
 
 
 def draw_budget(
-    axes: Axes, findings: Sequence[Finding], fallen: Sequence[Finding], reference: Mapping[str, float]
+    axes: Axes,
+    findings: Sequence[Finding],
+    fallen: Sequence[Finding],
+    reference: Mapping[str, float],
+    own_model: float | None = None,
 ) -> str:
     """Draw every attack whose mIoU was measured, by its time; return a text alternative.
 
@@ -35,6 +39,7 @@ def draw_budget(
         findings: The findings.
         fallen: Those of the attacks to which the protection falls.
         reference: The mIoU of ``correct key``, ``no key`` and ``floor``, in percent.
+        own_model: The mIoU of a model that the attacker trains without stealing, whose point gets a line; or None.
     """
     measured = [finding for finding in findings if finding.mIoU is not None]
     top = 1.08 * max([1.0, *reference.values(), *(finding.mIoU or 0.0 for finding in measured)])
@@ -47,6 +52,8 @@ def draw_budget(
     for who, value in reference.items():
         axes.axhline(value, color=REFERENCE, linestyle=':', linewidth=1)
         marks.append((who, value, None, REFERENCE))
+    if own_model is not None:
+        axes.axhline(own_model, color=COLOURS[False], linestyle=':', linewidth=1)
     for finding in measured:
         seconds, miou, colour = max(finding.seconds, SHORTEST), finding.mIoU or 0.0, COLOURS[finding in fallen]
         axes.scatter([seconds], [miou], s=35, color=colour, zorder=3)

@@ -24,6 +24,8 @@ class Finding:
         applicable: Whether the attack could do anything on this target; if not, ``sentence`` tells the reason.
         stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
             its end.
+        agreement: The share of pixels of held-out images, in percent, where the attacker's masks are those of the
+            correct key; None if it was not measured.
     """
 
     attack: str
@@ -36,6 +38,7 @@ class Finding:
     sentence: str
     applicable: bool = True
     stopped: str = ''
+    agreement: float | None = None
 
     @classmethod
     def not_applicable(cls, attack: str, needs: tuple[str, ...], reason: str) -> Finding:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
-from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.errors import ConfigError
@@ -41,6 +41,14 @@ class HeldOut:
         total = len(images)
         self.indices: list[int] = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
 
+    @cached_property
+    def _masks(self) -> list[Tensor]:
+        """The masks of the user with the correct key, uint8 or int16 (1, H, W), in the order of ``indices``."""
+        user, batch = self._protected.users.correct(), self._images.batch
+        kind = torch.uint8 if len(self._images.classes) <= 256 else torch.int16
+        masks = (self._protected.predict(user, batch(index)).pred_sem_seg.data for index in self.indices)
+        return [mask.to('cpu', kind) for mask in masks]
+
     def reference(self) -> dict[str, float]:
         """Return the mIoU of ``correct key``, of ``no key`` and of ``floor``, the majority-class baseline."""
         correct = self._counts_of(self._protected.users.correct())
@@ -51,18 +59,27 @@ class HeldOut:
         }
 
     @torch.no_grad()
-    def reached(self, result: AttackResult) -> float | None:
-        """Return the mIoU of an attacker in percent; None without a model and without an estimate of a key."""
+    def reached(self, result: AttackResult) -> tuple[float | None, float | None]:
+        """Return what an attacker reaches; None twice without a model and without an estimate of a key.
+
+        Returns:
+            The mIoU, and the share of pixels where their masks are those of the correct key; both in percent.
+        """
         if result.model is not None:
             model = result.model.eval()
-            return Scores.from_counts(self._counts(lambda index: model.test_step(self._images.batch(index))[0])).mIoU
-        if result.key is None and result.features is None:
-            return None
-        user = self._protected.users.guessing(result.key, result.features)
-        return Scores.from_counts(self._counts_of(user)).mIoU
+            predictions = (model.test_step(self._images.batch(index))[0] for index in self.indices)
+        elif result.key is not None or result.features is not None:
+            user = self._protected.users.guessing(result.key, result.features)
+            predictions = (self._protected.predict(user, self._images.batch(index)) for index in self.indices)
+        else:
+            return None, None
+        counts, same, total = np.zeros((3, len(self._images.classes))), 0, 0
+        for prediction, mask in zip(predictions, self._masks, strict=True):
+            counts += self._images.pixels(prediction)
+            same += int((prediction.pred_sem_seg.data.cpu() == mask).sum())
+            total += mask.numel()
+        return Scores.from_counts(counts).mIoU, round(100 * same / total, 1)
 
     def _counts_of(self, user: User) -> np.ndarray:
-        return self._counts(lambda index: self._protected.predict(user, self._images.batch(index)))
-
-    def _counts(self, predict: Callable[[int], SegDataSample]) -> np.ndarray:
-        return np.sum([self._images.pixels(predict(index)) for index in self.indices], axis=0)
+        predict, batch = self._protected.predict, self._images.batch
+        return np.sum([self._images.pixels(predict(user, batch(index))) for index in self.indices], axis=0)

@@ -31,18 +31,21 @@ NOT_APPLICABLE = 'not applicable'
 COLUMNS = (
     'Everybody knows the cipher, the block size and this program. Positions recovered: the share of the key that the '
     'attacker has right, and in brackets what a random key has right on average. mIoU is the mean over the classes of '
-    'the intersection over union, in percent: what their key or their model reaches on images that they never saw. The '
-    'protection FALLS if the attacker has the whole key, or '
-    'gains more than half of the way from no key (or the floor) to the correct key. It leaks if they gain more than a '
-    'tenth of that way, or positions far above chance. It held if neither is so and the attack came to its end; an '
-    'attack that was stopped shows nothing. The floor is the majority-class baseline, which predicts the most frequent '
-    'class everywhere.'
+    'the intersection over union, in percent: what their key or their model reaches on images that they never saw. '
+    'Agreement: the share of the pixels of these images where their masks are those of the correct key. What the key '
+    'is worth to an attacker is the way to the correct key from the best that they have without stealing: no key, the '
+    'floor or, with labels, a model of their own, which from-scratch trains on the same images in as many steps. The '
+    'protection FALLS if the attacker has the whole key, or gains more than half of that way. It leaks if they gain '
+    'more than a tenth of it, or positions far above chance. It held if neither is so and the attack came to its end; '
+    'an attack that was stopped shows nothing. The floor is the majority-class baseline, which predicts the most '
+    'frequent class everywhere.'
 )
 """What the columns and rows of the table mean."""
 
 CHART_NOTE = (
     'The mIoU on held-out images by the time that each attack took. Orange: the protection falls. A star: the time '
-    'limit stopped the attack. Attacks that need images or queries as well have that under cost below.'
+    "limit stopped the attack. Dotted blue: a model of the attacker's own. Attacks that need images or queries as well "
+    'have that under cost below.'
 )
 """What the marks of the chart mean."""
 
@@ -76,11 +79,15 @@ class AuditReport:
     minutes: float
     about: dict[str, str] = field(default_factory=dict)
 
-    columns = ('attack', 'attacker needs', 'positions recovered', 'mIoU', 'cost', 'verdict')
+    columns = ('attack', 'attacker needs', 'positions recovered', 'mIoU', 'agreement', 'cost', 'verdict')
 
     def gain(self, finding: Finding) -> float | None:
-        """Return the gain of an attacker: 0 is the better of no key and floor, 1 the correct key; None if unknown."""
-        start = max(self.reference['no key'], self.reference['floor'])
+        """Return the gain of an attacker, in shares of what the key is worth to them; None if unknown.
+
+        1 is the correct key. 0 is what the attacker has without stealing anything: the best of no key, the floor, and,
+        with labels, a model of their own.
+        """
+        start = max(self.reference['no key'], self.reference['floor'], self._own_model_of(finding) or 0.0)
         distance = self.reference['correct key'] - start
         return None if finding.mIoU is None or distance <= 0 else (finding.mIoU - start) / distance
 
@@ -107,10 +114,14 @@ class AuditReport:
             return NOT_APPLICABLE
         if finding.attack == OWN_MODEL and finding.mIoU is not None:
             return 'for comparison: nothing is stolen'
-        beside, own = '', self.own_model
-        if 'labels' in finding.needs and finding.mIoU is not None and own is not None:
-            beside = f'; {finding.mIoU - own:+.1f} mIoU against an own model'
+        beside, own = '', self._own_model_of(finding)
+        if finding.mIoU is not None and own:
+            beside = f'; {finding.mIoU / own:.2f} times an own model'
         return self._effect_of(finding) + beside
+
+    def _own_model_of(self, finding: Finding) -> float | None:
+        """Return the mIoU of an own model if the attacker of a finding could train one; else None."""
+        return self.own_model if 'labels' in finding.needs else None
 
     def _effect_of(self, finding: Finding) -> str:
         gain = self.gain(finding)
@@ -163,12 +174,13 @@ class AuditReport:
                 ', '.join(finding.needs),
                 '; '.join(map(str, finding.shares)) or '-',
                 '-' if finding.mIoU is None else f'{finding.mIoU:.2f}',
+                '-' if finding.agreement is None else f'{finding.agreement:.1f}%',
                 finding.cost,
                 self.verdict_on(finding),
             )
             for finding in self.findings
         ]
-        return lines + [(who, '', '', f'{value:.2f}', '', '') for who, value in self.reference.items()]
+        return lines + [(who, '', '', f'{value:.2f}', '', '', '') for who, value in self.reference.items()]
 
     def table(self, style: TableStyle = TableStyle.DEFAULT) -> str:
         """Return the table as text.
@@ -185,7 +197,7 @@ class AuditReport:
         """Return what was attacked, as labels and texts."""
         return {
             **self.about,
-            'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits',
+            'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits against guessing',
             'key id': self.key_id,
             'time for each attack': f'at most {self._limit}, on one machine',
             'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
@@ -217,7 +229,7 @@ class AuditReport:
 
     def draw_chart(self, axes: Axes) -> str:
         """Draw the chart of the page; return a text alternative."""
-        return draw_budget(axes, self.findings, self.fallen, self.reference)
+        return draw_budget(axes, self.findings, self.fallen, self.reference, self.own_model)
 
     def write(self, folder: Path) -> None:
         """Write ``audit.md``, ``audit.html`` and ``audit.json``."""

@@ -12,10 +12,11 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.audit.attack import Attack, NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.budget import STEPS, Budget
+from mmseg_keyprotect.audit.budget import RATES, STEPS, Budget
 from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.audit.held_out import HeldOut
 from mmseg_keyprotect.audit.open_target import open_target
+from mmseg_keyprotect.audit.rates import SCALES
 from mmseg_keyprotect.audit.report import AuditReport
 from mmseg_keyprotect.audit.result_store import STATE, load, prepare_folder, save
 from mmseg_keyprotect.audit.target import Target
@@ -38,6 +39,7 @@ def run_audit(
     public_weights: str | None = None,
     command: str = '',
     steps: int = STEPS,
+    rates: int = RATES,
 ) -> AuditReport:
     """Attack a protected model, and write ``audit.json``, ``audit.md``, ``audit.html`` and one JSON for each attack.
 
@@ -55,6 +57,7 @@ def run_audit(
         public_weights: A checkpoint of the public model that the protected one was made from.
         command: The command line to show in the report.
         steps: The limit of training steps of each attack, above 0.
+        rates: How many learning rates each training attack tries on images of its own, 1 to 5.
 
     Returns:
         The report, with the findings of earlier runs in the same folder.
@@ -76,6 +79,8 @@ def run_audit(
     unknown = [name for name in attacks if name not in ATTACKS]
     if unknown:
         raise ConfigError(f'Expected attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}. Correct them.')
+    if not 0 < rates <= len(SCALES):
+        raise ConfigError(f'Expected 1 to {len(SCALES)} learning rates, but got {rates}. Correct it.')
     if not (minutes > 0 and held_out > 0 and steps > 0):
         raise ConfigError(
             f'Expected minutes, held-out images and steps above 0, but got {minutes}, {held_out} and {steps}. '
@@ -86,7 +91,7 @@ def run_audit(
     public = read_checkpoint(public_weights)[0] if public_weights else None
     scene = HeldOut(protected, test_images, held_out)
     target = open_target(protected, test_images, images, scene.indices, public)
-    question = [protected.sources, minutes, images, scene.indices, public_weights, steps]
+    question = [protected.sources, minutes, images, scene.indices, public_weights, steps, rates]
     fingerprint = sha256(repr(question).encode()).hexdigest()
     prepare_folder(folder, fingerprint)
     reference = load(folder / STATE, fingerprint) or save(folder / STATE, fingerprint, scene.reference())
@@ -96,7 +101,7 @@ def run_audit(
             print(f'{number}/{len(attacks)} {name}: done before')
             continue
         print(f'{number}/{len(attacks)} {name}', flush=True)
-        finding = carry_out(ATTACKS[name](), target, minutes, scene, steps)
+        finding = carry_out(ATTACKS[name](), target, minutes, scene, steps, rates)
         save(file, fingerprint, asdict(finding))
     done = [load(folder / f'{name}.json', fingerprint) for name in ATTACKS]
     report = AuditReport(
@@ -110,7 +115,7 @@ def run_audit(
             model=f'{Path(cfg.filename or "").name}, {Path(checkpoint).name}',
             images=f'{images} plain with labels and {len(target.encrypted)} encrypted for the attacker, '
             f'{len(scene.indices)} held out',
-            training=f'at most {steps} steps of {BATCH} crops',
+            training=f'at most {steps} steps of {BATCH} crops' + f', after trials of {rates} rates' * (rates > 1),
             date=date.today().isoformat(),
             **(dict(command=command) if command else {}),
         ),
@@ -120,7 +125,12 @@ def run_audit(
 
 
 def carry_out(
-    attack: Attack, target: Target, minutes: float, scene: HeldOut | None = None, steps: int = STEPS
+    attack: Attack,
+    target: Target,
+    minutes: float,
+    scene: HeldOut | None = None,
+    steps: int = STEPS,
+    rates: int = 1,
 ) -> Finding:
     """Run one attack and score its result.
 
@@ -130,23 +140,26 @@ def carry_out(
         minutes: The time limit.
         scene: The held-out images; None to measure no accuracy.
         steps: The limit of training steps.
+        rates: How many learning rates an attack that trains tries.
     """
     needs = (*attack.needs, *(one for one in attack.uses if not target.lacks(one)))
     with TaskProgress(f'  {attack.name}, seconds', 60 * minutes) as progress:
-        budget = Budget(60 * minutes, progress, steps)
+        budget = Budget(60 * minutes, progress, steps, rates)
         try:
             result = attack.attack(target, budget)
         except NotApplicable as outcome:
             return Finding.not_applicable(attack.name, needs, outcome.reason)
     seconds, over = round(budget.spent, 2), budget.over
+    miou, agreement = scene.reached(result) if scene else (None, None)
     return Finding(
         attack=attack.name,
         needs=needs,
         shares=target.shares(result),
-        mIoU=scene.reached(result) if scene else None,
+        mIoU=miou,
         seconds=seconds,
         images=result.images,
         queries=result.queries,
         sentence=result.sentence,
+        agreement=agreement,
         stopped=result.stopped if result.stopped is not None else f'{seconds:.0f} s' if over else '',
     )

@@ -49,6 +49,18 @@ class AttackerTrainingSet:
         """Return the same images without labels."""
         return replace(self, labelled=False)
 
+    def split(self) -> tuple[AttackerTrainingSet, AttackerTrainingSet]:
+        """Return two parts, of images to train with and of every fourth image to choose by; at least one each.
+
+        Example:
+            >>> whole = AttackerTrainingSet(Config(), {}, [3, 5, 7, 9, 11])
+            >>> [part.indices for part in whole.split()]
+            [[5, 7, 9], [3, 11]]
+        """
+        chosen = self.indices[::4]
+        rest = [index for index in self.indices if index not in chosen]
+        return replace(self, indices=rest), replace(self, indices=chosen)
+
     @cached_property
     def _images(self) -> torch.utils.data.Dataset:
         init_default_scope(self.cfg.get('default_scope') or 'mmseg')

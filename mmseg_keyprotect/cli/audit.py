@@ -6,6 +6,7 @@ import argparse
 import shlex
 
 from mmseg_keyprotect.audit.attacks import ATTACKS
+from mmseg_keyprotect.audit.budget import RATES
 from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, model_config
 
 EXAMPLE = """\
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--steps', type=int, default=200, metavar='N', help='limit of training steps of each attack; default: 200'
+    )
+    parser.add_argument(
+        '--rates',
+        type=int,
+        default=RATES,
+        metavar='N',
+        help='learning rates that each training attack tries first, on a part of its images; default: 4',
     )
     parser.add_argument(
         '--held-out', type=int, default=30, metavar='N', help='test images to measure attackers on; default: 30'
@@ -79,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         args.public_weights,
         f'keyprotect {shlex.join(args.words)}',
         args.steps,
+        args.rates,
     )
     print(report.table())
     for finding in report.findings:

@@ -59,7 +59,7 @@ def facts(report: AccessReport) -> dict[str, str]:
     return {
         **report.about,
         'images': f'{report.images}',
-        'cipher': f'{report.cipher}, {report.key_space_bits:g} key bits',
+        'cipher': f'{report.cipher}, {report.key_space_bits:g} key bits against guessing',
         'key id': report.key_id,
         **seed,
         'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',

@@ -46,6 +46,21 @@ def test_an_attack_that_was_stopped_never_held(found, verdict):
     )
 
 
+def test_attacks_with_labels_are_compared_with_an_own_model():
+    own = finding_of('from-scratch', 29.0, needs=('plain images', 'labels'))
+    same, better, half = (finding_of('un-key', miou) for miou in (29.0, 34.0, 42.0))
+    unlabelled = finding_of('un-key-unlabelled', 29.0, needs=('weights', 'plain images'))
+    report = audit_of(own, same, better, half, unlabelled)
+    assert report.verdict_on(same) == 'held; 1.00 times an own model'
+    assert report.verdict_on(better) == 'leaks: 21% of what the key is worth; 1.17 times an own model'
+    assert report.verdict_on(half) == 'FALLS: 54% of what the key is worth; 1.45 times an own model'
+    assert report.verdict_on(unlabelled) == 'FALLS: 51% of what the key is worth'
+    assert report.verdict_on(own) == 'for comparison: nothing is stolen'
+    assert audit_of(same).verdict_on(same) == 'FALLS: 51% of what the key is worth'
+    worth_more = finding_of('from-scratch', 54.0, needs=('plain images', 'labels'))
+    assert audit_of(worth_more, half).verdict_on(half) == 'held; 0.78 times an own model'
+
+
 class Clock(Attack):
     """An attack with a result that is made by hand."""
 

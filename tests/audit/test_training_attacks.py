@@ -1,5 +1,6 @@
 """Attacks that train: on weak cases, where they must succeed, and what they leave alone."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ def test_the_public_model_reveals_the_key_of_a_bound_model(name, protection, pla
     finding = carry_out(ATTACKS[name](), target, 1, scene)
     assert finding.whole_key
     assert finding.mIoU == scene.reference()['correct key']
+    assert finding.agreement == 100
 
 
 def test_a_free_layer_begins_as_no_key(plain, tmp_path):
@@ -106,6 +108,12 @@ def test_a_free_layer_begins_as_no_key(plain, tmp_path):
     torch.testing.assert_close(nothing, no_key, atol=1e-3, rtol=1e-4)
 
 
+def test_rates_are_chosen_on_a_part_of_the_images(plain, tmp_path):
+    _, target, scene = opened(plain, tmp_path / 'out', cipher=None, features=dict(stages=(3,)))
+    found = carry_out(ATTACKS['un-key'](), target, 5, scene, steps=8, rates=3)
+    assert re.fullmatch(r'8 steps on 6 images, at (0.3|1|3) times the usual rates, the best of 3\.', found.sentence)
+
+
 def test_steps_end_with_the_time_and_a_model_of_ones_own_has_nothing_stolen(plain, tmp_path):
     _, target, scene = opened(plain, tmp_path / 'out', images=2, features=dict(stages='all'))
     alone = ATTACKS['from-scratch']().attack(target, Budget(60, steps=2)).model
@@ -114,6 +122,7 @@ def test_steps_end_with_the_time_and_a_model_of_ones_own_has_nothing_stolen(plai
     short = carry_out(ATTACKS['un-key'](), target, 1e-6, scene)
     assert short.sentence == '0 steps on 2 images.'
     assert short.mIoU == scene.reference()['no key']
+    assert 0 < short.agreement < 100
 
 
 def test_what_has_nothing_to_train_with_is_not_applicable(tiny, tmp_path):

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
-from mmseg_keyprotect.audit.training import steps_left_undone, train
+from mmseg_keyprotect.audit.rates import Attempt, train_at_best_rates
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.protection.checkpoints import build_model
@@ -43,12 +43,15 @@ class FineTuning(Attack):
         training_set = view.training_set
         if 'optim_wrapper' not in training_set.cfg:
             raise NotApplicable('the configuration has no optim_wrapper to train with')
-        torch.manual_seed(0)
-        model = self.model(view)
-        steps = train(model, training_set.optimizer(model), training_set, budget, WARM_UP)
+
+        def start() -> Attempt:
+            torch.manual_seed(0)
+            model = self.model(view)
+            return Attempt(model, training_set.optimizer(model))
+
+        found = train_at_best_rates(start, training_set, budget, WARM_UP)
         images = len(training_set)
-        stopped = steps_left_undone(steps, budget)
-        return AttackResult(f'{steps} steps on {images} images.', model=model, images=images, stopped=stopped)
+        return AttackResult(found.sentence, model=found.attempt.model, images=images, stopped=found.stopped)
 
 
 class FineTuningStem(FineTuning):

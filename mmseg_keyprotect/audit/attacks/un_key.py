@@ -17,7 +17,8 @@ from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.doubly_stochastic import DoublyStochastic, restrict
 from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms, unlabelled_loss, watch
-from mmseg_keyprotect.audit.training import Loss, segmentation_loss, steps_left_undone, train
+from mmseg_keyprotect.audit.rates import Attempt, train_at_best_rates
+from mmseg_keyprotect.audit.training import Loss, segmentation_loss
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.config.channels import RGB
@@ -25,6 +26,8 @@ from mmseg_keyprotect.models.denial.free_layers import FreeLayers
 
 BLOCKS_LR, MAPS_LR = 1e-2, 3e-2  # the best of 0.003, 0.01 and 0.03 on SegFormer-B0 with 8 images
 STOCHASTIC_LR = 0.1
+
+Estimates = tuple[BlockTransform | None, dict[str, BlockTransform] | None]
 
 
 class UnKey(Attack):
@@ -41,28 +44,30 @@ class UnKey(Attack):
 
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Train the layers until the budget is spent."""
-        torch.manual_seed(0)
         training_set = view.training_set
+        found = train_at_best_rates(lambda: self.start(view), training_set, budget)
+        key, features = self.estimate(view, found.attempt.parts)
+        images = len(training_set)
+        return AttackResult(found.sentence, key, features, found.attempt.model, images, stopped=found.stopped)
+
+    def start(self, view: View) -> Attempt:
+        """Return the stolen model with free layers, which are to be trained."""
+        torch.manual_seed(0)
         model = view.stolen().requires_grad_(False)
         layers = install(model, view)
         makers = self.prepare(view, layers)
         groups = [dict(params=layer.parameters(), lr=self.rates[1]) for layer in layers.maps]
         if layers.blocks is not None:
             groups.insert(0, dict(params=layers.blocks.parameters(), lr=self.rates[0]))
-        optimizer = torch.optim.Adam(groups)
-        steps = train(model, optimizer, training_set, budget, loss=self.loss(model))
-        result = self.result(view, model, steps, makers)
-        result.stopped = steps_left_undone(steps, budget)
-        return result
+        return Attempt(model, torch.optim.Adam(groups), self.loss(model), makers)
 
     def prepare(self, view: View, layers: FreeLayers) -> dict[str, Any]:
         """Change the layers before the training; here nothing."""
         return {}
 
-    def result(self, view: View, model: BaseSegmentor, steps: int, makers: dict[str, Any]) -> AttackResult:
-        """Return the result with the trained model."""
-        images = len(view.training_set)
-        return AttackResult(f'{steps} steps on {images} images.', model=model, images=images)
+    def estimate(self, view: View, makers: dict[str, Any]) -> Estimates:
+        """Return estimates of the keys of images and of feature maps; here none."""
+        return None, None
 
 
 class UnKeyUnlabelled(UnKey):
@@ -106,14 +111,11 @@ class UnKeyDoublyStochastic(UnKey):
                 makers[name] = restrict(layer, cipher.has_order, cipher.has_signs)
         return makers
 
-    def result(self, view: View, model: BaseSegmentor, steps: int, makers: dict[str, DoublyStochastic]) -> AttackResult:
-        """Return the result with the trained model and the nearest key."""
-        found = super().result(view, model, steps, makers)
+    def estimate(self, view: View, makers: dict[str, DoublyStochastic]) -> Estimates:
+        """Return the nearest keys."""
         nearest = {name: maker.nearest() for name, maker in makers.items()}
         images = nearest.pop('images', None)
-        found.key = None if images is None else _in_order_of_the_format(images, view)
-        found.features = nearest or None
-        return found
+        return None if images is None else _in_order_of_the_format(images, view), nearest or None
 
 
 def install(model: BaseSegmentor, view: View) -> FreeLayers:
