@@ -80,6 +80,10 @@ class SealedFileError(KeyProtectError):
     """A sealed file is damaged, cut off or changed, or is not a sealed file."""
 
 
+class AnswerError(KeyProtectError):
+    """A server that is asked for a mask does not answer, or answers with something else."""
+
+
 class MissingDependencyError(KeyProtectError, ImportError):
     """A package that this part of mmseg-keyprotect needs is missing, or has a version that does not work."""
 

@@ -7,6 +7,7 @@ A configuration names a type by one of these words. This module imports nothing,
 from __future__ import annotations
 
 PREPROCESSOR = 'KeyedSegDataPreProcessor'
+WATERMARK = 'WatermarkSegDataPreProcessor'
 TRANSFORM = 'KeyedBlockEncrypt'
 LOADER = 'LoadEncryptedImage'
 HOOK = 'KeyGuardHook'
@@ -20,7 +21,7 @@ SEGMENTORS = {
 """MMSegmentation's segmentors, and those with a block stem or encrypted feature maps that extend them."""
 
 REGISTERED = {
-    'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', *SEGMENTORS.values()),
+    'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', WATERMARK, *SEGMENTORS.values()),
     'TRANSFORMS': (TRANSFORM, LOADER),
     'HOOKS': (HOOK, 'ValidateFirstHook'),
     'LOOPS': ('DenialValLoop',),

@@ -52,6 +52,7 @@ class Audit(Cell):
         minutes: Time limit of each attack, in minutes.
         steps: Limit of training steps, for attacks that train.
         images: Number of plain images with labels that the attacker has, and of other images that they see encrypted.
+        rates: How many learning rates each attack tries that trains.
         public: Whether the attacker has the public model that the protected one was made from.
     """
 
@@ -61,6 +62,7 @@ class Audit(Cell):
     minutes: float = 0.5
     steps: int = 200
     images: int = 8
+    rates: int = 1
     public: bool = False
 
     @property
@@ -72,12 +74,12 @@ class Audit(Cell):
         """Run the attacks."""
         out = self.work / 'audit'
         words = ['--attacks', ','.join(self.attacks), '--images', self.images]
-        words += ['--minutes', self.minutes, '--steps', self.steps]
+        words += ['--minutes', self.minutes, '--steps', self.steps, '--rates', self.rates]
         if self.public:
             words += ['--public-weights', self.of.plain()]
         self.call('audit.log', 'audit', *self.of.model(), *words, '--held-out', HELD_OUT, '-o', out)
         report = json.loads((out / 'audit.json').read_text())
-        names = ('mIoU', 'seconds', 'images', 'queries', 'shares', 'verdict', 'sentence')
+        names = ('mIoU', 'agreement', 'seconds', 'images', 'queries', 'shares', 'verdict', 'sentence')
         found = {one['attack']: {name: one[name] for name in names} for one in report['findings']}
         return dict(
             of=self.of.name, minutes=self.minutes, steps=self.steps, reference=report['reference'], attacks=found

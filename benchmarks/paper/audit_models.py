@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from benchmarks.paper.audit_cells import Audit, FineTuned, Model
-from benchmarks.paper.audit_tables import audit_table, cost_table
+from benchmarks.paper.audit_tables import audit_table, budget_table, cost_table
 from benchmarks.paper.cells import CIPHER_WORDS, Training
 from benchmarks.paper.feature_cells import Features
 from benchmarks.paper.tables import Row, Table
+from mmseg_keyprotect.audit.budget import RATES
 
 KEY_ATTACKS = ('chosen-images', 'known-pairs', 'pictures-alone')
 SEARCHES = ('hill-climbing-labels', 'hill-climbing-entropy', 'weights-alone')
@@ -21,6 +22,7 @@ PUBLIC_ATTACKS = ('weights-alone', 'public-channels')
 UN_KEYS = ('un-key', 'un-key-doubly-stochastic', 'un-key-unlabelled')
 FINE_TUNINGS = ('fine-tuning-stem', 'fine-tuning')
 ALONE = 'from-scratch'
+PATIENT = ('un-key', 'fine-tuning', ALONE)
 
 
 def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
@@ -80,8 +82,9 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
     def cost(name: str, of: Model, attacks: tuple[str, ...], word: str) -> Row:
         return Row(name, [audit(of, attacks, word, images=count, **long) for count in counts])
 
-    patient = row(real[4], ('un-key', 'fine-tuning'), 'patient', steps=1000, images=330, **long)
-    patient = Row(f'{patient.label}: 1000 steps', patient.cells)
+    def budget(label: str, images: int, *models: tuple[Model, int]) -> Row:
+        limits = dict(images=images, rates=RATES, minutes=120)
+        return Row(label, [audit(of, PATIENT, f'budget-{steps}', steps=steps, **limits) for of, steps in models])
 
     def table(attacks: tuple[str, ...], *rows: Row) -> tuple[Table, list[Row]]:
         return partial(audit_table, attacks), list(rows)
@@ -92,7 +95,20 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
         'audit-training': table(
             training,
             *(row(of, training, 'trained', steps=100, images=count_for(of), **long) for of in models.values()),
-            patient,
+        ),
+        'audit-budget': (
+            budget_table,
+            [
+                budget(
+                    'SegFormer-B0, every stage and images',
+                    8,
+                    *((Features(segformer, seed, cipher=images), 200) for seed in range(3)),
+                    (everywhere, 600),
+                    (everywhere, 2000),
+                ),
+                budget('DeepLabV3, images', 330, (real[4], 200), (real[4], 600)),
+                budget('DeepLabV3, every stage and images', 330, (real_everywhere, 200), (real_everywhere, 600)),
+            ],
         ),
         'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
         'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
 
-from benchmarks.paper.tables import Row
+from benchmarks.paper.tables import Row, spread
 
 NOT_APPLICABLE = ('not applicable', 'not tried')
 """Verdicts on an attack that has nothing to attack; older results say ``not tried``."""
@@ -47,6 +48,60 @@ def cost_table(rows: list[Row]) -> str:
         line = [f'{reached[count]:.1f}' if count in reached else '' for count in counts]
         table.add_row([label, *line, half_way(reached, half)])
     return table.get_string()
+
+
+def budget_table(rows: list[Row]) -> str:
+    """Return a table of the mIoU by the number of training steps, with one row for each attack on a model.
+
+    Beside the mIoU stand its multiple of that of ``from-scratch`` in the same cell, and the agreement with the model.
+    """
+    counts = sorted({cell.steps for row in rows for cell in row.cells if cell.file.exists()})
+    table = _markdown(['attack', 'correct key', *(f'{count} steps' for count in counts)])
+    for label, found in budgets(rows):
+        correct, *_ = (one['reference']['correct key'] for results in found.values() for one, _ in results)
+        table.add_row([label, f'{correct:.1f}', *(_reached(found[n]) if n in found else '' for n in counts)])
+    return table.get_string()
+
+
+def budgets(rows: list[Row]) -> list[tuple[str, dict[int, list[tuple[dict, str]]]]]:
+    """Return, for each attack on a model, its label, and results with the name of the attack by the number of steps."""
+    found = []
+    for row in rows:
+        results = [(cell.steps, result) for cell in row.cells if (result := cell.read()) is not None]
+        attacks = results[0][1]['attacks'] if results else {}
+        for attack in (name for name, one in attacks.items() if one['mIoU'] is not None):  # None: not applicable
+            by_steps: dict[int, list[tuple[dict, str]]] = {}
+            for steps, result in results:
+                by_steps.setdefault(steps, []).append((result, attack))
+            found.append((f'{row.label}: {attack}', by_steps))
+    return found
+
+
+def _reached(results: list[tuple[dict, str]]) -> str:
+    """Return ``mIoU (multiple of an own model, agreement)``, means over the results."""
+    scores = [result['attacks'][attack]['mIoU'] for result, attack in results]
+    own = mean(result['attacks']['from-scratch']['mIoU'] for result, _ in results)
+    same = mean(result['attacks'][attack]['agreement'] for result, attack in results)
+    return f'{spread(scores, 1)} ({mean(scores) / own:.2f} x, {same:.0f}%)'
+
+
+def draw_budgets(rows: list[Row], path: Path) -> None:
+    """Write a PNG plot of the mIoU by the number of training steps, one panel for each model."""
+    figure = Figure(figsize=(4 * len(rows), 3.6), layout='constrained')
+    for row, axes in zip(rows, figure.subplots(1, len(rows), squeeze=False)[0], strict=True):
+        axes.spines[['top', 'right']].set_visible(False)
+        for (label, found), marker in zip(budgets([row]), 'osD', strict=False):
+            points = [
+                (steps, mean(one['attacks'][name]['mIoU'] for one, name in found[steps])) for steps in sorted(found)
+            ]
+            axes.plot(*zip(*points, strict=True), marker=marker, label=label.split(': ')[-1])
+            reference = next(iter(found.values()))[0][0]['reference']
+            axes.axhline(reference['correct key'], color='#8c8c8c', linestyle=':')
+        axes.set(title=row.label, xscale='log', xlabel='training steps of the attacker', ylabel='mIoU, %')
+        axes.set_ylim(bottom=0)
+        if axes.lines:
+            axes.legend(frameon=False)
+    figure.savefig(path, dpi=150, facecolor='white')
 
 
 def curves(rows: list[Row]) -> list[tuple[str, dict[int, float], float]]:

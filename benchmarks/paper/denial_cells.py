@@ -32,23 +32,23 @@ KNOWN, DRAWS = (50, 75, 90), 5
 class Denied(Features):
     """A bound model that ``keyprotect deny`` fine-tunes.
 
-    The best state is chosen on images of another split than ``val``, on which :class:`DeniedAccess` reports, with four
+    The best state is chosen on images of another split than ``val``, on which :class:`DeniedAccess` reports, with
     wrong keys of its own.
 
     Args:
         split: The split whose images choose the best state.
         iterations: Iterations, at most.
-        hard: Share of the denied images whose users have a wrong key of the iteration before.
+        wrong_keys: Number of wrong keys that choose the state.
     """
 
     split: str = 'test'
-    iterations: int = 400
-    hard: float = 0.0
+    iterations: int = 600
+    wrong_keys: int = 8
 
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'denied{"-hard" if self.hard else ""}_{super().name}'
+        return f'denied-{self.iterations}_{super().name}'
 
     def measure(self) -> dict[str, Any]:
         """Fine-tune, and return the metrics of the start and of the best state on the images that chose it."""
@@ -63,19 +63,8 @@ class Denied(Features):
         out = self.work / 'denied'
         if not (self.work / 'deny.log.done').exists():
             shutil.rmtree(out, ignore_errors=True)  # left by an interrupted run
-        words = [
-            '--iterations',
-            self.iterations,
-            '--hard',
-            self.hard,
-            '--wrong-keys',
-            4,
-            '--images',
-            30,
-            '-o',
-            out,
-            '--cfg-options',
-        ]
+        words = ['--iterations', self.iterations, '--wrong-keys', self.wrong_keys, '--images', 30]
+        words += ['-o', out, '--cfg-options']
         prefix = 'val_dataloader.dataset.data_prefix'
         words += [f'{prefix}.img_path=images/{self.split}', f'{prefix}.seg_map_path=annotations/{self.split}']
         self.call('deny.log', 'deny', config, checkpoint, *words, f'randomness.seed={self.seed}')

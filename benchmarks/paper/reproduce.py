@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.audit_models import attacked, audit
-from benchmarks.paper.audit_tables import draw_costs
+from benchmarks.paper.audit_tables import draw_budgets, draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
 from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
@@ -25,20 +25,23 @@ from benchmarks.paper.tables import (
     denial_table,
     feature_table,
     training_table,
+    watermark_table,
     worst_keys_table,
     write_table,
 )
+from benchmarks.paper.watermark_cells import Suspect
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, AUDIT_PAGE = Path('docs/results.md'), Path('docs/security/audit.md')
-COSTS = Path('docs/images/audit_cost.png')
+COSTS, BUDGETS = Path('docs/images/audit_cost.png'), Path('docs/images/audit_budget.png')
 SEEDS = (0, 1, 2)
 SEGFORMER = 'segformer_mit-b0{}_1xb8-0.4k_camvid-160x160'
 DEEPLAB = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 DEEPLAB_VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 PSPNET = 'pspnet_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
+SETR = 'setr_vit-s14_naive_1xb8-0.2k_camvid-168x168'
 IMAGE_CIPHER = ('shuffle', 'negative-positive')
 OURS = '**shuffle + negative-positive, block stem**'
 
@@ -114,13 +117,15 @@ def features(model: str, stages: tuple[str, ...], best: tuple[int, ...], against
 def denials() -> list[Row]:
     """Return rows for bound models that are fine-tuned with denial."""
     drawn = 'segformer_mit-b0_1xb8-0.4k_demo-128x128'
+    short = dict(iterations=400, wrong_keys=4)
     models: dict[str, dict[str, Any]] = {
         'SegFormer-B0, CamVid: images': dict(config=SEGFORMER.format('')),
-        'the same, with hard keys': dict(config=SEGFORMER.format(''), hard=0.25),
+        'the same, 400 iterations': dict(config=SEGFORMER.format(''), **short),
         'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
-        'PSPNet, MobileNetV2, CamVid: images': dict(config=PSPNET.format('')),
+        'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
-        'SegFormer-B0, drawn scenes: images': dict(config=drawn, split='train'),
+        'SETR, ViT-S/14, CamVid: images': dict(config=SETR, block_size=14),
+        'SegFormer-B0, drawn scenes: images; 400 iterations': dict(config=drawn, split='train', **short),
     }
     rows = []
     for label, options in models.items():
@@ -135,8 +140,8 @@ def worst_keys() -> list[Row]:
     options: dict[str, Any] = dict(config=SEGFORMER.format(''), places=(), cipher=IMAGE_CIPHER)
     models = {
         'before': Features(**options),
-        'denial': Denied(**options),
-        'denial, hard keys': Denied(**options, hard=0.25),
+        'denial, 400 iterations': Denied(**options, iterations=400, wrong_keys=4),
+        'denial, 600 iterations': Denied(**options),
     }
     attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
     large = Features(**options, block_size=16)
@@ -152,6 +157,21 @@ def worst_keys() -> list[Row]:
         for label, of in models.items()
     ]
     return [*rows, Row('the same, M = 16, before', [audit(large, ('query-masks',), 'queries', minutes=5)])]
+
+
+def watermarks() -> list[Row]:
+    """Return rows for models with a watermark, and for what attackers make of them."""
+    done: dict[str, tuple[str, ...]] = {
+        'unprotected': (),
+        'unprotected, 300 more iterations': ('tune',),
+        'watermark': ('mark',),
+        'watermark, then 300 iterations without': ('mark', 'tune'),
+        'watermark, then 30% of the weights pruned': ('mark', 'prune30'),
+        'watermark, then 50% pruned': ('mark', 'prune50'),
+        "watermark, then a pirate's": ('mark', 'pirate'),
+    }
+    config = SEGFORMER.format('')
+    return [Row(label, [Suspect(config, seed, steps) for seed in SEEDS]) for label, steps in done.items()]
 
 
 AUDIT = attacked(SEGFORMER)
@@ -172,7 +192,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
             Row('PSPNet, MobileNetV2: CamVid, M = 4', [Binding(PSPNET.format(''))]),
             Row(
                 'SETR naive, ViT-S/14: CamVid, M = 14',
-                [Binding('setr_vit-s14_naive_1xb8-0.2k_camvid-168x168', block_size=14)],
+                [Binding(SETR, block_size=14)],
             ),
         ],
     ),
@@ -194,6 +214,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
     'denial': (denial_table, denials()),
     'worst-keys': (worst_keys_table, worst_keys()),
+    'watermark': (watermark_table, watermarks()),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""
@@ -244,6 +265,8 @@ def main() -> None:
         table, page = make(rows), page_of(name)
         replace_file(page, write_table(page.read_text(), name, table))
         print(f'\n{name}\n{table}')
+    if 'audit-budget' in tables:
+        draw_budgets(TABLES['audit-budget'][1], BUDGETS)
     if 'audit-cost' in tables:
         draw_costs(TABLES['audit-cost'][1], COSTS)
 

@@ -40,7 +40,7 @@ def training_table(rows: list[Row]) -> str:
         prices = [first[result['seed']] - result['mIoU'] for result in results if result['seed'] in first]
         price = f'{mean(prices):.2f}' if prices and row is not rows[0] else ''
         seeds = f'{len(results)}' if len(results) == len(row.cells) else f'{len(results)} of {len(row.cells)}'
-        return [_spread(scores), price, *(_access(results) if 'leak' in results[0] else [''] * 4), seeds]
+        return [spread(scores), price, *(_access(results) if 'leak' in results[0] else [''] * 4), seeds]
 
     return _table('trained with', fields, rows, line)
 
@@ -65,7 +65,7 @@ def denial_table(rows: list[Row]) -> str:
     The first columns are means over the seeds on the images that chose the best state; the last ones are those of the
     final evaluation, with other images and other wrong keys.
     """
-    fields = ['correct key', 'no key', 'best of 4 wrong keys', 'leak', 'seeds']
+    fields = ['correct key', 'no key', 'best wrong key', 'leak', 'seeds']
     fields += [f'val: {name}' for name in ('unprotected', 'correct key', 'no key', 'best of 30', 'leak', 'seeds')]
 
     def leak(one: dict) -> float:
@@ -85,7 +85,7 @@ def denial_table(rows: list[Row]) -> str:
         plain = [one['plain'] for one in tuned if one['seed'] in {result['seed'] for result in final}]
         best = max(max(one['wrong_keys']) for one in final)
         worst = max(one['leak'] for one in final)
-        scores = [_spread(plain), _spread([one['mIoU'] for one in final])]
+        scores = [spread(plain), spread([one['mIoU'] for one in final])]
         return [
             *cells,
             *scores,
@@ -96,6 +96,24 @@ def denial_table(rows: list[Row]) -> str:
         ]
 
     return _table('model: what is bound', fields, rows, line)
+
+
+def watermark_table(rows: list[Row]) -> str:
+    """Return a table of models with and without a watermark, and of the claims on them.
+
+    The agreement is the mIoU between the masks of plain and of encrypted images.
+    """
+    fields = ['mIoU', "agreement, owner's key", 'best of 99 random keys', 'mean', 'rank', "pirate's key", 'seeds']
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        owner = [result['owner'] for result in results]
+        pirate = [result['pirate']['own'] for result in results if 'pirate' in result]
+        figures = (spread([one[word] for one in owner], 1) for word in ('own', 'best', 'mean'))
+        ranks = ', '.join(str(one['rank']) for one in owner)
+        scores = spread([result['mIoU'] for result in results])
+        return [scores, *figures, ranks, spread(pirate, 1) if pirate else '', f'{len(results)}']
+
+    return _table('SegFormer-B0, CamVid', fields, rows, line)
 
 
 def worst_keys_table(rows: list[Row]) -> str:
@@ -129,9 +147,9 @@ def feature_table(rows: list[Row]) -> str:
     def line(row: Row, results: list[dict]) -> list[str]:
         models = [result for result in results if 'leak' in result]
         attacker = {images: [one['mIoU'] for one in results if one.get('images') == images] for images in IMAGES}
-        access = [_spread([one['mIoU'] for one in models]), *_access(models)] if models else [''] * 5
+        access = [spread([one['mIoU'] for one in models]), *_access(models)] if models else [''] * 5
         seeds = len({result['seed'] for result in results})
-        return [*access, *(_spread(scores) if scores else '' for scores in attacker.values()), f'{seeds}']
+        return [*access, *(spread(scores) if scores else '' for scores in attacker.values()), f'{seeds}']
 
     return _table('key', fields, rows, line)
 
@@ -175,10 +193,10 @@ def _access(results: list[dict]) -> list[str]:
     leaks = [
         result['leak'] for result in results if result['leak'] is not None
     ]  # None: the model is no better than the floor
-    no_key = _spread([result['no_key'] for result in results])
+    no_key = spread([result['no_key'] for result in results])
     return [no_key, f'{mean(wrong):.2f}', f'{max(wrong):.2f}', f'{max(leaks):.2f}' if leaks else '-']
 
 
-def _spread(scores: list[float]) -> str:
+def spread(scores: list[float], digits: int = 2) -> str:
     """Return the mean, with the standard deviation if there are several scores."""
-    return f'{mean(scores):.2f}' + (f' ± {stdev(scores):.2f}' if len(scores) > 1 else '')
+    return f'{mean(scores):.{digits}f}' + (f' ± {stdev(scores):.{digits}f}' if len(scores) > 1 else '')

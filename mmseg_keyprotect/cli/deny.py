@@ -21,7 +21,7 @@ AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_model(parser, 'config file of a bound model')
-    parser.add_argument('--iterations', type=int, default=400, metavar='N', help='at most so many; default: 400')
+    parser.add_argument('--iterations', type=int, default=600, metavar='N', help='at most so many; default: 600')
     parser.add_argument(
         '--lr-scale', type=float, default=0.2, metavar='X', help="times the config's learning rate; default: 0.2"
     )
@@ -29,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--share', type=float, default=1.0, metavar='X', help='of the images of a batch that is denied; default: 1'
     )
-    parser.add_argument(
-        '--hard',
-        type=float,
-        default=0.25,
-        metavar='X',
-        help='of these images, whose users have the wrong keys that left most before; default: 0.25',
-    )
-    parser.add_argument('--wrong-keys', type=int, default=4, metavar='N', help='in each validation; default: 4')
+    parser.add_argument('--wrong-keys', type=int, default=8, metavar='N', help='in each validation; default: 8')
     parser.add_argument('--images', type=int, metavar='N', help='in each validation; default: all of val_dataloader')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument('--seal', action='store_true', help='seal the checkpoint')
@@ -73,7 +66,6 @@ def run(args: argparse.Namespace) -> None:
         amp=args.amp,
         weight=args.weight,
         share=args.share,
-        hard=args.hard,
     )
     if not is_main_process():
         return

@@ -27,6 +27,8 @@ COMMANDS = (
     'unseal',
     'recipients',
     'verify',
+    'watermark',
+    'claim',
     'train',
     'test',
     'evaluate',

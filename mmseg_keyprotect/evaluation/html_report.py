@@ -49,13 +49,13 @@ def write_html(report: AccessReport, pictures: list[Picture], path: Path) -> Non
         legend=legend(pictures, report.classes),
         encrypted_note=ENCRYPTED_NOTE if any(ENCRYPTED in picture.panels for picture in pictures) else '',
         pictures=[
-            (picture.name, {who: _embed(who, panel) for who, panel in picture.panels.items()}) for picture in pictures
+            (picture.name, {who: embed(who, panel) for who, panel in picture.panels.items()}) for picture in pictures
         ],
     )
     path.write_text(page, encoding='utf-8')
 
 
-def _embed(who: str, panel: np.ndarray) -> str:
+def embed(who: str, panel: np.ndarray) -> str:
     """Return a picture as a data URL."""
     step = -(-max(panel.shape[:2]) // MAX_SIDE)
     picture = Image.fromarray(panel)

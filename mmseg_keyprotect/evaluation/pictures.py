@@ -76,8 +76,8 @@ def _take(
     labels = {who: evaluation.predict(user, index).pred_sem_seg.data[0].cpu() for who, user in users.items()}
     if images.labelled:
         labels = {'true labels': batch['data_samples'][0].gt_sem_seg.data[0], **labels}
-    palette = np.array(images.dataset.metainfo.get('palette') or _palette(len(images.classes)), dtype=np.uint8)
-    panels |= {who: _paint(found, palette) for who, found in labels.items()}
+    palette = np.array(images.dataset.metainfo.get('palette') or some_colours(len(images.classes)), dtype=np.uint8)
+    panels |= {who: paint(found.numpy(), palette) for who, found in labels.items()}
     present = sorted(
         {int(value) for found in labels.values() for value in found.unique()}
         & {*range(min(len(palette), len(images.classes)))}
@@ -128,15 +128,22 @@ def _rgb(image: torch.Tensor, order: str) -> np.ndarray:
     return image.permute(1, 2, 0).round().byte().cpu().numpy()
 
 
-def _paint(labels: torch.Tensor, palette: np.ndarray) -> np.ndarray:
-    """Return a label map (H, W) in colour; ignored pixels are white."""
-    classes = labels.long().numpy()
+def paint(classes: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Return a label map in colour; pixels whose class has no colour are white.
+
+    Args:
+        classes: Integers (H, W), 0 or more.
+        palette: RGB uint8 (classes, 3).
+
+    Returns:
+        RGB uint8 (H, W, 3).
+    """
     picture = np.full((*classes.shape, 3), 255, dtype=np.uint8)
     known = classes < len(palette)
     picture[known] = palette[classes[known]]
     return picture
 
 
-def _palette(classes: int) -> np.ndarray:
-    """Return a colour for every class of a data set without a palette."""
-    return np.random.default_rng(0).integers(0, 256, (classes, 3))
+def some_colours(classes: int) -> np.ndarray:
+    """Return a colour for every class of a data set without a palette, RGB uint8 (classes, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (classes, 3)).astype(np.uint8)

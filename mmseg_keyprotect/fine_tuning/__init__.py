@@ -1,6 +1,7 @@
-"""Fine-tune a bound model, so that it denies users without the correct key."""
+"""Fine-tune a model: a bound one, so that it denies users without the correct key, or a plain one with a watermark."""
 
 from mmseg_keyprotect.fine_tuning.deny import deny_checkpoint
 from mmseg_keyprotect.fine_tuning.val_loop import DenialValLoop, ValidateFirstHook
+from mmseg_keyprotect.fine_tuning.watermark import watermark_checkpoint
 
-__all__ = ['DenialValLoop', 'ValidateFirstHook', 'deny_checkpoint']
+__all__ = ['DenialValLoop', 'ValidateFirstHook', 'deny_checkpoint', 'watermark_checkpoint']

@@ -18,8 +18,9 @@ from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.missing_data import naming_missing_data
 from mmseg_keyprotect.config.view import find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
-from mmseg_keyprotect.errors import ConfigError, OutputError
-from mmseg_keyprotect.files import make_folder, replace_file
+from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.fine_tuning.tuning import make_empty, tuning_config, work_in
 from mmseg_keyprotect.fine_tuning.val_loop import check_counts
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import HOOK, SEGMENTORS
@@ -34,9 +35,9 @@ PATIENCE = 4
 def denial_config(
     cfg: Config,
     checkpoint: str | Path,
-    iterations: int = 400,
+    iterations: int = 600,
     lr_scale: float = 0.2,
-    wrong_keys: int = 4,
+    wrong_keys: int = 8,
     images: int | None = None,
     amp: bool = False,
     **denial: Any,
@@ -56,35 +57,16 @@ def denial_config(
     Raises:
         ConfigError: The model is not bound, or a number is out of range.
     """
-    cfg = Config(copy.deepcopy(cfg.to_dict()))
-    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper'):
-        if not cfg.get(name):
-            raise ConfigError(f'Expected a configuration with {name}, to fine-tune the model, but got none. Add it.')
-    if 'lr' not in (cfg.optim_wrapper.get('optimizer') or {}):
-        raise ConfigError(
-            'Expected optim_wrapper.optimizer with a learning rate `lr`, which the fine-tuning scales, but got none. '
-            'Set it.'
-        )
+    cfg = tuning_config(cfg, checkpoint, iterations, lr_scale, amp, ['val_dataloader'])
     model = find_model(cfg)
     if kind_of(model) not in SEGMENTORS.values():
         raise ConfigError(
             f'Expected a model with a block stem or encrypted feature maps, to train it with denial, but got '
             f'{kind_of(model)}. Bind it: keyprotect protect CONFIG CHECKPOINT -o FOLDER'
         )
-    if iterations < 1 or not lr_scale > 0:
-        raise ConfigError(
-            f'Expected at least 1 iteration and a learning rate above 0, but got {iterations} and {lr_scale} times '
-            'that of the configuration. Set larger ones.'
-        )
     check_counts(wrong_keys, images)
     model['denial'] = {**(model.get('denial') or {}), **denial}
-    cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.optim_wrapper.optimizer.lr *= lr_scale
-    if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.param_scheduler = [dict(type='PolyLR', power=1.0, eta_min=0.0, begin=0, end=iterations, by_epoch=False)]
-    every = max(1, iterations // VALIDATIONS)
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=every)
+    cfg.train_cfg.val_interval = max(1, iterations // VALIDATIONS)
     cfg.val_cfg = dict(type='DenialValLoop', wrong_keys=wrong_keys, images=images)
     cfg.val_dataloader.sampler = dict(type='DefaultSampler', shuffle=images is not None, round_up=False)
     best = dict(save_best='margin', rule='greater')
@@ -141,10 +123,8 @@ def deny_checkpoint(
     tuning = denial_config(cfg, checkpoint, **options)
     raise_problems(check_config(tuning))
     load_strictly(build_model(tuning), read_checkpoint(checkpoint)[0])  # every refusal comes before the folder
-    on_main_process(_make_empty, folder)
-    tuning.work_dir = str(folder / 'training')
-    if tuning.get('visualizer'):
-        tuning.visualizer.name = tuning.work_dir  # mmengine keeps visualizers by name, with their folders
+    on_main_process(make_empty, folder)
+    work_in(tuning, folder)
     if seal:
         for hook in tuning.custom_hooks:
             if kind_of(hook) == HOOK:
@@ -171,9 +151,3 @@ def deny_checkpoint(
         replace_file(folder / 'denial.json', json.dumps(found, indent=1) + '\n')
     barrier()
     return found
-
-
-def _make_empty(folder: Path) -> None:
-    """Make a folder, or accept an empty one."""
-    if found := make_folder(folder):
-        raise OutputError(f'Expected an empty folder, but {folder} holds {found[0]}. Name another with -o.')

@@ -52,7 +52,7 @@ class DenialValLoop(ValLoop):
         dataloader: DataLoader | dict,
         evaluator: Evaluator | dict | list,
         fp16: bool = False,
-        wrong_keys: int = 4,
+        wrong_keys: int = 8,
         images: int | None = None,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)

@@ -9,6 +9,7 @@ from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, Keyed
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 from mmseg_keyprotect.models.stem.pretrained import KeyedPretrained
 from mmseg_keyprotect.models.stem.tied_stem import TiedBlockStem
+from mmseg_keyprotect.models.watermark import WatermarkSegDataPreProcessor
 
 __all__ = [
     'BlockStem',
@@ -19,4 +20,5 @@ __all__ = [
     'KeyedPretrained',
     'KeyedSegDataPreProcessor',
     'TiedBlockStem',
+    'WatermarkSegDataPreProcessor',
 ]

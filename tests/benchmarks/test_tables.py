@@ -4,17 +4,20 @@ import json
 import shutil
 
 import pytest
+import torch
 
-from benchmarks.paper import audit_cells, cells, feature_cells
+from benchmarks.paper import audit_cells, cells, feature_cells, watermark_cells
 from benchmarks.paper.audit_cells import Audit, FineTuned
 from benchmarks.paper.audit_models import audit
-from benchmarks.paper.audit_tables import audit_table, cost_table, draw_costs, half_way
+from benchmarks.paper.audit_tables import audit_table, budget_table, cost_table, draw_budgets, draw_costs, half_way
 from benchmarks.paper.cells import Binding, Training, find_config, protection
 from benchmarks.paper.feature_cells import Features, FewImages, UnKeyAttack
 from benchmarks.paper.reproduce import TABLES, page_of
-from benchmarks.paper.tables import Row, binding_table, feature_table, training_table, write_table
+from benchmarks.paper.tables import Row, binding_table, feature_table, training_table, watermark_table, write_table
+from benchmarks.paper.watermark_cells import Suspect
 from helpers import ROOT
 from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 
 
 @pytest.fixture
@@ -105,8 +108,34 @@ def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
     costs = cost_table([Row('tuned', cells)])
     assert '| tuned: from-scratch' in costs
     assert ' 1 image |' in costs
+    budgets = budget_table([Row('tuned', cells[:1])])
+    own = result['attacks']['from-scratch']
+    assert f'| {own["mIoU"]:.1f} (1.00 x, {own["agreement"]:.0f}%) |' in ' '.join(budgets.split())
+    assert 'public-channels' not in budgets
+    draw_budgets([Row('tuned', cells)], own_folders / 'budgets.png')
+    assert (own_folders / 'budgets.png').read_bytes().startswith(b'\x89PNG')
     draw_costs([Row('tuned', cells)], own_folders / 'costs.png')
     assert (own_folders / 'costs.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.slow
+def test_a_watermark_and_attacks_on_it(tiny_config, own_folders, monkeypatch):
+    monkeypatch.setattr(watermark_cells, 'ITERATIONS', 2)
+    monkeypatch.setattr(watermark_cells, 'QUESTIONS', ('--count', 1, '--random-keys', 2, '--seed', 1))
+    steps = ((), ('tune',), ('mark',), ('mark', 'prune50'), ('mark', 'pirate'))
+    cells = [Suspect(tiny_config.format(''), 0, done) for done in steps]
+    for cell in cells:
+        cell.run()
+    assert ['pirate' in cell.read() for cell in cells] == [False] * 4 + [True]
+    checkpoints = [read_checkpoint(cell.checkpoint())[0] for cell in cells]
+    zeros = [sum(int((value == 0).sum()) for value in state.values() if value.ndim > 1) for state in checkpoints]
+    total = sum(value.numel() for value in checkpoints[3].values() if value.ndim > 1)
+    assert zeros[2] < 0.01 * total
+    assert zeros[3] == pytest.approx(0.5 * total, rel=0.01)
+    for first, second in ((0, 1), (0, 2), (2, 4)):
+        assert any(not torch.equal(value, checkpoints[second][name]) for name, value in checkpoints[first].items())
+    table = watermark_table([Row('marked', cells[2:3]), Row('later', [Suspect('x', 1)])])
+    assert f'| {cells[2].read()["owner"]["own"]:.1f} |' in ' '.join(table.split())
 
 
 @pytest.mark.parametrize('verdict', ['not tried', 'not applicable'])

@@ -90,7 +90,7 @@ class TestWhatItWrites:
         assert [one['iteration'] for one in found['history']] == [0, 1, 2]
         assert found['best']['margin'] == max(one['margin'] for one in found['history'])
         assert str(out / checkpoint.name) in text
-        assert load(out / config.name).model.denial == dict(weight=1.0, share=1.0, hard=0.25)
+        assert load(out / config.name).model.denial == dict(weight=1.0, share=1.0)
 
     def test_the_best_state_is_kept_and_can_be_used(self, denied, tmp_path, capsys):
         config, checkpoint, out, _ = denied

@@ -46,13 +46,12 @@ def checked_un_key(options: Any) -> dict[str, Any]:
     return found
 
 
-def check_number(name: str, value: Any, most: float = math.inf, zero: bool = False) -> None:
-    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0, at most ``most``, or 0."""
+def check_number(name: str, value: Any, most: float = math.inf) -> None:
+    """Raise ConfigError unless the option ``denial.<name>`` is a finite number above 0, at most ``most``."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 < value <= most or (zero and value == 0)) or value == math.inf:
+    if not number or not 0 < value <= most or value == math.inf:
         limit = '' if most == math.inf else f' and at most {most:g}'
-        least = 'of at least 0' if zero else 'above 0'
-        raise ConfigError(f'Expected denial.{name} as a number {least}{limit}, but got {value!r}. Set such a number.')
+        raise ConfigError(f'Expected denial.{name} as a number above 0{limit}, but got {value!r}. Set such a number.')
 
 
 def check_model(model: BaseSegmentor) -> None:

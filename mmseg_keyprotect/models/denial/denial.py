@@ -40,9 +40,6 @@ class Denial:
     the same loss. For the denied users the model acts as in testing: it uses running statistics and leaves them as they
     are.
 
-    A few wrong keys in a hundred leave much more than the others. So the wrong keys with the largest losses are used
-    again in the next iteration, until others have larger ones.
-
     With ``un_key``, an attacker is denied as well, who learns layers that replace the key: see
     :class:`~mmseg_keyprotect.models.denial.attacker.UnKeyAttacker`. The attacker has the plain images of every batch
     and their labels, and trains for one step in each iteration.
@@ -51,7 +48,6 @@ class Denial:
         model: The segmentor, which is checked and not kept.
         weight: The weight of the loss, above 0.
         share: The share of the images of a batch that is denied, above 0 and at most 1; at least one image is.
-        hard: The share of these images whose users have a wrong key of the iteration before, 0 to 1.
         un_key: ``lr``, the learning rate of Adam, above 0, by default 0.01; and ``restart``, the number of iterations
             after which the attacker's layers start as the identity again, by default 50. None for no such attacker.
 
@@ -65,18 +61,15 @@ class Denial:
         model: BaseSegmentor,
         weight: float = 1.0,
         share: float = 1.0,
-        hard: float = 0.25,
         un_key: Mapping[str, Any] | None = None,
     ) -> None:
         check_number('weight', weight)
         check_number('share', share, 1)
-        check_number('hard', hard, 1, zero=True)
-        self.weight, self.share, self.hard = float(weight), float(share), float(hard)
+        self.weight, self.share = float(weight), float(share)
         self.un_key = None if un_key is None else checked_un_key(un_key)
         check_model(model)
         self.iteration = 0
         self._keys: list[SecretKey | None] = []
-        self._hard_keys: list[SecretKey] = []
         self.attacker: UnKeyAttacker | None = None
         """The attacker, from the first iteration with ``un_key`` on."""
 
@@ -85,13 +78,13 @@ class Denial:
         """Return the denial that ``model.denial`` of a configuration describes.
 
         Args:
-            options: ``weight``, ``share``, ``hard`` and ``un_key``.
+            options: ``weight``, ``share`` and ``un_key``.
             model: The segmentor.
 
         Raises:
             ConfigError: An option is unknown; or see the class.
         """
-        return cls(model, **checked_options('denial', options, {'weight', 'share', 'hard', 'un_key'}))
+        return cls(model, **checked_options('denial', options, {'weight', 'share', 'un_key'}))
 
     def wrong_keys(self, images: int) -> list[SecretKey | None]:
         """Return the keys of the denied users of this iteration; None for a user without a key.
@@ -101,9 +94,8 @@ class Denial:
         """
         users = math.ceil(self.share * images)
         if len(self._keys) != users:
-            hard = iter(self._hard_keys)
             without = [(user + self.iteration) % USERS == 0 for user in range(users)]
-            self._keys = [None if one else next(hard, None) or _wrong_key() for one in without]
+            self._keys = [None if one else _wrong_key() for one in without]
         return self._keys
 
     def encryptions(
@@ -161,10 +153,9 @@ class Denial:
         functions = {} if features is None else features.functions_of_each(keys)
         with _as_in_testing(model, functions):
             logits, others = all_logits(model, denied[0])
-            by_user = self._losses(model, logits, samples[: len(keys)])
-            losses = dict(loss_denial=by_user.mean())
+            losses = dict(loss_denial=self._loss(model, logits, samples[: len(keys)]))
             if others:
-                aux = [self._losses(model, one, samples[: len(keys)]) for one in others]
+                aux = [self._loss(model, one, samples[: len(keys)]) for one in others]
                 losses['loss_denial_aux'] = torch.stack(aux).mean()
         if self.un_key is not None:
             if self.attacker is None or self.iteration % self.un_key['restart'] == 0:
@@ -173,15 +164,13 @@ class Denial:
             with _as_in_testing(model, layers.functions), layers.before(model.backbone):
                 # mmengine sums the entries whose names contain "loss", and only logs the others
                 losses['un_key_own'] = self.attacker.step(model, denied[1], samples)
-                losses['loss_denial_un_key'] = self._losses(model, all_logits(model, denied[1])[0], samples).mean()
-        order = by_user.detach().argsort(descending=True)[: math.floor(self.hard * len(keys))]
-        self._hard_keys = [key for key in (keys[user] for user in order.tolist()) if key is not None]
+                losses['loss_denial_un_key'] = self._loss(model, all_logits(model, denied[1])[0], samples)
         self._keys = []
         self.iteration += 1
         return losses
 
-    def _losses(self, model: BaseSegmentor, logits: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
-        """Return the cross-entropy of each image against the shares of the classes in all of them, times the weight.
+    def _loss(self, model: BaseSegmentor, logits: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+        """Return the cross-entropy against the shares of the classes in the images, times the weight.
 
         Args:
             model: The segmentor.
@@ -189,13 +178,13 @@ class Denial:
             samples: One for each image, with labels.
 
         Returns:
-            Float32 (N,); 0 where no pixel is labelled.
+            A float32 scalar; 0 where no pixel is labelled.
         """
         labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
         head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
         labels = labels[labels != head.ignore_index]
         shares = torch.bincount(labels, minlength=logits.shape[1]) / max(len(labels), 1)
-        return -self.weight * (logits.float().log_softmax(1).mean((2, 3)) * shares).sum(1)
+        return -self.weight * (logits.float().log_softmax(1).mean((0, 2, 3)) * shares).sum()
 
 
 @contextmanager

@@ -189,23 +189,6 @@ def test_a_share_of_the_batch(share, images, denied, key):
         assert model(**prepared, mode='loss')['loss_denial'] > 0
 
 
-@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
-def test_hard_keys_are_used_again(form, key):
-    """The wrong key with the larger loss comes back, until another has a larger one."""
-    model = build(key, **form, weight=1.0, hard=0.5)
-    denial = model.denial
-    for _ in range(4):
-        prepared = model.data_preprocessor(batch(), True)
-        keys = list(denial.wrong_keys(2))
-        model(**prepared, mode='loss')
-        (again,) = denial._hard_keys or [None]
-        assert again in keys  # None, where the user without a key had the larger loss
-        assert again is None or again in denial.wrong_keys(2)
-    model.denial.hard = 0
-    losses_of(model)
-    assert not denial._hard_keys
-
-
 @pytest.mark.parametrize('stages', ['all', (1,)])
 def test_feature_maps_of_each_image(stages, key, other_key):
     features = build(key, images=False).feature_encryption
@@ -280,7 +263,7 @@ def test_loss_is_the_cross_entropy_against_the_shares(key, other_key, monkeypatc
     assert got.item() == pytest.approx(2 * expected.item(), rel=1e-4)
     for sample in prepared['data_samples']:
         sample.gt_sem_seg.data.fill_(255)
-    assert model.denial._losses(model, logits, prepared['data_samples']).sum() == 0  # nothing is labelled
+    assert model.denial._loss(model, logits, prepared['data_samples']) == 0  # nothing is labelled
 
 
 def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
@@ -293,7 +276,7 @@ def test_the_correct_key_is_back_after_an_error(key, monkeypatch):
             model.data_preprocessor(batch(), True)
     assert model.data_preprocessor.keyed_cipher is cipher
     prepared = model.data_preprocessor(batch(), True)
-    for owner, name in ((Denial, '_losses'), (UnKeyAttacker, 'step')):
+    for owner, name in ((Denial, '_loss'), (UnKeyAttacker, 'step')):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, lambda *args: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -343,10 +326,9 @@ def test_what_the_pipeline_has_encrypted_is_refused(key):
         (dict(weight=0), r'denial.weight as a number above 0, but got 0\.'),
         (dict(weight=True), 'but got True'),
         (dict(weight=float('nan')), 'but got nan'),
-        (dict(wieght=1.0), r"\['hard', 'share', 'un_key', 'weight'\], but got \['wieght'\]"),
+        (dict(wieght=1.0), r"\['share', 'un_key', 'weight'\], but got \['wieght'\]"),
         (dict(share=0), r'denial.share as a number above 0 and at most 1, but got 0\.'),
         (dict(share=1.5), 'but got 1.5'),
-        (dict(hard=-0.1), r'denial.hard as a number of at least 0 and at most 1, but got -0\.1'),
         (dict(un_key=True), '`denial.un_key` as a dict'),
         (dict(un_key=dict(steps=3)), r"\['lr', 'restart'\], but got \['steps'\]"),
         (dict(un_key=dict(lr=-0.1)), 'denial.un_key.lr'),
