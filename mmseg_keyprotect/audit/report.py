@@ -34,9 +34,10 @@ COLUMNS = (
     'the intersection over union, in percent: what their key or their model reaches on images that they never saw. The '
     'protection FALLS if the attacker has the whole key, or '
     'gains more than half of the way from no key (or the floor) to the correct key. It leaks if they gain more than a '
-    'tenth of that way, or positions far above chance. It held if neither is so and the attack came to its end; an '
-    'attack that was stopped shows nothing. The floor is the majority-class baseline, which predicts the most frequent '
-    'class everywhere.'
+    'tenth of that way, or positions far above chance, or if their reconstructions are more like the plain images '
+    '(SSIM, 1 for equal pictures) than encrypted images are, and than reconstructions of other images. It held if none '
+    'is so and the attack came to its end; an attack that was stopped shows nothing. The floor is the majority-class '
+    'baseline, which predicts the most frequent class everywhere.'
 )
 """What the columns and rows of the table mean."""
 
@@ -121,11 +122,15 @@ class AuditReport:
         stopped = f'stopped after {finding.stopped}' if finding.stopped else ''
         above = [share.part for share in finding.shares if share.above_chance]
         leak = f'{" and ".join(above)} above chance' if above else ''
+        if finding.shows_pictures:
+            leak = f'{leak} and pictures' if leak else 'pictures'
         if gain is not None and gain > MAX_LEAK:
             leak = f'{100 * gain:.0f}% of what the key is worth'
         if leak:
             return f'leaks: {leak}; {stopped}' if stopped else f'leaks: {leak}'
-        held = 'held' if finding.shares or finding.mIoU is not None else 'held: no estimate of the key'
+        held = (
+            'held' if finding.shares or finding.pictures or finding.mIoU is not None else 'held: no estimate of the key'
+        )
         return stopped or held
 
     @property
@@ -161,7 +166,7 @@ class AuditReport:
             (
                 finding.attack,
                 ', '.join(finding.needs),
-                '; '.join(map(str, finding.shares)) or '-',
+                '; '.join(map(str, [*finding.shares, *finding.pictures])) or '-',
                 '-' if finding.mIoU is None else f'{finding.mIoU:.2f}',
                 finding.cost,
                 self.verdict_on(finding),

@@ -143,6 +143,7 @@ def carry_out(
         attack=attack.name,
         needs=needs,
         shares=target.shares(result),
+        pictures=target.pictures(result),
         mIoU=scene.reached(result) if scene else None,
         seconds=seconds,
         images=result.images,
