@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.audit_models import attacked, audit
-from benchmarks.paper.audit_tables import draw_costs
+from benchmarks.paper.audit_tables import draw_costs, mixing_table
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
 from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
+from benchmarks.paper.mixing_cells import Mixing
+from benchmarks.paper.onlooker_tables import draw_onlooker, onlooker_table, onlookers
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -34,11 +36,13 @@ from mmseg_keyprotect.files import replace_file
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, AUDIT_PAGE = Path('docs/results.md'), Path('docs/security/audit.md')
 COSTS = Path('docs/images/audit_cost.png')
+ONLOOKER = Path('docs/images/onlooker.png')
 SEEDS = (0, 1, 2)
 SEGFORMER = 'segformer_mit-b0{}_1xb8-0.4k_camvid-160x160'
 DEEPLAB = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 DEEPLAB_VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 PSPNET = 'pspnet_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
+IMAGENET = 'data/weights/mobilenet_v2_imagenet.pth'
 IMAGE_CIPHER = ('shuffle', 'negative-positive')
 OURS = '**shuffle + negative-positive, block stem**'
 
@@ -154,7 +158,10 @@ def worst_keys() -> list[Row]:
     return [*rows, Row('the same, M = 16, before', [audit(large, ('query-masks',), 'queries', minutes=5)])]
 
 
-AUDIT = attacked(SEGFORMER)
+AUDIT = attacked(SEGFORMER) | {
+    'audit-onlooker': (onlooker_table, onlookers(SEGFORMER.format(''))),
+    'audit-mixing': (mixing_table, [Row('DeepLabV3+', [Mixing(DEEPLAB.format(''), weights=IMAGENET)])]),
+}
 TABLES: dict[str, tuple[Table, list[Row]]] = {
     'bound': (
         binding_table,
@@ -246,6 +253,8 @@ def main() -> None:
         print(f'\n{name}\n{table}')
     if 'audit-cost' in tables:
         draw_costs(TABLES['audit-cost'][1], COSTS)
+    if 'audit-onlooker' in tables:
+        draw_onlooker(TABLES['audit-onlooker'][1], ONLOOKER)
 
 
 if __name__ == '__main__':
