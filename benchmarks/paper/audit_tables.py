@@ -40,6 +40,22 @@ def _summary(finding: dict) -> str:
     return f'{finding["mIoU"]:.1f}{f" ({shares})" if shares else ""}, {finding["seconds"]:.0f} s'
 
 
+def mixing_table(rows: list[Row]) -> str:
+    """Return a table of dense keys, one line for each stage: how far least squares miss the key, in percent."""
+    table = _markdown(['stage', 'channels', 'weights moved', 'error: orthogonal', 'linear', 'control'])
+    for row in rows:
+        result = row.cells[0].read()
+        if result is None:
+            continue
+        for one in result['stages']:
+            errors = (f'{100 * one[name]:.1f}%' for name in ('moved', 'orthogonal', 'linear', 'control'))
+            table.add_row([f'{row.label}, stage {one["stage"]}', one['channels'], *errors])
+        plain, mixed, recovered = (result[name] for name in ('plain', 'mixed', 'recovered'))
+        scores = f'mIoU {plain:.1f} without a key, {mixed:.1f} as stored, {recovered:.1f} restored'
+        table.add_row([f'{row.label}: {scores}', *[''] * 5])
+    return table.get_string()
+
+
 def cost_table(rows: list[Row]) -> str:
     """Return a table of the mIoU by the number of labelled images, with one row for each attack on a model."""
     counts = sorted({cell.images for row in rows for cell in row.cells})

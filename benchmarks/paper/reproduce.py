@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.audit_models import attacked, audit
-from benchmarks.paper.audit_tables import draw_budgets, draw_costs
+from benchmarks.paper.audit_tables import draw_budgets, draw_costs, mixing_table
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
 from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
+from benchmarks.paper.mixing_cells import Mixing
+from benchmarks.paper.onlooker_tables import draw_onlooker, onlooker_table, onlookers
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -36,12 +38,14 @@ from mmseg_keyprotect.files import replace_file
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, AUDIT_PAGE = Path('docs/results.md'), Path('docs/security/audit.md')
 COSTS, BUDGETS = Path('docs/images/audit_cost.png'), Path('docs/images/audit_budget.png')
+ONLOOKER = Path('docs/images/onlooker.png')
 SEEDS = (0, 1, 2)
 SEGFORMER = 'segformer_mit-b0{}_1xb8-0.4k_camvid-160x160'
 DEEPLAB = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 DEEPLAB_VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 PSPNET = 'pspnet_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 SETR = 'setr_vit-s14_naive_1xb8-0.2k_camvid-168x168'
+IMAGENET = 'data/weights/mobilenet_v2_imagenet.pth'
 IMAGE_CIPHER = ('shuffle', 'negative-positive')
 OURS = '**shuffle + negative-positive, block stem**'
 
@@ -121,9 +125,12 @@ def denials() -> list[Row]:
     models: dict[str, dict[str, Any]] = {
         'SegFormer-B0, CamVid: images': dict(config=SEGFORMER.format('')),
         'the same, 400 iterations': dict(config=SEGFORMER.format(''), **short),
-        'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
+        'SegFormer-B0, CamVid: images and every stage; 400 iterations': dict(
+            config=SEGFORMER.format(''), places=('all',), **short
+        ),
         'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
+        'the same, DeepLabV3+, 400 iterations': dict(config=DEEPLAB.format(''), **short),
         'SETR, ViT-S/14, CamVid: images': dict(config=SETR, block_size=14),
         'SegFormer-B0, drawn scenes: images; 400 iterations': dict(config=drawn, split='train', **short),
     }
@@ -174,7 +181,10 @@ def watermarks() -> list[Row]:
     return [Row(label, [Suspect(config, seed, steps) for seed in SEEDS]) for label, steps in done.items()]
 
 
-AUDIT = attacked(SEGFORMER)
+AUDIT = attacked(SEGFORMER) | {
+    'audit-onlooker': (onlooker_table, onlookers(SEGFORMER.format(''))),
+    'audit-mixing': (mixing_table, [Row('DeepLabV3+', [Mixing(DEEPLAB.format(''), weights=IMAGENET)])]),
+}
 TABLES: dict[str, tuple[Table, list[Row]]] = {
     'bound': (
         binding_table,
@@ -269,6 +279,8 @@ def main() -> None:
         draw_budgets(TABLES['audit-budget'][1], BUDGETS)
     if 'audit-cost' in tables:
         draw_costs(TABLES['audit-cost'][1], COSTS)
+    if 'audit-onlooker' in tables:
+        draw_onlooker(TABLES['audit-onlooker'][1], ONLOOKER)
 
 
 if __name__ == '__main__':

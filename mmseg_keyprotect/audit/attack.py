@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
@@ -41,6 +43,8 @@ class AttackResult:
         key: The estimate of the key of images, for RGB blocks; None if the attack estimates none.
         features: The estimates of the transforms of channels, by the name of the place; None if there are none.
         model: The attacker's own model, which takes plain images. Where there is one, the accuracy is measured with it.
+        pictures: What the attacker takes for the plain form of the encrypted images, uint8 (H, W, C) each; None if the
+            attack makes no pictures.
         images: The number of images that the attacker used.
         queries: The number of images that the attacker had encrypted, or asked the running model about.
         stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
@@ -51,6 +55,7 @@ class AttackResult:
     key: BlockTransform | None = field(default=None, repr=False)  # it may equal the key, so it is never printed
     features: Mapping[str, BlockTransform] | None = field(default=None, repr=False)
     model: BaseSegmentor | None = field(default=None, repr=False)
+    pictures: list[np.ndarray] | None = field(default=None, repr=False)
     images: int = 0
     queries: int = 0
     stopped: str | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmseg_keyprotect.audit.key_shares import Share
+from mmseg_keyprotect.audit.picture_quality import ENCRYPTED, FOUND, MARGIN, WRONG, Likeness
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Finding:
             its end.
         agreement: The share of pixels of held-out images, in percent, where the attacker's masks are those of the
             correct key; None if it was not measured.
+        pictures: How like the plain images its reconstructions are, beside baselines; empty if it makes none.
     """
 
     attack: str
@@ -39,6 +41,7 @@ class Finding:
     applicable: bool = True
     stopped: str = ''
     agreement: float | None = None
+    pictures: list[Likeness] = field(default_factory=list)
 
     @classmethod
     def not_applicable(cls, attack: str, needs: tuple[str, ...], reason: str) -> Finding:
@@ -49,12 +52,19 @@ class Finding:
     def from_dict(cls, found: dict[str, Any]) -> Finding:
         """Read a finding from plain JSON types."""
         shares = [Share(**share) for share in found['shares']]
-        return cls(**{**found, 'needs': tuple(found['needs']), 'shares': shares})
+        pictures = [Likeness(**one) for one in found.get('pictures', [])]
+        return cls(**{**found, 'needs': tuple(found['needs']), 'shares': shares, 'pictures': pictures})
 
     @property
     def whole_key(self) -> bool:
         """Whether every position of the key was recovered."""
         return bool(self.shares) and all(share.right == 1 for share in self.shares)
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether its reconstructions show more than encrypted images, and more than a guess."""
+        ssim = {one.of: one.ssim for one in self.pictures}
+        return bool(ssim) and ssim[FOUND] > max(ssim[ENCRYPTED], ssim[WRONG]) + MARGIN
 
     @property
     def cost(self) -> str:

@@ -36,9 +36,10 @@ COLUMNS = (
     'is worth to an attacker is the way to the correct key from the best that they have without stealing: no key, the '
     'floor or, with labels, a model of their own, which from-scratch trains on the same images in as many steps. The '
     'protection FALLS if the attacker has the whole key, or gains more than half of that way. It leaks if they gain '
-    'more than a tenth of it, or positions far above chance. It held if neither is so and the attack came to its end; '
-    'an attack that was stopped shows nothing. The floor is the majority-class baseline, which predicts the most '
-    'frequent class everywhere.'
+    'more than a tenth of it, or positions far above chance, or if their reconstructions are more like the plain '
+    'images (SSIM, 1 for equal pictures) than encrypted images are, and than reconstructions of other images. It held '
+    'if none is so and the attack came to its end; an attack that was stopped shows nothing. The floor is the '
+    'majority-class baseline, which predicts the most frequent class everywhere.'
 )
 """What the columns and rows of the table mean."""
 
@@ -132,11 +133,15 @@ class AuditReport:
         stopped = f'stopped after {finding.stopped}' if finding.stopped else ''
         above = [share.part for share in finding.shares if share.above_chance]
         leak = f'{" and ".join(above)} above chance' if above else ''
+        if finding.shows_pictures:
+            leak = f'{leak} and pictures' if leak else 'pictures'
         if gain is not None and gain > MAX_LEAK:
             leak = f'{100 * gain:.0f}% of what the key is worth'
         if leak:
             return f'leaks: {leak}; {stopped}' if stopped else f'leaks: {leak}'
-        held = 'held' if finding.shares or finding.mIoU is not None else 'held: no estimate of the key'
+        held = (
+            'held' if finding.shares or finding.pictures or finding.mIoU is not None else 'held: no estimate of the key'
+        )
         return stopped or held
 
     @property
@@ -172,7 +177,7 @@ class AuditReport:
             (
                 finding.attack,
                 ', '.join(finding.needs),
-                '; '.join(map(str, finding.shares)) or '-',
+                '; '.join(map(str, [*finding.shares, *finding.pictures])) or '-',
                 '-' if finding.mIoU is None else f'{finding.mIoU:.2f}',
                 '-' if finding.agreement is None else f'{finding.agreement:.1f}%',
                 finding.cost,

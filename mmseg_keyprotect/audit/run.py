@@ -155,6 +155,7 @@ def carry_out(
         attack=attack.name,
         needs=needs,
         shares=target.shares(result),
+        pictures=target.pictures(result),
         mIoU=miou,
         seconds=seconds,
         images=result.images,

@@ -13,6 +13,7 @@ from mmseg_keyprotect.audit.attack import NEEDS, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.attacked_model import AttackedModel
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.key_shares import Share, feature_shares, key_shares
+from mmseg_keyprotect.audit.picture_quality import Likeness, compare
 from mmseg_keyprotect.audit.training import AttackerTrainingSet
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.base import BlockCipher
@@ -151,3 +152,10 @@ class Target:
             assert self._features is not None, 'an attack estimates a key of feature maps only where there is one'
             shares += feature_shares(result.features, self._features)
         return shares
+
+    def pictures(self, result: AttackResult) -> list[Likeness]:
+        """Compare the reconstructions of a result with the plain images, beside baselines; empty if there are none."""
+        if result.pictures is None:
+            return []
+        data = self.data
+        return compare(result.pictures, data.seen, self.encrypted, data.plain, self.cipher_info)

@@ -87,6 +87,10 @@ class Nothing:
         """Return no shares."""
         return []
 
+    def pictures(self, result):
+        """Return no pictures."""
+        return []
+
 
 @pytest.mark.parametrize(
     ('minutes', 'stopped', 'expected'),

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.paper import cells, feature_cells
+from benchmarks.paper.mixing_cells import Mixing
+from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
 from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
@@ -51,6 +53,11 @@ class Commands:
         (out / Path(args.config).name).touch()
         (out / 'verification.json').write_text(json.dumps(dict(plain=50.0, protected=50.0)))
 
+    def test(self, args):
+        log = Path(args.work_dir) / 'today' / 'today.json'
+        log.parent.mkdir(parents=True)
+        log.write_text(json.dumps(dict(mIoU=50.0)))
+
     def deny(self, args):
         out = Path(args.out)
         out.mkdir()
@@ -74,6 +81,8 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'CELLS', tmp_path / 'cells')
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
+    monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
+    monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
     monkeypatch.setattr(cells, 'subprocess', fake := Commands())
     return fake
 
@@ -83,7 +92,7 @@ def test_the_parser_accepts_every_command_of_every_cell(commands):
     every = {cell.name: cell for _, rows in TABLES.values() for row in rows for cell in row.cells}
     for cell in every.values():
         cell.run()
-    assert {args.command for args in commands.seen} == {'train', 'protect', 'deny', 'evaluate', 'audit'}
+    assert {args.command for args in commands.seen} == {'train', 'test', 'protect', 'deny', 'evaluate', 'audit'}
     assert {args.checkpoint is None for args in commands.seen if args.command == 'protect'} == {True, False}
     committed = {file.name for file in (ROOT / 'docs' / 'results' / 'cells').glob('*.json')}
     assert committed <= {file.name for file in cells.CELLS.iterdir()}

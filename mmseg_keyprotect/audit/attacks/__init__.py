@@ -10,6 +10,7 @@ ATTACKS = AttackRegistry(
         'known-pairs': 'known_pairs:KnownPairs',
         'exhaustive': 'exhaustive:Exhaustive',
         'pictures-alone': 'pictures_alone:PicturesAlone',
+        'reconstruction': 'reconstruction:Reconstruction',
         'weights-alone': 'weights_alone:WeightsAlone',
         'random-keys': 'hill_climbing:RandomKeys',
         'hill-climbing-labels': 'hill_climbing:HillClimbingLabels',

@@ -48,7 +48,14 @@ class UnKey(Attack):
         found = train_at_best_rates(lambda: self.start(view), training_set, budget)
         key, features = self.estimate(view, found.attempt.parts)
         images = len(training_set)
-        return AttackResult(found.sentence, key, features, found.attempt.model, images, stopped=found.stopped)
+        return AttackResult(
+            found.sentence,
+            key=key,
+            features=features,
+            model=found.attempt.model,
+            images=images,
+            stopped=found.stopped,
+        )
 
     def start(self, view: View) -> Attempt:
         """Return the stolen model with free layers, which are to be trained."""
