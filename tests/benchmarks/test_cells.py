@@ -17,7 +17,9 @@ from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
 from mmseg_keyprotect.cli.main import build_parser
 
-SCORES = dict(mIoU=50.0, seconds=1.0, images=8, queries=0, shares=[], verdict='held', sentence='Nothing.')
+SCORES = dict(
+    mIoU=50.0, agreement=90.0, seconds=1.0, images=8, queries=0, shares=[], verdict='held', sentence='Nothing.'
+)
 ROWS = [dict(kind=kind, mIoU=10.0) for kind in ('correct', 'none', 'wrong')]
 
 
