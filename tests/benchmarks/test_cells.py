@@ -13,6 +13,7 @@ from benchmarks.paper import cells, feature_cells
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
+from benchmarks.paper.watermark_cells import Suspect
 from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
 from mmseg_keyprotect.cli.main import build_parser
@@ -66,6 +67,14 @@ class Commands:
         (out / Path(args.config).name).touch()
         (out / 'denial.json').write_text(json.dumps(dict(start={}, best={}, history=[])))
 
+    def watermark(self, args):
+        Path(args.out).mkdir()
+
+    def claim(self, args):
+        Path(args.out).mkdir()
+        found = dict(own=90.0, rank=1, p_value=0.01, holds=True, own_pixels=95.0, random=[10.0])
+        (Path(args.out) / 'claim.json').write_text(json.dumps(found))
+
     def evaluate(self, args):
         Path(args.out).mkdir()
         found = dict(rows=ROWS, floor=dict(mIoU=2.0), leak=0.1, cipher='x', key_space_bits=256.0)
@@ -83,6 +92,7 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'CELLS', tmp_path / 'cells')
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
+    monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
     monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
     monkeypatch.setattr(cells, 'subprocess', fake := Commands())
@@ -94,7 +104,8 @@ def test_the_parser_accepts_every_command_of_every_cell(commands):
     every = {cell.name: cell for _, rows in TABLES.values() for row in rows for cell in row.cells}
     for cell in every.values():
         cell.run()
-    assert {args.command for args in commands.seen} == {'train', 'test', 'protect', 'deny', 'evaluate', 'audit'}
+    used = {'train', 'test', 'protect', 'deny', 'watermark', 'claim', 'evaluate', 'audit'}
+    assert {args.command for args in commands.seen} == used
     assert {args.checkpoint is None for args in commands.seen if args.command == 'protect'} == {True, False}
     committed = {file.name for file in (ROOT / 'docs' / 'results' / 'cells').glob('*.json')}
     assert committed <= {file.name for file in cells.CELLS.iterdir()}
