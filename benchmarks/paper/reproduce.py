@@ -18,6 +18,8 @@ from benchmarks.paper.audit_tables import draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
 from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
+from benchmarks.paper.rival_models import leaderboard
+from benchmarks.paper.rival_tables import leaderboard_table
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -194,6 +196,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
     'denial': (denial_table, denials()),
     'worst-keys': (worst_keys_table, worst_keys()),
+    'leaderboard': (leaderboard_table, leaderboard(DEEPLAB.format(''))),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""

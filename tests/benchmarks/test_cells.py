@@ -11,12 +11,19 @@ import pytest
 
 from benchmarks.paper import cells, feature_cells
 from benchmarks.paper.reproduce import TABLES
+from benchmarks.paper.rivals import __main__ as rivals_command
+from benchmarks.paper.rivals import bindings, costs
 from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
 from mmseg_keyprotect.cli.main import build_parser
 
 SCORES = dict(mIoU=50.0, seconds=1.0, images=8, queries=0, shares=[], verdict='held', sentence='Nothing.')
 ROWS = [dict(kind=kind, mIoU=10.0) for kind in ('correct', 'none', 'wrong')]
+RIVAL_COMMANDS = {
+    'benchmarks.paper.rivals': rivals_command.build_parser,
+    'benchmarks.paper.rivals.bindings': bindings.build_parser,
+    'benchmarks.paper.rivals.costs': costs.build_parser,
+}
 
 
 class Commands:
@@ -25,16 +32,25 @@ class Commands:
     STDOUT = subprocess.STDOUT
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.rivals = [], set()
 
     def run(self, command, **options):
-        assert command[:3] == [sys.executable, '-m', 'mmseg_keyprotect']
+        assert command[:2] == [sys.executable, '-m']
         assert Path(options['env']['KEYPROTECT_KEY_FILE']).is_file()
+        if (module := command[2]) in RIVAL_COMMANDS:
+            return self.rival(module, RIVAL_COMMANDS[module]().parse_args(command[3:]))
+        assert module == 'mmseg_keyprotect'
         args = build_parser(command[3:]).parse_args(command[3:])
         assert Path(args.config).is_file()
         cfg_options(getattr(args, 'cfg_options', []))
         self.seen.append(args)
         getattr(self, args.command)(args)
+        return SimpleNamespace(returncode=0)
+
+    def rival(self, module, args):
+        self.rivals.add(module)
+        assert Path(args.config).is_file()
+        args.out.write_text(json.dumps(dict(mIoU=50.0)))
         return SimpleNamespace(returncode=0)
 
     def train(self, args):
@@ -83,6 +99,7 @@ def test_the_parser_accepts_every_command_of_every_cell(commands):
     every = {cell.name: cell for _, rows in TABLES.values() for row in rows for cell in row.cells}
     for cell in every.values():
         cell.run()
+    assert commands.rivals == set(RIVAL_COMMANDS)
     assert {args.command for args in commands.seen} == {'train', 'protect', 'deny', 'evaluate', 'audit'}
     assert {args.checkpoint is None for args in commands.seen if args.command == 'protect'} == {True, False}
     committed = {file.name for file in (ROOT / 'docs' / 'results' / 'cells').glob('*.json')}
