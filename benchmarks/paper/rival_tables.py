@@ -9,7 +9,7 @@ from prettytable import PrettyTable, TableStyle
 
 from benchmarks.paper.audit_cells import Audit
 from benchmarks.paper.cells import Cell
-from benchmarks.paper.rival_cells import Attacked, Chained, Costs
+from benchmarks.paper.rival_cells import Attacked, Chained, Costs, Sibling
 from benchmarks.paper.tables import Row
 
 KEY, PRICE, ALONE, COST, HIDDEN = 'with the key', 'price', 'file alone', 'forward x', 'hidden'
@@ -78,10 +78,15 @@ def _entry(row: LeaderRow, cell: Cell) -> dict[str, Any]:
         return {COST: f'{result["ratios"][names.pop()]:.2f}' if result else NOT_RUN}
     if isinstance(cell, Audit):
         return _audited(row, cell, result)
+    if isinstance(cell, Sibling):
+        return {SIBLING: f'itself {result["mIoU"]:.1f}' if result else NOT_RUN}
     if isinstance(cell, Chained):
         return {BESIDE: result['mIoU'] if result else NOT_RUN}
     if cell.attack != 'access':
-        return {_column(cell): result['mIoU'] if result else NOT_RUN}
+        column = _column(cell)
+        if result and column == SIBLING:
+            return {column: f'{result["mIoU"]:.1f} ({100 * result["error"]:.1f}% off)'}
+        return {column: result['mIoU'] if result else NOT_RUN}
     if not result:
         return {KEY: NOT_RUN}
     if row.kind != 'protected':

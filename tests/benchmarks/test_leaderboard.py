@@ -42,7 +42,7 @@ def test_cells_without_a_result_are_not_run(rows):
 
 def test_each_result_is_in_its_column(rows):
     def write(cell):
-        result = dict(mIoU=float(len(cell.name) % 7 + 1))
+        result = dict(mIoU=float(len(cell.name) % 7 + 1), error=0.012)
         if getattr(cell, 'attack', '') == 'access':
             result = dict(plain=40.0, mIoU=39.0, alone=2.0, hidden_bytes=1234, file_bytes=5_000_000)
         elif hasattr(cell, 'bound'):
@@ -63,6 +63,8 @@ def test_each_result_is_in_its_column(rows):
     assert table['ours: sealed file'][:5] == ['40.0', '0.0', '', '', '5,000 kB']
     assert table['nothing stolen: the black-box bound'][5:7] == ['12.0', '10.0']
     assert table['GroupCover'][:5] == ['39.0', '1.0', '2.0', '1.40', '1.2 kB']
+    assert table['nothing stolen: the black-box bound'][-1].startswith('itself ')
+    assert table['GroupCover'][-1].endswith(' (1.2% off)')
     images = table['ours: block stem, images alone']
     assert images == [
         '40.0',
