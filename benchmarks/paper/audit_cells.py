@@ -70,13 +70,17 @@ class Audit(Cell):
         """Name of the result file and of the work folder."""
         return f'audit-{self.word}-{self.images}_{self.of.name}'
 
+    def public_file(self) -> Path:
+        """Return the checkpoint of the public model: the unprotected one, before it was bound."""
+        return self.of.plain()
+
     def measure(self) -> dict[str, Any]:
         """Run the attacks."""
         out = self.work / 'audit'
         words = ['--attacks', ','.join(self.attacks), '--images', self.images]
         words += ['--minutes', self.minutes, '--steps', self.steps, '--rates', self.rates]
         if self.public:
-            words += ['--public-weights', self.of.plain()]
+            words += ['--public-weights', self.public_file()]
         self.call('audit.log', 'audit', *self.of.model(), *words, '--held-out', HELD_OUT, '-o', out)
         report = json.loads((out / 'audit.json').read_text())
         names = ('mIoU', 'agreement', 'seconds', 'images', 'queries', 'shares', 'verdict', 'sentence')

@@ -77,14 +77,15 @@ class Cell(ABC):
     def measure(self) -> dict[str, Any]:
         """Run the experiment and return its result as plain JSON types."""
 
-    def call(self, log: str, *words: Any) -> None:
-        """Run a ``keyprotect`` command in a process of its own, once.
+    def call(self, log: str, *words: Any, module: str = 'mmseg_keyprotect') -> None:
+        """Run a ``keyprotect`` command, or that of another module, in a process of its own, once.
 
         A finished command leaves the file ``LOG.done`` in the work folder, and is not run again.
 
         Args:
             log: Name of the file in the work folder that receives the output.
             words: The command and its arguments.
+            module: The module whose command it is.
 
         Raises:
             RuntimeError: The command failed.
@@ -93,11 +94,11 @@ class Cell(ABC):
         if done.exists():
             return
         variables = dict(os.environ, OMP_NUM_THREADS='1', KEYPROTECT_KEY_FILE=str(key_file(self.seed)))
-        command = [sys.executable, '-m', 'mmseg_keyprotect', *map(str, words)]
+        command = [sys.executable, '-m', module, *map(str, words)]
         with open(self.work / log, 'w') as opened:
             code = subprocess.run(command, env=variables, stdout=opened, stderr=subprocess.STDOUT).returncode
         if code:
-            raise RuntimeError(f'Expected `keyprotect {words[0]}` to succeed, but it failed; see {self.work / log}.')
+            raise RuntimeError(f'Expected `{module} {words[0]}` to succeed, but it failed; see {self.work / log}.')
         done.touch()
 
     def validated(self) -> float:

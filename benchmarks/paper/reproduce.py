@@ -20,6 +20,8 @@ from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_tables import draw_onlooker, onlooker_table, onlookers
+from benchmarks.paper.rival_models import leaderboard
+from benchmarks.paper.rival_tables import leaderboard_table
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -225,6 +227,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'denial': (denial_table, denials()),
     'worst-keys': (worst_keys_table, worst_keys()),
     'watermark': (watermark_table, watermarks()),
+    'leaderboard': (leaderboard_table, leaderboard(DEEPLAB.format(''))),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""

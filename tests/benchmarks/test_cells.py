@@ -13,6 +13,8 @@ from benchmarks.paper import cells, feature_cells
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
+from benchmarks.paper.rivals import __main__ as rivals_command
+from benchmarks.paper.rivals import bindings, costs
 from benchmarks.paper.watermark_cells import Suspect
 from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
@@ -22,6 +24,11 @@ SCORES = dict(
     mIoU=50.0, agreement=90.0, seconds=1.0, images=8, queries=0, shares=[], verdict='held', sentence='Nothing.'
 )
 ROWS = [dict(kind=kind, mIoU=10.0) for kind in ('correct', 'none', 'wrong')]
+RIVAL_COMMANDS = {
+    'benchmarks.paper.rivals': rivals_command.build_parser,
+    'benchmarks.paper.rivals.bindings': bindings.build_parser,
+    'benchmarks.paper.rivals.costs': costs.build_parser,
+}
 
 
 class Commands:
@@ -30,16 +37,25 @@ class Commands:
     STDOUT = subprocess.STDOUT
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.rivals = [], set()
 
     def run(self, command, **options):
-        assert command[:3] == [sys.executable, '-m', 'mmseg_keyprotect']
+        assert command[:2] == [sys.executable, '-m']
         assert Path(options['env']['KEYPROTECT_KEY_FILE']).is_file()
+        if (module := command[2]) in RIVAL_COMMANDS:
+            return self.rival(module, RIVAL_COMMANDS[module]().parse_args(command[3:]))
+        assert module == 'mmseg_keyprotect'
         args = build_parser(command[3:]).parse_args(command[3:])
         assert Path(args.config).is_file()
         cfg_options(getattr(args, 'cfg_options', []))
         self.seen.append(args)
         getattr(self, args.command)(args)
+        return SimpleNamespace(returncode=0)
+
+    def rival(self, module, args):
+        self.rivals.add(module)
+        assert Path(args.config).is_file()
+        args.out.write_text(json.dumps(dict(mIoU=50.0)))
         return SimpleNamespace(returncode=0)
 
     def train(self, args):
@@ -104,6 +120,7 @@ def test_the_parser_accepts_every_command_of_every_cell(commands):
     every = {cell.name: cell for _, rows in TABLES.values() for row in rows for cell in row.cells}
     for cell in every.values():
         cell.run()
+    assert commands.rivals == set(RIVAL_COMMANDS)
     used = {'train', 'test', 'protect', 'deny', 'watermark', 'claim', 'evaluate', 'audit'}
     assert {args.command for args in commands.seen} == used
     assert {args.checkpoint is None for args in commands.seen if args.command == 'protect'} == {True, False}
