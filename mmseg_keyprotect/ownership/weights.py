@@ -34,8 +34,9 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
 def marked_tensors(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """Return the names of the tensors that carry a mark, in the order of the state dict.
 
-    These are the floating tensors of two or more dimensions whose standard deviation is finite and not 0. Tensors with
-    equal contents, as tied ones have, count as one.
+    These are the floating tensors of two or more dimensions, the second of which is not 1, with a standard deviation
+    that is finite and not 0. Depthwise convolutions carry none: they are few weights, and the output of a MobileNetV2
+    reacts most to them. Tensors with equal contents, as tied ones have, count as one.
 
     Args:
         state: The plain weights, by name.
@@ -45,7 +46,7 @@ def marked_tensors(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """
     found: dict[bytes, list[str]] = {}
     for name, tensor in state.items():
-        if is_readable(tensor) and tensor.ndim >= 2 and 0 < deviation(tensor) < float('inf'):
+        if is_readable(tensor) and tensor.ndim >= 2 and tensor.shape[1] > 1 and 0 < deviation(tensor) < float('inf'):
             digest = hashlib.sha256()
             _update(digest, '', tensor)
             found.setdefault(digest.digest(), []).append(name)

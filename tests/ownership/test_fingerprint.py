@@ -17,6 +17,7 @@ def state():
         'conv.bias': torch.randn(6, generator=generator),
         'tied.weight': weight,
         'saved_apart.weight': weight.clone(),
+        'depthwise': torch.randn(6, 1, 3, 3, generator=generator),
         'table': torch.arange(12).reshape(3, 4),
         'constant': torch.ones(3, 4),
         'broken': torch.full((3, 4), float('nan')),
