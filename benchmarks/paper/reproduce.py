@@ -18,6 +18,7 @@ from benchmarks.paper.audit_tables import draw_costs
 from benchmarks.paper.cells import CIPHER_WORDS, Binding, Training, key_file
 from benchmarks.paper.denial_cells import Denied, DeniedAccess, ManyKeys
 from benchmarks.paper.feature_cells import IMAGES, Features, FewImages, UnKeyAttack
+from benchmarks.paper.ownership_tables import ownership
 from benchmarks.paper.tables import (
     Row,
     Table,
@@ -194,6 +195,7 @@ TABLES: dict[str, tuple[Table, list[Row]]] = {
     'features-deeplabv3plus': (feature_table, features(DEEPLAB, ('1', '2', '4', '6'), (0,))),
     'denial': (denial_table, denials()),
     'worst-keys': (worst_keys_table, worst_keys()),
+    **ownership(SEGFORMER.format('')),
     **AUDIT,
 }
 """Every table by its name: the function that makes it, and its rows."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.paper import cells, feature_cells
+from benchmarks.paper import cells, feature_cells, ownership_cells
 from benchmarks.paper.reproduce import TABLES
 from helpers import ROOT
 from mmseg_keyprotect.cli.key_options import cfg_options
@@ -74,6 +74,8 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'CELLS', tmp_path / 'cells')
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
+    for name in ('survival', 'foreign'):  # they read checkpoints
+        monkeypatch.setattr(ownership_cells, name, lambda *arguments: dict(arguments=len(arguments)))
     monkeypatch.setattr(cells, 'subprocess', fake := Commands())
     return fake
 
