@@ -22,14 +22,16 @@ class Copies:
     Args:
         original: The plain weights, by name.
         key: The owner's key.
+        strength: Of the marks, in standard deviations of a tensor.
     """
 
     original: State
     key: SecretKey
+    strength: float
 
     def take(self, count: int) -> list[State]:
         """Return the copies of the first recipients."""
-        return [mark_weights(self.original, self.key, recipient) for recipient in recipients(count)]
+        return [mark_weights(self.original, self.key, recipient, self.strength) for recipient in recipients(count)]
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> State:
         """Return the first copy with every marked tensor changed."""
@@ -121,5 +123,5 @@ ATTACKS: dict[str, tuple[int, Callable[[Copies], State]]] = {
 }
 """For each attack the number of copies that it takes, and what it does. The median of two copies is their average."""
 
-SCORED = ('int8', 'int4', 'noise of 30%', 'noise of 100%', 'pruned by 50%', 'pruned by 90%', 'average of 10 copies')
-"""The attacks of which the mIoU is measured too: those that harm the model, and the combination of most copies."""
+SCORED = ('noise of 30%', 'pruned by 90%', 'average of 10 copies')
+"""The attacks of which the mIoU is measured too."""

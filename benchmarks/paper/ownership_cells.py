@@ -18,9 +18,13 @@ from benchmarks.paper.cells import Cell, Training, find_config, key_file
 from benchmarks.paper.ownership_attacks import ATTACKS, SCORED, Copies, recipients
 from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.ownership import DEFAULT_STRENGTH
 from mmseg_keyprotect.ownership.comparison import compare
 from mmseg_keyprotect.ownership.trace import score_of
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
+
+STRENGTHS = (DEFAULT_STRENGTH, 0.003)
+"""Strengths of the marks whose survival is measured."""
 
 FOREIGN = 10_000
 """Recipients who got no copy."""
@@ -47,9 +51,11 @@ class MarkPrice(OfOriginal):
 
     Args:
         strength: Of the mark, in standard deviations of a tensor.
+        images: Number of test images. Default: all.
     """
 
-    strength: float = 0.003
+    strength: float = DEFAULT_STRENGTH
+    images: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +69,8 @@ class MarkPrice(OfOriginal):
             for folder in (out, records):
                 shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run
         words = ['--cipher', 'none', '--recipient', 'a', '--strength', self.strength, '--records', records]
-        self.call('protect.log', 'protect', find_config(self.config), self.original(), *words, '--verify', '-o', out)
+        words += ['--verify', *([] if self.images is None else ['--images', self.images])]
+        self.call('protect.log', 'protect', find_config(self.config), self.original(), *words, '-o', out)
         return dict(strength=self.strength, **json.loads((out / 'verification.json').read_text()))
 
 
@@ -113,16 +120,19 @@ class ForeignScores(OfOriginal):
 
 
 def survival(config: str, checkpoint: Path, key: Path, attack: str, scored: bool) -> dict[str, Any]:
-    """Attack copies; return the least z of their recipients, the tensors aligned, and the mIoU if wanted."""
-    copies = Copies(read_checkpoint(checkpoint)[0], SecretKey.load(key))
+    """Attack copies with marks of every strength; return the least z of their recipients, and the mIoU if wanted."""
+    original, owner = read_checkpoint(checkpoint)[0], SecretKey.load(key)
     count, change = ATTACKS[attack]
-    attacked = change(copies)
-    found = compare(attacked, copies.original)
-    scores = [score_of(found, copies.key, recipient) for recipient in recipients(count)]
-    result: dict[str, Any] = dict(attack=attack, copies=count, z=round(min(scores), 2))
-    result.update(compared=len(found), aligned=sum(one.aligned for one in found))
-    if scored:
-        result['mIoU'] = _score(Config(load_config(find_config(config))), attacked)
+    result: dict[str, Any] = dict(attack=attack, copies=count)
+    for strength in STRENGTHS:
+        attacked = change(Copies(original, owner, strength))
+        found = compare(attacked, original)
+        z = min(score_of(found, owner, recipient) for recipient in recipients(count))
+        result[f'z_{strength:g}'] = round(z, 2)
+        if strength == DEFAULT_STRENGTH:
+            result.update(compared=len(found), aligned=sum(one.aligned for one in found))
+            if scored:
+                result['mIoU'] = _score(Config(load_config(find_config(config))), attacked)
     return result
 
 
@@ -142,7 +152,7 @@ def _score(cfg: Config, state: dict[str, torch.Tensor]) -> float:
 @torch.no_grad()
 def foreign(checkpoint: Path, key: Path, suspect: Path | None) -> dict[str, Any]:
     """Return how many tensors of a suspect are aligned, and the highest z of the recipients who got no copy."""
-    copies = Copies(read_checkpoint(checkpoint)[0], SecretKey.load(key))
+    copies = Copies(read_checkpoint(checkpoint)[0], SecretKey.load(key), STRENGTHS[-1])
     found = compare(copies.take(1)[0] if suspect is None else read_checkpoint(suspect)[0], copies.original)
     scores = torch.tensor([score_of(found, copies.key, f'foreign-{number}') for number in range(FOREIGN)])
     return dict(

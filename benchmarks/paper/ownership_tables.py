@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.paper.ownership_attacks import ATTACKS
-from benchmarks.paper.ownership_cells import ForeignScores, MarkPrice, MarkSurvival
+from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival
 from benchmarks.paper.tables import Row, Table, make_table
 
 DEEPLAB = 'deeplabv3_mobilenet-v2-d16_voc440-516x516'
 REAL = 'data/weights/deeplabv3_mobilenetv2_voc.pth'
+IMAGES = 150
+"""Number of images of VOC on which the price of the default strength is measured."""
 
 
 def price_table(rows: list[Row]) -> str:
@@ -24,16 +26,17 @@ def price_table(rows: list[Row]) -> str:
 
 def survival_table(rows: list[Row]) -> str:
     """Return a table of what marks survive: the first cell of a row is of SegFormer, the second of DeepLabV3."""
+    columns = [*(f'z, {strength:g}' for strength in STRENGTHS), 'aligned']
+    fields = [*(f'SegFormer-B0: {name}' for name in columns), 'mIoU', *(f'DeepLabV3: {name}' for name in columns)]
 
     def line(row: Row, results: list[dict]) -> list[str]:
         if len(results) < len(row.cells):
-            return ['missing'] * 3
-        first, second = results
-        score = f'{first["mIoU"]:.2f}' if 'mIoU' in first else '-'
-        shares = [f'{one["z"]:.1f} ({one["aligned"]} of {one["compared"]})' for one in (first, second)]
-        return [shares[0], score, shares[1]]
+            return ['missing'] * len(fields)
+        first, second = ([*(f'{one[f"z_{x:g}"]:.1f}' for x in STRENGTHS), _aligned(one)] for one in results)
+        score = f'{results[0]["mIoU"]:.2f}' if 'mIoU' in results[0] else '-'
+        return [*first, score, *second]
 
-    return make_table('attack', ['SegFormer-B0: z (aligned)', 'mIoU', 'DeepLabV3: z (aligned)'], rows, line)
+    return make_table('attack', fields, rows, line)
 
 
 def foreign_table(rows: list[Row]) -> str:
@@ -41,16 +44,14 @@ def foreign_table(rows: list[Row]) -> str:
 
     def line(row: Row, results: list[dict]) -> list[str]:
         (one,) = results
-        aligned = f'{one["aligned"]} of {one["compared"]}'
-        return [
-            aligned,
-            f'{one["recipients"]}',
-            f'{one["mean"]:.3f}',
-            f'{one["deviation"]:.3f}',
-            f'{one["highest"]:.2f}',
-        ]
+        scores = [f'{one[name]:.2f}' for name in ('mean', 'deviation', 'highest')]
+        return [_aligned(one), f'{one["recipients"]}', *scores]
 
     return make_table('suspect', ['tensors aligned', 'recipients', 'mean z', 'deviation', 'highest z'], rows, line)
+
+
+def _aligned(result: dict) -> str:
+    return f'{result["aligned"]} of {result["compared"]}'
 
 
 def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
@@ -60,8 +61,12 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
         segformer: Name of the SegFormer-B0 config.
     """
     real = dict(config=DEEPLAB, weights=REAL)
-    prices = [Row(f'SegFormer-B0, CamVid: {x:g}', [MarkPrice(segformer, strength=x)]) for x in (0.003, 0.01, 0.03)]
-    prices.append(Row('DeepLabV3, MobileNetV2, VOC: 0.003', [MarkPrice(**real)]))
+    low, high = STRENGTHS
+    prices = [
+        *(Row(f'SegFormer-B0, CamVid: {x:g}', [MarkPrice(segformer, strength=x)]) for x in STRENGTHS),
+        Row(f'DeepLabV3, MobileNetV2, VOC: {low:g}', [MarkPrice(**real, strength=low, images=IMAGES)]),
+        Row(f'DeepLabV3, MobileNetV2, VOC: {high:g}', [MarkPrice(**real, strength=high)]),
+    ]
     survivals = [
         Row(attack, [MarkSurvival(segformer, attack=attack), MarkSurvival(**real, attack=attack, scored=False)])
         for attack in ATTACKS
@@ -69,7 +74,6 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
         Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),
-        Row('a marked copy of DeepLabV3', [ForeignScores(**real)]),
     ]
     return {
         'ownership-price': (price_table, prices),

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mark.add_argument('--recipient', metavar='NAME', help='mark the weights for this recipient, and keep a record')
     mark.add_argument('--owner-key-file', metavar='FILE', help='key that the mark is derived from; default: the key')
     mark.add_argument(
-        '--strength', type=float, metavar='X', help='of the mark, in standard deviations of a tensor; default: 0.003'
+        '--strength', type=float, metavar='X', help='of the mark, in standard deviations of a tensor; default: 0.001'
     )
     add_records(mark)
 

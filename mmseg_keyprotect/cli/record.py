@@ -61,4 +61,4 @@ def _verify(args: argparse.Namespace, records: list[CopyRecord]) -> None:
         records = of_original(records, read_original(args.original))
     for record in records:
         print(f'{record.date} {record.recipient}: copy {record.copy[:12]} of the original {record.original[:12]}')
-    print(f'The commitment holds these {len(records)} records; {closed} others stay closed.')
+    print(f'records that the commitment holds: {len(records)} opened, {closed} others')

@@ -19,7 +19,7 @@ from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.ownership.weights import deviation, marked_tensors
 
-DEFAULT_STRENGTH = 0.003
+DEFAULT_STRENGTH = 0.001
 """The change of each weight, in standard deviations of its tensor."""
 
 STRENGTHS = (1e-4, 0.1)

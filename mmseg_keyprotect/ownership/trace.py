@@ -97,7 +97,8 @@ class Trace:
         if self.traced:
             several = ' Their copies were combined.' if len(self.traced) > 1 else ''
             chance = max(score.chance for score in self.scores if score.traced)
-            return f'It carries the mark of {" and ".join(self.traced)}; chance of an error: {chance:.0e}.{several}'
+            who = ' and '.join(self.traced)
+            return f'It carries the mark of {who}; chance of an error: at most {chance:.0e}.{several}'
         if self.verdict == 'derived':
             return (
                 f'It derives from the original: {self.own_aligned} of the {self.own} tensors that the ancestor does '

@@ -37,7 +37,7 @@ def test_from_the_copy_to_the_recipient(folder, other_key_file, capsys):
     assert protect('-o', 'two', *words, '--seal', '--records', 'test.key.records') == 0
     assert main(['trace', 'one/plain.pth', '--original', 'plain.pth']) == 0
     out = capsys.readouterr().out
-    assert 'traced: It carries the mark of acme; chance of an error: 1e-30.' in out
+    assert 'traced: It carries the mark of acme; chance of an error: at most 1e-30.' in out
     os.environ['KEYPROTECT_SEAL_KEY_FILE'] = 'other.key'
     try:
         assert main(['trace', 'two/plain.pth', '--original', 'plain.pth']) == 0
@@ -60,7 +60,7 @@ def test_a_commitment(folder, capsys):
     verify = ['record', '--verify', 'commitment.json', '--records', 'opened', '--original', 'plain.pth']
     assert main(verify) == 0
     out = capsys.readouterr().out
-    assert 'The commitment holds these 1 records; 1 others stay closed.' in out
+    assert 'records that the commitment holds: 1 opened, 1 others' in out
     (folder / 'opened' / acme.name).write_text((folder / 'opened' / acme.name).read_text().replace('acme', 'evil'))
     assert main(verify) == 1
     assert 'error: Expected a commitment to the record of evil' in capsys.readouterr().err

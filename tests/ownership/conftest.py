@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 import mmseg_keyprotect  # noqa: F401
@@ -10,6 +11,7 @@ from helpers.small_configs import small_config
 
 
 def build(seed):
+    init_default_scope('mmseg')  # fixtures of the session come before the one that sets it
     torch.manual_seed(seed)
     cfg = Config(small_config('.'))
     model = MODELS.build(cfg.model)
