@@ -54,7 +54,7 @@ def test_every_attack_and_the_foreign_scores(tmp_path, key, monkeypatch):
     key.save(tmp_path / 'a.key')
     torch.save(small, tmp_path / 'a.pth')
     found = survival('', tmp_path / 'a.pth', tmp_path / 'a.key', 'average of 5 copies', False)
-    assert found['z_0.003'] > found['z_0.001'] > 30
+    assert min(found['z_0.001'], found['z_0.003']) > 100
     assert 'mIoU' not in found
     monkeypatch.setattr(ownership_cells, 'FOREIGN', 50)
     found = foreign(tmp_path / 'a.pth', tmp_path / 'a.key', None)
