@@ -10,7 +10,18 @@ import pytest
 
 import mmseg_keyprotect
 
-ROOMS = ['audit', 'ciphers', 'config', 'evaluation', 'fine_tuning', 'images', 'keys', 'protection', 'sealing']
+ROOMS = [
+    'audit',
+    'ciphers',
+    'config',
+    'evaluation',
+    'fine_tuning',
+    'images',
+    'keys',
+    'ownership',
+    'protection',
+    'sealing',
+]
 TREE = ast.parse(Path(mmseg_keyprotect.__file__).read_text())
 
 

@@ -30,6 +30,7 @@ PROTECTED = 'segformer_mit-b0_shfnp-b4_1xb8-0.4k_demo-128x128'
 PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
     'audit',
+    'claim',
     'demo',
     'deny',
     'encrypt',
@@ -40,14 +41,17 @@ MIM_TOOLS = [
     'protect_checkpoint',
     'protect_config',
     'recipients',
+    'record',
     'rekey',
     'rekey_checkpoint',
     'seal',
     'seal_checkpoint',
     'test',
+    'trace',
     'train',
     'unseal',
     'verify',
+    'watermark',
 ]
 WORDS = {'shf': 'shuffle', 'np': 'negative-positive', 'shfnp': 'shuffle+negative-positive'}
 BLOCKS_OF_8 = [f'model.data_preprocessor.cipher.{part}.block_size=8' for part in (0, 1)]

@@ -42,7 +42,7 @@ def training_table(rows: list[Row]) -> str:
         seeds = f'{len(results)}' if len(results) == len(row.cells) else f'{len(results)} of {len(row.cells)}'
         return [spread(scores), price, *(_access(results) if 'leak' in results[0] else [''] * 4), seeds]
 
-    return _table('trained with', fields, rows, line)
+    return make_table('trained with', fields, rows, line)
 
 
 def binding_table(rows: list[Row]) -> str:
@@ -56,7 +56,7 @@ def binding_table(rows: list[Row]) -> str:
         *access, leak = _access(results)
         return [f'{borders[0]["plain"]:.2f}', *protected, *access, f'{result["floor"]:.2f}', leak]
 
-    return _table('model', fields, rows, line)
+    return make_table('model', fields, rows, line)
 
 
 def denial_table(rows: list[Row]) -> str:
@@ -95,7 +95,7 @@ def denial_table(rows: list[Row]) -> str:
             f'{len(final)}',
         ]
 
-    return _table('model: what is bound', fields, rows, line)
+    return make_table('model: what is bound', fields, rows, line)
 
 
 def watermark_table(rows: list[Row]) -> str:
@@ -113,7 +113,7 @@ def watermark_table(rows: list[Row]) -> str:
         scores = spread([result['mIoU'] for result in results])
         return [scores, *figures, ranks, spread(pirate, 1) if pirate else '', f'{len(results)}']
 
-    return _table('SegFormer-B0, CamVid', fields, rows, line)
+    return make_table('SegFormer-B0, CamVid', fields, rows, line)
 
 
 def worst_keys_table(rows: list[Row]) -> str:
@@ -136,7 +136,7 @@ def worst_keys_table(rows: list[Row]) -> str:
                 cells.update(zip(fields[4:], spreads, strict=False))
         return list(cells.values())
 
-    return _table('model', fields, rows, line)
+    return make_table('model', fields, rows, line)
 
 
 def feature_table(rows: list[Row]) -> str:
@@ -151,7 +151,25 @@ def feature_table(rows: list[Row]) -> str:
         seeds = len({result['seed'] for result in results})
         return [*access, *(spread(scores) if scores else '' for scores in attacker.values()), f'{seeds}']
 
-    return _table('key', fields, rows, line)
+    return make_table('key', fields, rows, line)
+
+
+def make_table(head: str, fields: list[str], rows: list[Row], line: Callable[[Row, list[dict]], list[str]]) -> str:
+    """Return a table in Markdown, with one line for each row.
+
+    Args:
+        head: Title of the first column.
+        fields: Titles of the others.
+        rows: The rows.
+        line: Returns the values of a row from the results of its cells that were run.
+    """
+    table = PrettyTable([head, *fields], align='r')
+    table.align[head] = 'l'
+    table.set_style(TableStyle.MARKDOWN)
+    for row in rows:
+        results = _results(row)
+        table.add_row([row.label, *(line(row, results) if results else ['missing'] * len(fields))])
+    return table.get_string()
 
 
 def write_table(page: str, name: str, table: str) -> str:
@@ -171,16 +189,6 @@ def write_table(page: str, name: str, table: str) -> str:
     if not (found and closed):
         raise ConfigError(f'Expected a page with {begin.strip()} and {end}, but it lacks them. Add them to the page.')
     return f'{before}{begin}{table}\n{end}{after}'
-
-
-def _table(head: str, fields: list[str], rows: list[Row], line: Callable[[Row, list[dict]], list[str]]) -> str:
-    table = PrettyTable([head, *fields], align='r')
-    table.align[head] = 'l'
-    table.set_style(TableStyle.MARKDOWN)
-    for row in rows:
-        results = _results(row)
-        table.add_row([row.label, *(line(row, results) if results else ['missing'] * len(fields))])
-    return table.get_string()
 
 
 def _results(row: Row) -> list[dict]:

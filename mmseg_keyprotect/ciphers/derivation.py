@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,17 @@ from mmseg_keyprotect.keys import SecretKey
 _WORDS_AT_ONCE = 1024
 
 
+def keystream(key: SecretKey, label: str) -> Callable[[int], bytes]:
+    """Return a function that takes further bytes of the ChaCha20 keystream of ``key.derive(label, 32)``.
+
+    Example:
+        >>> len(keystream(SecretKey.generate(), 'my-purpose')(5))
+        5
+    """
+    stream = Cipher(algorithms.ChaCha20(key.derive(label, 32), nonce=bytes(16)), mode=None).encryptor()
+    return lambda size: stream.update(bytes(size))
+
+
 def words(key: SecretKey, label: str) -> Iterator[int]:
     """Yield the ChaCha20 keystream of ``key.derive(label, 32)`` as little-endian uint32 words, without end.
 
@@ -20,10 +31,9 @@ def words(key: SecretKey, label: str) -> Iterator[int]:
         >>> 0 <= next(words(SecretKey.generate(), 'my-purpose')) < 2**32
         True
     """
-    chacha = algorithms.ChaCha20(key.derive(label, 32), nonce=bytes(16))
-    keystream = Cipher(chacha, mode=None).encryptor()
+    take = keystream(key, label)
     while True:
-        yield from np.frombuffer(keystream.update(bytes(4 * _WORDS_AT_ONCE)), dtype='<u4').tolist()
+        yield from np.frombuffer(take(4 * _WORDS_AT_ONCE), dtype='<u4').tolist()
 
 
 def uniform(source: Iterator[int], n: int) -> int:

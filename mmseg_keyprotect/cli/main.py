@@ -33,6 +33,8 @@ COMMANDS = (
     'test',
     'evaluate',
     'audit',
+    'trace',
+    'record',
     'demo',
 )
 """The commands, in the order in which a user meets them; each is a module of this package."""

@@ -22,7 +22,8 @@ def refuse_missing(args: argparse.Namespace) -> None:
     for source in (getattr(args, 'config', None), config):
         if source is not None:
             config_file(source)
-    for source in (getattr(args, 'checkpoint', None), checkpoint, getattr(args, 'public_weights', None)):
+    others = [getattr(args, name, None) for name in ('checkpoint', 'public_weights', 'original', 'ancestor')]
+    for source in (checkpoint, *others):
         path = (source or '').removeprefix('sealed://')
         if path and '://' not in path and not Path(path).expanduser().is_file():
             raise MissingFileError(f'Expected a checkpoint file, but {path} does not exist. Check the path.')

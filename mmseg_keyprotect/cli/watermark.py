@@ -11,9 +11,7 @@ import argparse
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, cfg_options, key_of, load
 
-EXAMPLE = """\
-  keyprotect keygen watermark.key
-  keyprotect watermark my_config.py my_model.pth --key-file watermark.key -o marked"""
+EXAMPLE = '  keyprotect watermark my_config.py my_model.pth --key-file watermark.key -o marked'
 AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
 
 

@@ -44,10 +44,11 @@ def load_weights_only(file: Any, name: str | Path, map_location: Any = None, mma
             f'Expected a checkpoint that is a dict, but {name} holds a {type(checkpoint).__name__}. Use another file.'
         )
     for part in ('state_dict', 'meta', 'message_hub'):
-        if not isinstance(checkpoint.get(part) or {}, Mapping):
+        found = checkpoint.get(part)
+        if found is not None and not isinstance(found, Mapping):
             raise CheckpointError(
-                f'Expected `{part}` of a checkpoint to be a dict, but {name} has a '
-                f'{type(checkpoint[part]).__name__}. Use another copy of it.'
+                f'Expected `{part}` of a checkpoint to be a dict, but {name} has a {type(found).__name__}. Use another '
+                'copy of it.'
             )
     return checkpoint
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from torch import Tensor
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, KeyedCipher
 from mmseg_keyprotect.ciphers.build import CipherConfig
@@ -30,6 +31,7 @@ def protect_checkpoint(
     border: str = 'grey',
     seal: bool = False,
     features: Mapping[str, Any] | None = None,
+    mark: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> tuple[Path, Path]:
     """Write the protected checkpoint of a trained model, and its configuration.
 
@@ -52,6 +54,9 @@ def protect_checkpoint(
             is read from ``sealed://`` is always sealed again.
         features: The arguments of :class:`~mmseg_keyprotect.models.features.encryption.FeatureEncryption`, for
             example ``dict(stages='all')``. By default feature maps stay plain.
+        mark: A function that returns marked weights for plain ones, before they are bound, as
+            :func:`~mmseg_keyprotect.ownership.protect_copy` gives one. A model may be marked without a cipher and
+            without ``features``, and is then bound to no key.
 
     Returns:
         The paths of the configuration and of the checkpoint, in the folder, with the file names of the sources.
@@ -71,18 +76,22 @@ def protect_checkpoint(
     """
     with new_folder(folder) as temporary:
         block_stem = None if cipher is None else dict(border=border)
-        cfg = protected(load_config(config), cipher, block_stem=block_stem, features=features)
+        cfg = load_config(config)
+        if mark is None or cipher is not None or features is not None:
+            cfg = protected(cfg, cipher, block_stem=block_stem, features=features)
         cfg['load_from'], cfg['resume'] = None, False  # either would load an unprotected checkpoint
-        if cipher is None:  # a key that is missing is refused before the work
-            build_key(key)
-        else:
+        if cipher is not None:  # a key that is missing is refused before the work
             KeyedCipher(cipher, key)
+        elif features is not None:
+            build_key(key)
         state, meta = read_checkpoint(checkpoint, key)
         if META_KEY in meta or any(f'{name}.protection' in state for name in PARTS):
             raise AlreadyEncryptedError(
                 f'Expected an unprotected checkpoint, but {checkpoint} names a key. To change the key of a model with '
                 'a block stem, run: keyprotect rekey CONFIG CHECKPOINT --new-key-file NEW.key -o REKEYED.pth'
             )
+        if mark is not None:
+            state = mark(state)
         model = build_model(cfg, key)
         identities = identities_of(model)
         load_strictly(model, {**state, **{f'{name}.protection': one.to_tensor() for name, one in identities.items()}})
@@ -90,8 +99,7 @@ def protect_checkpoint(
             bind_features(model.backbone, model.feature_encryption)
         text = Config(cfg).pretty_text
         sealing_key = seal_key(key) if seal or is_sealed(checkpoint) else None
-        write_checkpoint(
-            model, {**meta, 'cfg': text}, joined(identities.values()), temporary / Path(checkpoint).name, sealing_key
-        )
+        identity = joined(identities.values()) if identities else None
+        write_checkpoint(model, {**meta, 'cfg': text}, identity, temporary / Path(checkpoint).name, sealing_key)
         (temporary / Path(config).name).write_text(text, encoding='utf-8')
     return Path(folder) / Path(config).name, Path(folder) / Path(checkpoint).name

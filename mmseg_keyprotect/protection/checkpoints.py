@@ -93,18 +93,19 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def write_checkpoint(
-    model: nn.Module, meta: Mapping[str, Any], identity: Identity, path: Path, seal: SecretKey | None = None
+    model: nn.Module, meta: Mapping[str, Any], identity: Identity | None, path: Path, seal: SecretKey | None = None
 ) -> None:
-    """Write the weights of a protected model, the meta, and the public identity of the key.
+    """Write the weights of a model, the meta, and the public identity of the key.
 
     Args:
-        model: The protected model.
+        model: The model.
         meta: The meta of the checkpoint that the model was made from.
-        identity: The identity of the key and the cipher.
+        identity: The identity of the key and the cipher; None for a model that is bound to no key.
         path: The file to make.
         seal: The key that seals the file, which is then never plain on disk. By default the file is plain.
     """
-    checkpoint = dict(meta={**meta, META_KEY: identity.to_meta()}, state_dict=model.state_dict())
+    named = {} if identity is None else {META_KEY: identity.to_meta()}
+    checkpoint = dict(meta={**meta, **named}, state_dict=model.state_dict())
     if seal is None:
         torch.save(checkpoint, path)
         return

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.paper import cells, feature_cells
+from benchmarks.paper import cells, feature_cells, ownership_cells
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
@@ -111,6 +111,8 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
     monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
+    for name in ('survival', 'foreign'):  # they read checkpoints
+        monkeypatch.setattr(ownership_cells, name, lambda *arguments: dict(arguments=len(arguments)))
     monkeypatch.setattr(cells, 'subprocess', fake := Commands())
     return fake
 

@@ -116,6 +116,9 @@ def test_a_name_that_is_needed_is_listed(tmp_path, key_file, key, capsys):
         (['evaluate', 'a.py', 'a.pth', '--baseline', 'a.py', 'none.pth', '-o', 'x'], 'none.pth'),
         (['audit', 'a.py', 'a.pth', '--public-weights', 'none.pth', '-o', 'x'], 'none.pth'),
         (['protect', 'a.py', 'sealed://none.pth', '-o', 'x'], 'none.pth'),
+        (['trace', 'none.pth', '--original', 'a.pth'], 'none.pth'),
+        (['trace', 'a.pth', '--original', 'none.pth'], 'none.pth'),
+        (['trace', 'a.pth', '--original', 'a.pth', '--ancestor', 'none.pth'], 'none.pth'),
         (['rekey', 'none.py', 'a.pth', '--new-key-file', 'x', '-o', 'y'], 'none.py'),
         (['demo', '--data', 'none'], 'none'),
     ],
@@ -158,6 +161,8 @@ def test_without_mmseg_a_command_names_the_extra(command, monkeypatch, capsys):
         'rekey': ['x', 'y', '--new-key-file', 'z', '-o', 'w'],
         'protect': ['x', '-o', 'y'],
         'seal': ['x', '-o', 'y'],
+        'trace': ['x', '--original', 'y'],
+        'record': ['-o', 'y'],
         'unseal': ['x', '-o', 'y'],
     }.get(command, ['x', 'y', '-o', 'z'])
     code = main([command, *words])

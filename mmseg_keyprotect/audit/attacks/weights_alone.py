@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
@@ -24,6 +23,7 @@ from mmseg_keyprotect.audit.estimators.stem_structure import CHANNELS, STATES, S
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
+from mmseg_keyprotect.ownership.alignment import match_rows
 
 FEW_CLASSES = 6
 """Up to this many classes of pixels their colours and signs are tried; else columns are matched with typical ones."""
@@ -92,13 +92,8 @@ def _structure(columns: Tensor, stem: BlockStem) -> StemStructure | None:
 
 def _match_public(columns: Tensor, public: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Assign each column to the most similar public column, up to sign."""
-    seen, known = (
-        value.transpose(0, 1).flatten(1) / value.transpose(0, 1).flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-12)
-        for value in (columns, public)
-    )
-    alike = (seen @ known.T).numpy()
-    source = linear_sum_assignment(abs(alike), maximize=True)[1]
-    return source, np.where(alike[np.arange(len(source)), source] < 0, -1, 1)
+    order = match_rows(*(value.transpose(0, 1).numpy() for value in (public, columns)))
+    return order.source, order.sign
 
 
 def _match_typical(columns: Tensor, stem: BlockStem, budget: Budget) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from feature_vectors import features as feature_vectors
+from ownership_vectors import ownership as ownership_vectors
 from sealed_vectors import sealed_files
 
 Vector = dict[str, Any]
@@ -362,8 +363,19 @@ def features() -> Document:
     return feature_vectors(permutation, {'counting': COUNTING, 'other': OTHER})
 
 
+def ownership() -> Document:
+    """Return section 12's vectors."""
+
+    def words(secret: bytes, label: str, count: int) -> list[int]:
+        source = Words(secret, label)
+        return [source.take() for _ in range(count)]
+
+    return ownership_vectors(words, {'counting': COUNTING, 'other': OTHER})
+
+
 BUILDERS: dict[str, Callable[[], Document]] = {
-    build.__name__: build for build in (derivation, ciphers, padding, key_files, reference, sealed_files, features)
+    build.__name__: build
+    for build in (derivation, ciphers, padding, key_files, reference, sealed_files, features, ownership)
 }
 
 

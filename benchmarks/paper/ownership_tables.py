@@ -1,0 +1,82 @@
+"""The tables on marked copies, and their rows."""
+
+from __future__ import annotations
+
+from benchmarks.paper.ownership_attacks import ATTACKS
+from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival
+from benchmarks.paper.tables import Row, Table, make_table
+
+DEEPLAB = 'deeplabv3_mobilenet-v2-d16_voc440-516x516'
+REAL = 'data/weights/deeplabv3_mobilenetv2_voc.pth'
+IMAGES = 150
+"""Number of images of VOC on which the price of the default strength is measured."""
+
+
+def price_table(rows: list[Row]) -> str:
+    """Return a table of what marks of several strengths cost."""
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        (one,) = results
+        scores = [f'{one["plain"]:.2f}', f'{one["protected"]:.2f}', f'{one["protected"] - one["plain"]:+.2f}']
+        return [*scores, f'{one["logits"]:.3f} of {one["logit_range"]:.1f}', f'{one["pixels"]:.3f}', f'{one["images"]}']
+
+    fields = ['mIoU, original', 'mIoU, copy', 'change', 'largest change of a logit', 'same class, % of pixels']
+    return make_table('model, strength', [*fields, 'images'], rows, line)
+
+
+def survival_table(rows: list[Row]) -> str:
+    """Return a table of what marks survive: the first cell of a row is of SegFormer, the second of DeepLabV3."""
+    columns = [*(f'z, {strength:g}' for strength in STRENGTHS), 'aligned']
+    fields = [*(f'SegFormer-B0: {name}' for name in columns), 'mIoU', *(f'DeepLabV3: {name}' for name in columns)]
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        if len(results) < len(row.cells):
+            return ['missing'] * len(fields)
+        first, second = ([*(f'{one[f"z_{x:g}"]:.1f}' for x in STRENGTHS), _aligned(one)] for one in results)
+        score = f'{results[0]["mIoU"]:.2f}' if 'mIoU' in results[0] else '-'
+        return [*first, score, *second]
+
+    return make_table('attack', fields, rows, line)
+
+
+def foreign_table(rows: list[Row]) -> str:
+    """Return a table of the scores of recipients who got no copy."""
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        (one,) = results
+        scores = [f'{one[name]:.2f}' for name in ('mean', 'deviation', 'highest')]
+        return [_aligned(one), f'{one["recipients"]}', *scores]
+
+    return make_table('suspect', ['tensors aligned', 'recipients', 'mean z', 'deviation', 'highest z'], rows, line)
+
+
+def _aligned(result: dict) -> str:
+    return f'{result["aligned"]} of {result["compared"]}'
+
+
+def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
+    """Return the tables on marked copies: each function and its rows, by the name of the table.
+
+    Args:
+        segformer: Name of the SegFormer-B0 config.
+    """
+    real = dict(config=DEEPLAB, weights=REAL)
+    low, high = STRENGTHS
+    prices = [
+        *(Row(f'SegFormer-B0, CamVid: {x:g}', [MarkPrice(segformer, strength=x)]) for x in STRENGTHS),
+        Row(f'DeepLabV3, MobileNetV2, VOC: {low:g}', [MarkPrice(**real, strength=low, images=IMAGES)]),
+        Row(f'DeepLabV3, MobileNetV2, VOC: {high:g}', [MarkPrice(**real, strength=high)]),
+    ]
+    survivals = [
+        Row(attack, [MarkSurvival(segformer, attack=attack), MarkSurvival(**real, attack=attack, scored=False)])
+        for attack in ATTACKS
+    ]
+    suspects = [
+        Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
+        Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),
+    ]
+    return {
+        'ownership-price': (price_table, prices),
+        'ownership-survival': (survival_table, survivals),
+        'ownership-foreign': (foreign_table, suspects),
+    }
