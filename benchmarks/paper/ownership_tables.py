@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.paper.ownership_attacks import ATTACKS
-from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival
+from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival, TunedCopy
 from benchmarks.paper.tables import Row, Table, make_table
 
 DEEPLAB = 'deeplabv3_mobilenet-v2-d16_voc440-516x516'
@@ -39,6 +39,18 @@ def survival_table(rows: list[Row]) -> str:
     return make_table('attack', fields, rows, line)
 
 
+def tuned_table(rows: list[Row]) -> str:
+    """Return a table of what marks survive of a fine-tuning: the cells of a row have the two strengths."""
+    fields = ['mIoU', *(f'z, {strength:g}' for strength in STRENGTHS), 'aligned']
+
+    def line(row: Row, results: list[dict]) -> list[str]:
+        if len(results) < len(row.cells):
+            return ['missing'] * len(fields)
+        return [f'{results[0]["mIoU"]:.2f}', *(f'{one["z"]:.1f}' for one in results), _aligned(results[0])]
+
+    return make_table('SegFormer-B0, fine-tuned', fields, rows, line)
+
+
 def foreign_table(rows: list[Row]) -> str:
     """Return a table of the scores of recipients who got no copy."""
 
@@ -71,6 +83,15 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
         Row(attack, [MarkSurvival(segformer, attack=attack), MarkSurvival(**real, attack=attack, scored=False)])
         for attack in ATTACKS
     ]
+    tunings: dict[str, dict] = {
+        '300 iterations, a fifth of the learning rate': {},
+        'the same, 8 images': dict(images=8),
+        'the whole schedule again: 400 iterations, full learning rate': dict(iterations=400, lr_scale=1.0),
+    }
+    tuned = [
+        Row(label, [TunedCopy(segformer, strength=x, **options) for x in STRENGTHS])
+        for label, options in tunings.items()
+    ]
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
         Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),
@@ -78,5 +99,6 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
     return {
         'ownership-price': (price_table, prices),
         'ownership-survival': (survival_table, survivals),
+        'ownership-tuning': (tuned_table, tuned),
         'ownership-foreign': (foreign_table, suspects),
     }

@@ -9,12 +9,10 @@ from statistics import mean
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch.nn.utils import parameters_to_vector
 
 from benchmarks.paper.cells import Cell, Training, find_config, key_file
-from mmseg_keyprotect.config.view import load_quietly
-from mmseg_keyprotect.fine_tuning.tuning import tuning_config
+from benchmarks.paper.tuning import plain_tuning
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 
 ITERATIONS = 300
@@ -22,9 +20,6 @@ ITERATIONS = 300
 
 PIRATE = 100
 """A pirate's key is that of the seed and this number."""
-
-LR_SCALE = 0.2
-"""Of the learning rate of the config, as in `keyprotect watermark`."""
 
 QUESTIONS = ('--count', 8, '--random-keys', 99, '--seed', 1)
 
@@ -78,7 +73,7 @@ class Suspect(Cell):
             return out / source.name
         if last == 'tune':
             tuning = self.work / 'tune.py'
-            unmarked(config, source, self.seed + len(before)).dump(tuning)
+            plain_tuning(config, source, ITERATIONS, self.seed + len(before)).dump(tuning)
             self.call('tune.log', 'train', tuning, '--work-dir', out)
             return out / f'iter_{ITERATIONS}.pth'
         return self.pruned(source, int(last.removeprefix('prune')))
@@ -93,12 +88,3 @@ class Suspect(Cell):
             value[value.abs() <= least.values] = 0
         torch.save(dict(state_dict=state), target)
         return target
-
-
-def unmarked(config: Path, source: Path, seed: int) -> Config:
-    """Return the configuration of a fine-tuning as that with the watermark, but without it."""
-    cfg = tuning_config(load_quietly(config), source, ITERATIONS, LR_SCALE)
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=ITERATIONS)
-    cfg.randomness = dict(seed=seed)
-    return cfg

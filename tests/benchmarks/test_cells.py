@@ -108,6 +108,8 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'CELLS', tmp_path / 'cells')
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
+    monkeypatch.setattr(ownership_cells, 'read_checkpoint', lambda path: ({}, {}))
+    monkeypatch.setattr(ownership_cells.TunedCopy, 'traced', lambda self, *arguments: dict(z=0.0))
     monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
     monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
