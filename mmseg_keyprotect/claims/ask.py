@@ -47,7 +47,7 @@ def ask_checkpoint(cfg: Config, checkpoint: str) -> Ask:
         sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
         tensor = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())
         found = model.test_step(dict(inputs=[tensor], data_samples=[sample]))[0]
-        return found.pred_sem_seg.data[0].cpu().numpy()
+        return found.pred_sem_seg.data[0].long().cpu().numpy()
 
     return ask
 

@@ -77,7 +77,7 @@ def _take(
     if images.labelled:
         labels = {'true labels': batch['data_samples'][0].gt_sem_seg.data[0], **labels}
     palette = np.array(images.dataset.metainfo.get('palette') or some_colours(len(images.classes)), dtype=np.uint8)
-    panels |= {who: paint(found.numpy(), palette) for who, found in labels.items()}
+    panels |= {who: paint(found.long().numpy(), palette) for who, found in labels.items()}
     present = sorted(
         {int(value) for found in labels.values() for value in found.unique()}
         & {*range(min(len(palette), len(images.classes)))}

@@ -65,12 +65,12 @@ def test_the_best_rate_is_found(lr, scale):
 
 def test_a_trial_is_judged_on_other_images_than_it_trains_on():
     seen = []
-    train_at_best_rates(start(0.1, seen), images(8), Budget(60, steps=40, rates=2))
+    train_at_best_rates(start(0.1, seen), images(8), Budget(60, steps=80, rates=2))
     trained = set().union(*(inputs for training, inputs in seen[:10] if training))
     judged = set().union(*(inputs for training, inputs in seen if not training))
     assert judged == {0, 4}
     assert trained == {1, 2, 3, 5, 6, 7}
-    assert set().union(*(inputs for _, inputs in seen[-40:])) == set(range(8))
+    assert set().union(*(inputs for _, inputs in seen[-80:])) == set(range(8))
 
 
 @pytest.mark.parametrize(('count', 'rates'), [(1, 4), (8, 1)])

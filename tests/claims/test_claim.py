@@ -188,7 +188,10 @@ def test_images(tmp_path):
 @pytest.mark.parametrize(
     'words', [[], ['config.py'], ['--url', 'http://x'], ['config.py', 'a.pth', '--url', 'http://x', '--images', '.']]
 )
-def test_a_model_is_named_once(words, key_file, tmp_path, capsys):
+def test_a_model_is_named_once(words, key_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('config.py', 'a.pth'):
+        (tmp_path / name).touch()
     with pytest.raises(SystemExit):
         main(['claim', *words, '-o', str(tmp_path / 'claim')])
     assert '--url' in capsys.readouterr().err

@@ -65,5 +65,5 @@ def test_nothing_is_made_where_the_checkpoint_does_not_fit(plain, key_file, tmp_
     torch.save(dict(state_dict={'x': torch.zeros(1)}), tmp_path / 'other.pth')
     words = [plain[0], tmp_path / 'other.pth', '-o', tmp_path / 'marked']
     assert main(['watermark', *map(str, words)]) == 1
-    assert 'Expected a checkpoint' in capsys.readouterr().err
+    assert 'Expected weights of the configured EncoderDecoder' in capsys.readouterr().err
     assert not (tmp_path / 'marked').exists()
