@@ -102,7 +102,8 @@ def _reached(results: list[tuple[dict, str]]) -> str:
 
 
 def draw_budgets(rows: list[Row], path: Path) -> None:
-    """Write a PNG plot of the mIoU by the number of training steps, one panel for each model."""
+    """Write a PNG plot of the mIoU by the number of training steps, one panel for each model with results."""
+    rows = [row for row in rows if budgets([row])] or rows[:1]
     figure = Figure(figsize=(4 * len(rows), 3.6), layout='constrained')
     for row, axes in zip(rows, figure.subplots(1, len(rows), squeeze=False)[0], strict=True):
         axes.spines[['top', 'right']].set_visible(False)
