@@ -46,6 +46,7 @@ def tiny_config(own_folders, tiny):
     return 'tiny_mit-b0{}_demo'
 
 
+@pytest.mark.slow
 def test_trainings_and_a_binding(tiny_config, own_folders):
     plain, protected = Training(tiny_config.format('')), Training(tiny_config.format('_np-b8'))
     assert protected.read() is None
