@@ -27,7 +27,7 @@ from mmseg_keyprotect.protection import protect_checkpoint
 CONFIGS = Path(mmseg_keyprotect.__file__).parent / '.mim' / 'configs' / 'segformer'
 DEMO = CONFIGS / 'segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 CAMVID = CONFIGS / 'segformer_mit-b0_1xb8-0.4k_camvid-160x160.py'
-ITERATIONS, DENIAL_ITERATIONS = 250, 100
+ITERATIONS, DENIAL_ITERATIONS = 220, 150
 """Iterations on drawn scenes, and those of denial on any data; other data is trained for as long as the config says."""
 
 

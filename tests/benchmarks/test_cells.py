@@ -109,6 +109,7 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
     monkeypatch.setattr(ownership_cells, 'read_checkpoint', lambda path: ({}, {}))
+    monkeypatch.setattr(ownership_cells, 'mark_weights', lambda state, *arguments: state)
     monkeypatch.setattr(ownership_cells.TunedCopy, 'traced', lambda self, *arguments: dict(z=0.0))
     monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
