@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -66,6 +67,15 @@ def new_file(path: str | Path) -> Iterator[Path]:
     _check_new(path)
     with _temporary(path, become_new) as temporary:
         yield temporary
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in lowercase hex."""
+    found = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -107,6 +107,13 @@ class Cell(ABC):
         scores = next(line for line in map(json.loads, reversed(log.read_text().splitlines())) if 'mIoU' in line)
         return round(scores['mIoU'], 2)
 
+    def tested(self, config: Path, checkpoint: Path, word: str = 'test') -> float:
+        """Return the mIoU, in percent, that ``keyprotect test`` measures; the work folder gets its logs in ``word``."""
+        out = self.work / word
+        self.call(f'{word}.log', 'test', config, checkpoint, '--work-dir', out)
+        log = sorted(out.glob('*/*.json'))[-1]
+        return round(json.loads(log.read_text())['mIoU'], 2)
+
     def access(self, config: str | Path, checkpoint: Path, wrong_keys: int | None = None) -> dict[str, Any]:
         """Return the mIoU, in percent, that users with the correct key, no key and wrong keys get."""
         out = self.work / 'access'

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.paper.audit_cells import HELD_OUT
 from benchmarks.paper.cells import Cell, Training
 from benchmarks.paper.feature_cells import Features
-from mmseg_keyprotect.audit.open_target import spaced
+from mmseg_keyprotect.session.images import spaced
 
 WRONG_KEYS = 30
 """Number of random wrong keys of the final evaluation, none of which the fine-tuning has seen."""

@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from benchmarks.paper.cells import Cell, Training, find_config, locks
-from mmseg_keyprotect.audit.open_target import spaced
 from mmseg_keyprotect.config.view import load_quietly
+from mmseg_keyprotect.session.images import spaced
 
 IMAGES = (8, 40, 150)
 """Numbers of labelled images that an attacker has."""

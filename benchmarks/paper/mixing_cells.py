@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +43,9 @@ class Mixing(Cell):
     def measure(self) -> dict[str, Any]:
         """Recover the keys of all stages, and test the model without them, and with the recovered ones."""
         found = self.recover()
-        plain, scores = Training(self.config, self.seed).checkpoint(), {}
+        plain = Training(self.config, self.seed).checkpoint()
         files = dict(plain=plain, mixed=self.work / 'mixed.pth', recovered=self.work / 'recovered.pth')
-        for word, file in files.items():
-            out = self.work / word
-            self.call(f'{word}.log', 'test', find_config(self.config), file, '--work-dir', out)
-            (log,) = out.glob('*/*.json')
-            scores[word] = round(json.loads(log.read_text())['mIoU'], 2)
+        scores = {word: self.tested(find_config(self.config), file, word) for word, file in files.items()}
         return dict(stages=found, **scores)
 
     def recover(self) -> list[dict[str, Any]]:

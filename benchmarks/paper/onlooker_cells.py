@@ -14,14 +14,14 @@ from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.estimators.table_estimate import read_table
-from mmseg_keyprotect.audit.open_target import spaced
 from mmseg_keyprotect.audit.picture_quality import likeness, shown
 from mmseg_keyprotect.audit.target import AttackerData, Target
 from mmseg_keyprotect.ciphers import build_cipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
+from mmseg_keyprotect.cli.cipher_options import cipher_words
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.session.images import spaced
 
-TYPES = {'shuffle': 'Shuffle', 'negative-positive': 'NegativePositive', 'ffx': 'FFX'}
 FOLDER = Path('data/camvid/images')
 SIZE = (256, 192)
 """Width and height, in pixels; 32 divides both."""
@@ -60,7 +60,8 @@ class Onlooker(Cell):
 
     def measure(self) -> dict[str, Any]:
         """Encrypt images of the validation set, and attack them with images of the training set."""
-        cfg = [dict(type=TYPES[word], block_size=self.block_size, allow_weak=True) for word in self.cipher]
+        types = cipher_words()
+        cfg = [dict(type=types[word], block_size=self.block_size, allow_weak=True) for word in self.cipher]
         cipher = build_cipher(cfg, key=SecretKey.load(key_file(self.seed)))
         target = Target(cipher, AttackerData(images('val', SEEN), images('train', PLAIN)))
         budget = Budget(SECONDS, steps=STEPS)
@@ -104,5 +105,4 @@ def decrypt(image: np.ndarray, key: BlockTransform, info: CipherInfo) -> np.ndar
         grid = read_table(grid, key.keyed, key.table)
     plain = np.empty(grid.shape, dtype=np.uint8)
     plain[..., key.source] = np.where(key.mask > 0, 255 - grid, grid)
-    m = info.block_size
-    return plain.reshape(*grid.shape[:2], m, m, info.channels).transpose(0, 2, 1, 3, 4).reshape(image.shape)
+    return info.image(plain)

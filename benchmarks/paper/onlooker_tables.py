@@ -13,8 +13,8 @@ from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.tables import Row
 
 SIZES = 4, 8, 16
-OF = {'encrypted': 'encrypted', 'block means': 'block means', 'wrong image': 'wrong image'}
-OF |= {'reconstruction': '`reconstruction`', 'pictures-alone': '`pictures-alone`'}
+OF = {name: name for name in ('encrypted', 'block means', 'wrong image')}
+OF |= {name: f'`{name}`' for name in ('reconstruction', 'pictures-alone')}
 """The column of each kind of picture, by its name in a result."""
 
 
@@ -48,4 +48,4 @@ def draw_onlooker(rows: list[Row], path: Path) -> None:
     chosen = [row.cells[0] for row in (rows[-len(SIZES)], rows[-1])]
     files = [cell.picture for cell in chosen if isinstance(cell, Onlooker)]
     if all(file.exists() for file in files):  # only on the machine that ran the cells
-        Image.fromarray(np.concatenate([np.asarray(Image.open(file)) for file in files])).save(path, optimize=True)
+        Image.fromarray(np.concatenate([np.asarray(Image.open(file)) for file in files])).save(path, quality=85)

@@ -151,13 +151,12 @@ class TunedCopy(OfOriginal):
         torch.save(dict(state_dict=mark_weights(original, owner, recipient, self.strength)), marked)
         plain_tuning(config, marked, self.iterations, self.seed + 1, self.lr_scale, self.images).dump(tuning)
         self.call('train.log', 'train', tuning, '--work-dir', out)
-        self.call('test.log', 'test', config, out / f'iter_{self.iterations}.pth', '--work-dir', self.work / 'test')
-        log = sorted((self.work / 'test').glob('*/*.json'))[-1]
-        return dict(mIoU=json.loads(log.read_text())['mIoU'], **self.traced(out, original, owner, recipient))
+        tuned = out / f'iter_{self.iterations}.pth'
+        return dict(mIoU=self.tested(config, tuned), **self.traced(tuned, original, owner, recipient))
 
-    def traced(self, out: Path, original: dict[str, Any], owner: SecretKey, recipient: str) -> dict[str, Any]:
+    def traced(self, tuned: Path, original: dict[str, Any], owner: SecretKey, recipient: str) -> dict[str, Any]:
         """Return the score of the recipient in the fine-tuned copy."""
-        found = compare(read_checkpoint(out / f'iter_{self.iterations}.pth')[0], original)
+        found = compare(read_checkpoint(tuned)[0], original)
         z = round(score_of(found, owner, recipient), 2)
         return dict(z=z, compared=len(found), aligned=sum(one.aligned for one in found))
 

@@ -25,7 +25,7 @@ from mmseg_keyprotect.files import replace_file
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, AUDIT_PAGE = Path('docs/results.md'), Path('docs/security/audit.md')
 COSTS, BUDGETS = Path('docs/images/audit_cost.png'), Path('docs/images/audit_budget.png')
-ONLOOKER = Path('docs/images/onlooker.png')
+ONLOOKER = Path('docs/images/onlooker.jpg')
 IMAGENET = 'data/weights/mobilenet_v2_imagenet.pth'
 
 AUDIT = attacked(SEGFORMER) | {

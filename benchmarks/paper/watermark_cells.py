@@ -44,9 +44,7 @@ class Suspect(Cell):
     def measure(self) -> dict[str, Any]:
         """Return the mIoU, and the claims with the owner's key and with the pirate's."""
         config, checkpoint = find_config(self.config), self.checkpoint()
-        self.call('test.log', 'test', config, checkpoint, '--work-dir', self.work / 'test')
-        log = sorted((self.work / 'test').glob('*/*.json'))[-1]
-        found = dict(mIoU=json.loads(log.read_text())['mIoU'], owner=self.claim(checkpoint, self.seed))
+        found = dict(mIoU=self.tested(config, checkpoint), owner=self.claim(checkpoint, self.seed))
         return {**found, 'pirate': self.claim(checkpoint, self.seed + PIRATE)} if 'pirate' in self.done else found
 
     def claim(self, checkpoint: Path, seed: int) -> dict[str, Any]:

@@ -64,10 +64,11 @@ class CipherInfo:
         cells = image.reshape(height // m, m, width // m, m, self.channels)
         return cells.transpose(0, 2, 1, 3, 4).reshape(height // m, width // m, self.samples)
 
-    def strip(self, blocks: np.ndarray) -> np.ndarray:
-        """Put blocks (N, n) side by side into an image (M, N * M, C)."""
-        cells = blocks.reshape(len(blocks), self.block_size, self.block_size, self.channels)
-        return np.ascontiguousarray(cells.transpose(1, 0, 2, 3).reshape(self.block_size, -1, self.channels))
+    def image(self, grid: np.ndarray) -> np.ndarray:
+        """Put a grid of blocks (rows, columns, n) together into an image (rows * M, columns * M, C)."""
+        rows, columns, m = *grid.shape[:2], self.block_size
+        cells = grid.reshape(rows, columns, m, m, self.channels)
+        return np.ascontiguousarray(cells.transpose(0, 2, 1, 3, 4).reshape(rows * m, columns * m, self.channels))
 
     def whole_blocks(self, image: np.ndarray) -> np.ndarray:
         """Crop an image (H, W, ...) to whole blocks."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.images import TestImages, spaced
 from mmseg_keyprotect.session.model import ProtectedModel
 from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.session.users import User
@@ -38,8 +38,7 @@ class HeldOut:
                 'Add the labels, or give another data set in test_dataloader.'
             )
         self._protected, self._images = protected, images
-        total = len(images)
-        self.indices: list[int] = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
+        self.indices: list[int] = spaced(np.arange(len(images)), count).tolist()
 
     @cached_property
     def _masks(self) -> list[Tensor]:

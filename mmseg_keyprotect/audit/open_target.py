@@ -17,7 +17,7 @@ from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.config.edit import unprotected
 from mmseg_keyprotect.config.view import kind_of
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.images import TestImages, spaced
 from mmseg_keyprotect.session.model import ProtectedModel
 
 
@@ -65,7 +65,7 @@ def open_target(
     own = spaced(free, images)
     others = np.setdiff1d(free, own)
     pictures, labels = [], []
-    for index in [*spaced(others, min(images, len(others))), *own]:
+    for index in [*spaced(others, images), *own]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
         if protected.channel_order == 'bgr' and picture.shape[-1] == RGB:
@@ -84,20 +84,6 @@ def open_target(
         protected.features,
         public_weights,
     )
-
-
-def spaced(indices: np.ndarray, count: int) -> np.ndarray:
-    """Return a number of the indices, evenly spaced.
-
-    Args:
-        indices: int64 (N,).
-        count: The number of indices to return.
-
-    Example:
-        >>> spaced(np.arange(10), 4).tolist()
-        [0, 3, 6, 9]
-    """
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
 def _resize(label: Tensor, shape: tuple[int, ...]) -> np.ndarray:

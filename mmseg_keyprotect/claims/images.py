@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.errors import ConfigError, ImageFormatError, MissingFileError
 from mmseg_keyprotect.images.files import SUFFIXES, read_image
-from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.images import TestImages, spaced
 
 
 def images_in(folder: str | Path, count: int) -> list[np.ndarray]:
@@ -27,7 +27,7 @@ def images_in(folder: str | Path, count: int) -> list[np.ndarray]:
     files = sorted(path for path in Path(folder).glob('*') if path.suffix.lower() in SUFFIXES)
     if not files:
         raise MissingFileError(f'Expected a folder with images, but {folder} has none. Check the path.')
-    return [read_image(files[index]) for index in spaced(len(files), count)]
+    return [read_image(files[index]) for index in chosen(len(files), count)]
 
 
 def images_of(cfg: Config, count: int) -> list[np.ndarray]:
@@ -42,22 +42,18 @@ def images_of(cfg: Config, count: int) -> list[np.ndarray]:
         ImageFormatError: The images have another number of channels than three.
     """
     dataset = TestImages(cfg)
-    images = [dataset.batch(index)['inputs'][0].numpy() for index in spaced(len(dataset), count)]
+    images = [dataset.batch(index)['inputs'][0].numpy() for index in chosen(len(dataset), count)]
     if len(images[0]) != RGB:
         raise ImageFormatError(f'Expected images of {RGB} channels, but got {len(images[0])}. Give colour images.')
     return [np.ascontiguousarray(image[::-1].transpose(1, 2, 0)) for image in images]
 
 
-def spaced(total: int, count: int) -> list[int]:
-    """Return evenly spaced indices.
+def chosen(total: int, count: int) -> list[int]:
+    """Return the indices of the images to take.
 
     Raises:
         ConfigError: ``count`` is not above 0.
-
-    Example:
-        >>> spaced(10, 4), spaced(2, 4)
-        ([0, 3, 6, 9], [0, 1])
     """
     if count < 1:
         raise ConfigError(f'Expected at least 1 image, but got {count}. Give more.')
-    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
+    return spaced(np.arange(total), count).tolist()

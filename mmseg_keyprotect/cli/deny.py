@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_keyprotect.cli.key_options import add_cfg_options, add_launcher, add_model, model_config
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_launcher, add_model, add_tuning, model_config
 from mmseg_keyprotect.cli.usage import UsageError
 
 EXAMPLE = """\
@@ -21,14 +21,8 @@ AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_model(parser, 'config file of a bound model')
-    parser.add_argument('--iterations', type=int, default=600, metavar='N', help='at most so many; default: 600')
-    parser.add_argument(
-        '--lr-scale', type=float, default=0.2, metavar='X', help="times the config's learning rate; default: 0.2"
-    )
+    add_tuning(parser, 600, 1.0, 'of the images of a batch that is denied')
     parser.add_argument('--weight', type=float, default=1.0, metavar='X', help='of the loss of denial; default: 1')
-    parser.add_argument(
-        '--share', type=float, default=1.0, metavar='X', help='of the images of a batch that is denied; default: 1'
-    )
     parser.add_argument('--wrong-keys', type=int, default=8, metavar='N', help='in each validation; default: 8')
     parser.add_argument('--images', type=int, metavar='N', help='in each validation; default: all of val_dataloader')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')

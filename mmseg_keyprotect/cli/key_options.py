@@ -48,6 +48,22 @@ def add_model(parser: argparse.ArgumentParser, what: str = 'protected config fil
     parser.add_argument('--data', metavar='DIR', help='folder of the data set, in place of data_root')
 
 
+def add_tuning(parser: argparse.ArgumentParser, iterations: int, share: float, of: str) -> None:
+    """Add the arguments of a fine-tuning.
+
+    Args:
+        parser: The parser of the command.
+        iterations: The default number of iterations.
+        share: The default share of images.
+        of: What the share is of, for the help.
+    """
+    parser.add_argument('--iterations', type=int, default=iterations, metavar='N', help='default: %(default)s')
+    parser.add_argument(
+        '--lr-scale', type=float, default=0.2, metavar='X', help="times the config's learning rate; default: 0.2"
+    )
+    parser.add_argument('--share', type=float, default=share, metavar='X', help=f'{of}; default: %(default)s')
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``."""
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch: under torchrun')

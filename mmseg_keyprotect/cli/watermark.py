@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
-from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, cfg_options, key_of, load
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, add_tuning, cfg_options, key_of, load
 
 EXAMPLE = '  keyprotect watermark my_config.py my_model.pth --key-file watermark.key -o marked'
 AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
@@ -18,13 +18,7 @@ AFTER_INTERRUPTION = 'the folder holds its log alone; delete it to start again'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_model(parser, 'config file of a plain model')
-    parser.add_argument('--iterations', type=int, default=300, metavar='N', help='default: 300')
-    parser.add_argument(
-        '--lr-scale', type=float, default=0.2, metavar='X', help="times the config's learning rate; default: 0.2"
-    )
-    parser.add_argument(
-        '--share', type=float, default=0.25, metavar='X', help='of the training images that is encrypted; default: 0.25'
-    )
+    add_tuning(parser, 300, 0.25, 'of the training images that is encrypted')
     add_cipher_arguments(parser)
     parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder to make')
     add_cfg_options(parser)

@@ -15,11 +15,13 @@ from mmseg.structures import SegDataSample
 
 from mmseg_keyprotect.ciphers import PlainImages
 from mmseg_keyprotect.engine.progress import TaskProgress
+from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.evaluation.report import AccessReport
 from mmseg_keyprotect.evaluation.rows import AccessRow
 from mmseg_keyprotect.evaluation.tally import Tally
+from mmseg_keyprotect.files import hash_file
 from mmseg_keyprotect.session.images import TestImages
-from mmseg_keyprotect.session.model import ProtectedModel, digest, load_model
+from mmseg_keyprotect.session.model import ProtectedModel, load_model
 from mmseg_keyprotect.session.processes import on_main_process
 from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.session.users import User
@@ -77,7 +79,7 @@ class AccessEvaluation:
             baseline_cfg, baseline_checkpoint = baseline
             self.baseline_images = self.images.for_baseline(baseline_cfg)
             self.baseline = load_model(baseline_cfg, baseline_checkpoint)
-            self.sources += [repr(baseline_cfg.to_dict()), digest(baseline_checkpoint)]
+            self.sources += [repr(baseline_cfg.to_dict()), hash_file(without_scheme(baseline_checkpoint))]
 
     @property
     def seed(self) -> int:

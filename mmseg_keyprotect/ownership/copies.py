@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.files import make_folder, new_file
+from mmseg_keyprotect.files import hash_file, make_folder, new_file
 from mmseg_keyprotect.keys import build_key
 from mmseg_keyprotect.ownership.fingerprint import DEFAULT_STRENGTH, check_recipient, check_strength, mark_weights
 from mmseg_keyprotect.ownership.record import CopyRecord, new_salt, now, record_path
@@ -74,16 +73,6 @@ def protect_copy(
 
     with new_file(path) as temporary:
         written, saved = protect_checkpoint(config, checkpoint, folder, mark=mark, **protection)
-        record = CopyRecord(
-            recipient, owner.key_id, strength, original, copies[0], _hash_file(saved), now(), new_salt()
-        )
+        record = CopyRecord(recipient, owner.key_id, strength, original, copies[0], hash_file(saved), now(), new_salt())
         temporary.write_text(record.to_json() + '\n', encoding='utf-8')
     return written, saved, path
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -25,7 +25,8 @@ DEFAULT_STRENGTH = 0.001
 STRENGTHS = (1e-4, 0.1)
 """The least and the largest strength. Below, single precision rounds marks away; above, accuracy is lost."""
 
-_RECIPIENT = re.compile(r'[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}')
+RECIPIENT = r'[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}'
+"""The pattern of the name of a recipient."""
 
 
 def check_recipient(name: str) -> str:
@@ -34,7 +35,7 @@ def check_recipient(name: str) -> str:
     Raises:
         ConfigError: It is not 1 to 64 of the characters A-Z, a-z, 0-9 and ``._@+-``, or begins with one of the latter.
     """
-    if not _RECIPIENT.fullmatch(name):
+    if not re.fullmatch(RECIPIENT, name):
         raise ConfigError(
             'Expected a recipient of 1 to 64 letters of A-Z and a-z, digits and ._@+-, that begins with a letter or a '
             f'digit, but got {name!r}. Choose another name.'

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_keyprotect.errors import ConfigError, DamagedFileError, MissingFileError, UnsupportedSpecError
+from mmseg_keyprotect.ownership.fingerprint import RECIPIENT
 
 RECORD_VERSION = 1
 MAX_BYTES = 2**20
 """Larger files are no records."""
 
 _PATTERNS = dict(
-    recipient=r'[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}',
+    recipient=RECIPIENT,
     key_id=r'[0-9a-f]{16}',
     original=r'[0-9a-f]{64}',
     copy=r'[0-9a-f]{64}',

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey, build_key
-from mmseg_keyprotect.keys.identity import META_KEY, PARTS
 from mmseg_keyprotect.ownership.comparison import Compared, compare
 from mmseg_keyprotect.ownership.fingerprint import mark_signs
 from mmseg_keyprotect.ownership.record import CopyRecord, read_records
 from mmseg_keyprotect.ownership.weights import hash_weights, marked_tensors
-from mmseg_keyprotect.protection.checkpoints import read_checkpoint
+from mmseg_keyprotect.protection.checkpoints import is_bound, read_checkpoint
 
 TRACED = 1e-9
 """The chance of a hit, times the recipients tried, below which a copy counts as traced."""
@@ -167,7 +166,7 @@ def read_original(path: str | Path, key: Any = None) -> dict[str, Tensor]:
         CheckpointError: The file cannot be read.
     """
     state, meta = read_checkpoint(path, key)
-    if META_KEY in meta or any(f'{part}.protection' in state for part in PARTS):
+    if is_bound(state, meta):
         raise AlreadyEncryptedError(
             f'Expected the plain original, but {path} is bound to a key. Give the checkpoint that it was made from.'
         )

@@ -16,10 +16,16 @@ from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import AlreadyEncryptedError
 from mmseg_keyprotect.files import new_folder
-from mmseg_keyprotect.keys.identity import META_KEY, PARTS, identities_of, joined
+from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.keys.providers import build_key, seal_key
 from mmseg_keyprotect.models.features.binding import bind_features
-from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint, write_checkpoint
+from mmseg_keyprotect.protection.checkpoints import (
+    build_model,
+    is_bound,
+    load_strictly,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 def protect_checkpoint(
@@ -85,7 +91,7 @@ def protect_checkpoint(
         elif features is not None:
             build_key(key)
         state, meta = read_checkpoint(checkpoint, key)
-        if META_KEY in meta or any(f'{name}.protection' in state for name in PARTS):
+        if is_bound(state, meta):
             raise AlreadyEncryptedError(
                 f'Expected an unprotected checkpoint, but {checkpoint} names a key. To change the key of a model with '
                 'a block stem, run: keyprotect rekey CONFIG CHECKPOINT --new-key-file NEW.key -o REKEYED.pth'

@@ -18,7 +18,7 @@ from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, load_from_seal
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.identity import META_KEY, Identity
+from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
 
@@ -53,6 +53,11 @@ def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor
     if not state:
         raise CheckpointError(f'Expected a checkpoint with a state dict, but {path} holds none. Use another file.')
     return state, dict(checkpoint.get('meta') or {}) if 'state_dict' in checkpoint else {}
+
+
+def is_bound(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bool:
+    """Tell whether a checkpoint names a key, in its weights or in its meta."""
+    return META_KEY in meta or any(f'{part}.protection' in state for part in PARTS)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -113,6 +113,20 @@ class TestImages:
         return self if images._config == self._config else images
 
 
+def spaced(indices: np.ndarray, count: int) -> np.ndarray:
+    """Return a number of the indices, evenly spaced; all of them where there are no more.
+
+    Args:
+        indices: int64 (N,).
+        count: The number of indices to return.
+
+    Example:
+        >>> spaced(np.arange(10), 4).tolist(), spaced(np.arange(2), 4).tolist()
+        ([0, 3, 6, 9], [0, 1])
+    """
+    return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
+
+
 def _check_labels(infos: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the images have labels."""
     missing = [info for info in infos if not has_label(info)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
 from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model, kind_of
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
+from mmseg_keyprotect.files import hash_file
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import PREPROCESSOR
@@ -65,7 +65,7 @@ class ProtectedModel:
         self.users = Users.of(self.model)
         self.cipher, self.features = self.users.cipher, self.users.features
         self.identity = joined(identities_of(self.model).values())
-        self.sources = [repr(cfg.to_dict()), digest(checkpoint), self.identity.key_id]
+        self.sources = [repr(cfg.to_dict()), hash_file(without_scheme(checkpoint)), self.identity.key_id]
 
     @property
     def channel_order(self) -> str:
@@ -177,15 +177,6 @@ def load_model(cfg: Config, checkpoint: str) -> BaseSegmentor:
     model = build_model(cfg)
     load_strictly(model, read_checkpoint(checkpoint)[0])
     return _on_device(model)
-
-
-def digest(file: str) -> str:
-    """Return the SHA-256 of a file in hex; ``sealed://`` in front of its path is ignored."""
-    found = sha256()
-    with open(without_scheme(file), 'rb') as opened:
-        while chunk := opened.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def _on_device(model: BaseSegmentor) -> BaseSegmentor:

@@ -11,7 +11,8 @@ from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
-from mmseg_keyprotect.audit.estimators.block_components import COMPONENTS, apply_key, block_components, draw_key
+from mmseg_keyprotect.audit.estimators.block_components import COMPONENTS, apply_key, block_components
+from mmseg_keyprotect.audit.estimators.key_spaces import random_key
 from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.audit.run import carry_out
 
@@ -84,7 +85,7 @@ def test_no_key_changes_the_components(block_size):
     plain = block_components(grid)
     assert plain.shape == (*grid.shape[:2], COMPONENTS)
     for _ in range(3):
-        encrypted = block_components(apply_key(grid, draw_key(info, rng)))
+        encrypted = block_components(apply_key(grid, random_key(info, rng)))
         np.testing.assert_allclose(encrypted, plain, atol=1e-3)
     other = block_components(info.grid(pictures()[1]))
     assert abs(other - plain).max() > 1
@@ -95,7 +96,7 @@ def test_drawn_keys_are_of_the_cipher():
     for word in ('shuffle', 'negative-positive', 'ffx', 'shuffle+negative-positive+ffx'):
         cipher = cipher_of(word)
         info = CipherInfo.of(cipher)
-        key, own = draw_key(info, rng), cipher.transform
+        key, own = random_key(info, rng), cipher.transform
         assert key.moves == own.moves
         assert (key.mask > 0).sum() == (own.mask > 0).sum()
         assert key.keyed.sum() == own.keyed.sum()

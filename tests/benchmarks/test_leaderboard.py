@@ -1,6 +1,7 @@
 """The leaderboard's cells and table, and what an attacker does to a stolen model first."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch import nn
 from benchmarks.paper import cells
 from benchmarks.paper.rival_models import leaderboard
 from benchmarks.paper.rival_tables import FIELDS, leaderboard_table
-from benchmarks.paper.rivals import RIVALS
+from benchmarks.paper.rivals import RIVALS, bindings
 from benchmarks.paper.rivals.preparation import plain_config, recalibrate, whole_names
+from mmseg_keyprotect.protection import protect_checkpoint
+from mmseg_keyprotect.protection.checkpoints import build_model
 
 CONFIG = 'deeplabv3plus_mobilenet-v2-d16_1xb8-0.3k_camvid-160x160'
 
@@ -122,3 +125,22 @@ def test_attackers_train_the_plain_head():
     cfg = Config(dict(model=dict(decode_head=head)))
     assert plain_config(cfg).model.decode_head == dict(type='DepthwiseSeparableASPPHead', channels=8)
     assert cfg.model.decode_head.type == 'PassportHead'
+
+
+def test_both_keys_of_a_bound_model_are_used_together(tiny, key_file, tmp_path, monkeypatch):
+    """Beside the model that it was made from, a bound model is worth as much as with its key."""
+    cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.dump(tmp_path / 'plain.py')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=build_model(cfg).state_dict()), tmp_path / 'plain.pth')
+    bound = protect_checkpoint(
+        tmp_path / 'plain.py', tmp_path / 'plain.pth', tmp_path / 'out', features=dict(stages=(3,))
+    )
+    words = [*bound, '--images', 2, '--held-out', 2, '--public', tmp_path / 'plain.pth', '-o', tmp_path / 'found.json']
+    monkeypatch.setattr(sys, 'argv', ['bindings', *map(str, words)])
+    bindings.main()
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['mIoU'] == found['plain']
+    assert set(found['shares'].values()) == {1.0}
+    assert {name.split(':')[0] for name in found['shares']} == {'weights-alone', 'public-channels'}

@@ -13,7 +13,7 @@ from helpers.browser import PHONE, measure
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.claims import ask_server, make_claim, write_claim
 from mmseg_keyprotect.claims.ask import read_mask
-from mmseg_keyprotect.claims.images import images_in, spaced
+from mmseg_keyprotect.claims.images import chosen, images_in
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import AnswerError, ConfigError, MissingFileError
 
@@ -182,7 +182,7 @@ def test_images(tmp_path):
     with pytest.raises(MissingFileError, match='has none'):
         images_in(tmp_path, 2)
     with pytest.raises(ConfigError, match='at least 1 image'):
-        spaced(3, 0)
+        chosen(3, 0)
 
 
 @pytest.mark.parametrize(

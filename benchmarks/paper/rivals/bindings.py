@@ -52,7 +52,7 @@ def main() -> None:
         shares |= {f'{name}: {share.part}': share.right for share in target.shares(found)}
     reference = scene.reference()
     result = dict(
-        mIoU=scene.reached(together), plain=reference['correct key'], alone=reference['no key'], shares=shares
+        mIoU=scene.reached(together)[0], plain=reference['correct key'], alone=reference['no key'], shares=shares
     )
     replace_file(args.out, json.dumps(result) + '\n')
 

@@ -22,10 +22,9 @@ from benchmarks.paper.rivals.nnsplitter import restored_outliers
 from benchmarks.paper.rivals.preparation import plain_config, recalibrate, whole_names
 from mmseg_keyprotect.audit.attacks.fine_tuning import FineTuning
 from mmseg_keyprotect.audit.budget import Budget
-from mmseg_keyprotect.audit.open_target import spaced
 from mmseg_keyprotect.audit.training import AttackerTrainingSet, train
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
-from mmseg_keyprotect.session.images import TestImages
+from mmseg_keyprotect.session.images import TestImages, spaced
 from mmseg_keyprotect.session.scores import Scores
 
 LIMIT = 3600.0
@@ -145,7 +144,7 @@ class Experiment:
         model, found = self.stolen()
         view: Any = SimpleNamespace(stolen=lambda: model, training_set=self.training_set)
         result = FineTuning().run(view, Budget(LIMIT, steps=self.steps))
-        return dict(mIoU=self.score(model), steps=self.steps, stopped=result.stopped, **found)
+        return dict(mIoU=self.score(result.model), steps=self.steps, stopped=result.stopped, **found)
 
     def norms(self) -> Result:
         """Learn gains and biases of the head alone, in the place of passports or signs."""

@@ -31,7 +31,7 @@ class ChosenImages(Attack):
         code = np.stack([np.arange(n) // BASE**power % BASE for power in range(digits)])
         flat = np.repeat(np.arange(256)[:, None], n, axis=1) if info.has_table else np.zeros((0, n), dtype=int)
         blocks = np.concatenate([code, flat]).astype(np.uint8)
-        out = info.blocks([view.encrypt(info.strip(blocks))]).astype(np.int64)
+        out = info.blocks([view.encrypt(info.image(blocks[np.newaxis]))]).astype(np.int64)
         code_out, flat_out = out[:digits], out[digits:]
         if info.has_table:
             estimate = self._with_table(code_out, flat_out)

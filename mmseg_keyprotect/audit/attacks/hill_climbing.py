@@ -11,9 +11,9 @@ import numpy as np
 from mmseg_keyprotect.audit.attack import Attack, AttackResult
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
+from mmseg_keyprotect.audit.estimators.key_spaces import random_key
 from mmseg_keyprotect.audit.estimators.objectives import LabelledLoss, UnlabelledLoss
 from mmseg_keyprotect.audit.view import View
-from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 WINDOWS = 8
@@ -144,18 +144,6 @@ class HillClimbingEntropy(HillClimbing):
     def loss(self, view: View, count: int) -> Loss:
         """Return the unlabelled loss."""
         return UnlabelledLoss(view, count)
-
-
-def random_key(info: CipherInfo, rng: np.random.Generator) -> BlockTransform:
-    """Draw a key at random."""
-    n = info.samples
-    half = rng.permutation(n) < n // 2
-    return BlockTransform(
-        rng.permutation(n) if info.has_order else None,
-        np.where(rng.permutation(n) < n // 2, 255, 0) if info.has_signs else None,
-        half if info.has_table else np.zeros(n, dtype=bool),
-        rng.permutation(DOMAIN)[:256] if info.has_table else None,
-    )
 
 
 def steps(info: CipherInfo) -> int:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
-from mmseg_keyprotect.audit.cipher_info import CENTRE
-from mmseg_keyprotect.audit.estimators.block_components import COMPONENTS, apply_key, block_components, draw_key
+from mmseg_keyprotect.audit.cipher_info import CENTRE, CipherInfo
+from mmseg_keyprotect.audit.estimators.block_components import COMPONENTS, apply_key, block_components
+from mmseg_keyprotect.audit.estimators.key_spaces import random_key
 from mmseg_keyprotect.audit.estimators.unet import BlockUNet
 from mmseg_keyprotect.audit.picture_quality import WINDOW
 from mmseg_keyprotect.audit.training import steps_left_undone
@@ -46,7 +47,7 @@ class Reconstruction(Attack):
         while steps < budget.steps and not budget.over:
             grid = grids[rng.integers(len(grids))]
             wanted = _tensor((grid - CENTRE) / SCALE)
-            found = network(_tensor(block_components(apply_key(grid, draw_key(info, rng)))))
+            found = network(_tensor(block_components(apply_key(grid, random_key(info, rng)))))
             optimizer.zero_grad()
             loss = (found - wanted).abs().mean()
             loss.backward()
@@ -54,7 +55,7 @@ class Reconstruction(Attack):
             schedule.step()
             steps += 1
             budget.report(f'step {steps}, error {SCALE * loss.item():.1f}')
-        pictures = [self._picture(network, info.grid(image), image.shape) for image in view.encrypted]
+        pictures = [self._picture(network, image, info) for image in view.encrypted]
         return AttackResult(
             f'{steps} steps, each with a new random key, on {len(view.plain)} images; one picture of each encrypted '
             'image, made from it alone.',
@@ -64,13 +65,10 @@ class Reconstruction(Attack):
         )
 
     @torch.no_grad()
-    def _picture(self, network: BlockUNet, grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the reconstruction of an image, uint8 (H, W, C), from its grid of blocks."""
-        height, width, channels = shape
-        m = height // len(grid)
-        samples = network(_tensor(block_components(grid)))[0].permute(1, 2, 0).numpy() * SCALE + CENTRE
-        cells = samples.round().clip(0, 255).astype(np.uint8).reshape(*grid.shape[:2], m, m, channels)
-        return cells.transpose(0, 2, 1, 3, 4).reshape(height, width, channels)
+    def _picture(self, network: BlockUNet, image: np.ndarray, info: CipherInfo) -> np.ndarray:
+        """Return the reconstruction of an encrypted image, uint8 (H, W, C)."""
+        samples = network(_tensor(block_components(info.grid(image))))[0].permute(1, 2, 0).numpy() * SCALE + CENTRE
+        return info.image(samples.round().clip(0, 255).astype(np.uint8))
 
 
 def _tensor(grid: np.ndarray) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmseg_keyprotect.audit.cipher_info import CENTRE, CipherInfo
-from mmseg_keyprotect.ciphers.kernels import DOMAIN
+from mmseg_keyprotect.audit.cipher_info import CENTRE
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 COMPONENTS = 12
@@ -41,18 +40,6 @@ def block_components(grid: np.ndarray) -> np.ndarray:
     found = np.zeros((len(blocks), COMPONENTS), dtype=np.float32)
     found[:, : real.sum()] = blocks @ axes * scale
     return found.reshape(*grid.shape[:2], COMPONENTS)
-
-
-def draw_key(info: CipherInfo, rng: np.random.Generator) -> BlockTransform:
-    """Draw a random key of a cipher for blocks, by the public facts about it."""
-    n = info.samples
-    half = np.arange(n) < n // 2
-    return BlockTransform(
-        rng.permutation(n) if info.has_order else None,
-        np.where(rng.permutation(half), 255, 0) if info.has_signs else None,
-        rng.permutation(half) if info.has_table else np.zeros(n, dtype=bool),
-        rng.permutation(DOMAIN)[:256] if info.has_table else None,
-    )
 
 
 def apply_key(grid: np.ndarray, key: BlockTransform) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Enumerate the keys of a cipher in batches."""
+"""The keys of a cipher: enumerated in batches, or drawn at random."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from math import comb, factorial
 import numpy as np
 
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
+from mmseg_keyprotect.ciphers.kernels import DOMAIN
 from mmseg_keyprotect.ciphers.reference import reference_permutation
+from mmseg_keyprotect.ciphers.transform import BlockTransform
 
 BATCH = 64
 """The number of keys that are scored together."""
@@ -51,6 +53,18 @@ def key_batches(info: CipherInfo, rng: np.random.Generator) -> Iterator[Keys]:
         keys = _random(info, rng)
     while batch := list(itertools.islice(keys, BATCH)):
         yield np.stack([source for source, _ in batch]), np.stack([signs for _, signs in batch])
+
+
+def random_key(info: CipherInfo, rng: np.random.Generator) -> BlockTransform:
+    """Draw a key of any cipher at random, by the public facts about it."""
+    n = info.samples
+    half = np.arange(n) < n // 2
+    return BlockTransform(
+        rng.permutation(n) if info.has_order else None,
+        np.where(rng.permutation(half), 255, 0) if info.has_signs else None,
+        rng.permutation(half) if info.has_table else np.zeros(n, dtype=bool),
+        rng.permutation(DOMAIN)[:256] if info.has_table else None,
+    )
 
 
 def _reference(info: CipherInfo) -> Iterator[Keys]:
