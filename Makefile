@@ -12,15 +12,22 @@ KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
 .PHONY: demo test test-slow docs-test test-onedl test-lowest bench lint docs install
 
-install: $(VENV)/installed
+install: $(VENV)/checks-installed
 
+# not compiled: the demo would wait for more bytecode than it needs
 $(VENV)/installed: setup.cfg pyproject.toml requirements.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -r requirements.txt
-	$(BIN)/pip install -q --no-build-isolation -e '.[test,lint]'
+	$(BIN)/pip install -q --no-compile -r requirements.txt
+	$(BIN)/pip install -q --no-compile --no-build-isolation -e .
 	touch $@
 
-demo: install
+# torch has a file that Python 3.11 cannot compile
+$(VENV)/checks-installed: $(VENV)/installed
+	$(BIN)/pip install -q --no-build-isolation -e '.[test,lint]'
+	$(BIN)/python -m compileall -qq -j 2 $(VENV)/lib || true
+	touch $@
+
+demo: $(VENV)/installed
 	$(BIN)/keyprotect demo $(if $(DATA),--data $(DATA))
 
 test: install

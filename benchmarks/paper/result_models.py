@@ -108,12 +108,10 @@ def denials() -> list[Row]:
     models: dict[str, dict[str, Any]] = {
         'SegFormer-B0, CamVid: images': dict(config=SEGFORMER.format('')),
         'the same, 400 iterations': dict(config=SEGFORMER.format(''), **short),
-        'SegFormer-B0, CamVid: images and every stage; 400 iterations': dict(
-            config=SEGFORMER.format(''), places=('all',), **short
-        ),
+        'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
         'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
-        'the same, DeepLabV3+, 400 iterations': dict(config=DEEPLAB.format(''), **short),
+        'the same, 400 iterations of denial': dict(config=DEEPLAB.format(''), **short),
         'SETR, ViT-S/14, CamVid: images': dict(config=SETR, block_size=14),
         'SegFormer-B0, drawn scenes: images; 400 iterations': dict(config=drawn, split='train', **short),
     }
