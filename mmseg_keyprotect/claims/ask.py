@@ -14,7 +14,10 @@ from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import AnswerError, ConfigError
+from mmseg_keyprotect.export import ExportedModel
+from mmseg_keyprotect.keys.providers import find_passphrase, seal_key
 from mmseg_keyprotect.session.model import load_model
 
 Ask = Callable[[np.ndarray], np.ndarray]
@@ -50,6 +53,22 @@ def ask_checkpoint(cfg: Config, checkpoint: str) -> Ask:
         return found.pred_sem_seg.data[0].long().cpu().numpy()
 
     return ask
+
+
+def ask_exported(path: str) -> Ask:
+    """Return a function that asks a model of :func:`~mmseg_keyprotect.export.export_onnx`.
+
+    Args:
+        path: The file, plain or sealed; the key of sealed checkpoints opens it.
+
+    Raises:
+        MissingFileError: There is no such file.
+        WrongKeyError: The file is sealed for others.
+        SealedFileError: The file is sealed, and damaged.
+        CheckpointError: It holds no exported model.
+        ImageFormatError: By the returned function: the model takes images of another size.
+    """
+    return ExportedModel.open(path, seal_key() if is_sealed(path) else None, find_passphrase).predict
 
 
 def ask_server(url: str, timeout: float = TIMEOUT) -> Ask:

@@ -1,7 +1,7 @@
 """Ask a model about plain and encrypted images: does it answer to the owner's key?
 
-Give CONFIG and CHECKPOINT, or --url with --images. Whoever runs the model sees the images plain and encrypted, and can
-compute the key of this cipher from them.
+Give CONFIG and CHECKPOINT, or --onnx or --url with --images. Whoever runs the model sees the images plain and
+encrypted, and can compute the key of this cipher from them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('config', nargs='?', help='config file of the model, without protection')
     parser.add_argument('checkpoint', nargs='?', help='its checkpoint')
+    parser.add_argument('--onnx', metavar='FILE', help='model that `keyprotect export` wrote, plain or sealed')
     parser.add_argument('--url', help='server that takes a PNG (POST) and answers with a PNG of classes')
     parser.add_argument('--images', metavar='DIR', help='folder of images; default: those of test_dataloader')
     parser.add_argument('--count', type=int, default=8, metavar='N', help='how many of them; default: 8')
@@ -66,15 +67,16 @@ def run(args: argparse.Namespace) -> None:
 
 def _ask_and_images(args: argparse.Namespace) -> tuple[Ask, list[np.ndarray], str]:
     """Return the model, the images to ask about, and the name of the model."""
-    from mmseg_keyprotect.claims import ask_checkpoint, ask_server
-    from mmseg_keyprotect.claims.images import images_in, images_of
+    from mmseg_keyprotect.claims import ask_checkpoint, ask_exported, ask_server
+    from mmseg_keyprotect.session.plain_images import images_in, images_of
 
-    if args.url:
-        if args.config or not args.images:
-            raise UsageError('--url needs --images, and neither CONFIG nor CHECKPOINT')
-        return ask_server(args.url), images_in(args.images, args.count), args.url
+    if args.url or args.onnx:
+        if args.config or not args.images or (args.url and args.onnx):
+            raise UsageError('give one of --url and --onnx, with --images, and neither CONFIG nor CHECKPOINT')
+        ask = ask_server(args.url) if args.url else ask_exported(args.onnx)
+        return ask, images_in(args.images, args.count), args.url or Path(args.onnx).name
     if not args.checkpoint:
-        raise UsageError('give CONFIG and CHECKPOINT, or --url')
+        raise UsageError('give CONFIG and CHECKPOINT, --onnx or --url')
     cfg = load(args.config, cfg_options(args.cfg_options), args.data)
     images = images_in(args.images, args.count) if args.images else images_of(cfg, args.count)
     return ask_checkpoint(cfg, args.checkpoint), images, Path(args.checkpoint).name

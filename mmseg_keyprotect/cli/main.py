@@ -26,6 +26,7 @@ COMMANDS = (
     'seal',
     'unseal',
     'recipients',
+    'export',
     'verify',
     'watermark',
     'claim',

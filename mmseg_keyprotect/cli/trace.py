@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         metavar='suspect',
-        help='checkpoint that was found: plain, bound to any key, or sealed. KEYPROTECT_SEAL_KEY_FILE opens a sealed '
-        "one, else the owner's key",
+        help='checkpoint that was found, or ONNX file: plain, bound to any key, or sealed. KEYPROTECT_SEAL_KEY_FILE '
+        "opens a sealed one, else the owner's key",
     )
     parser.add_argument('--original', required=True, metavar='FILE', help='plain checkpoint that copies were made from')
     parser.add_argument('--key-file', metavar='FILE', help="the owner's key; default: KEYPROTECT_KEY_FILE")

@@ -15,6 +15,7 @@ from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError, WrongKey
 from mmseg_keyprotect.keys import SecretKey, build_key
 from mmseg_keyprotect.ownership.comparison import Compared, compare
 from mmseg_keyprotect.ownership.fingerprint import mark_signs
+from mmseg_keyprotect.ownership.onnx_weights import SUFFIX, read_onnx_weights
 from mmseg_keyprotect.ownership.record import CopyRecord, read_records
 from mmseg_keyprotect.ownership.weights import hash_weights, marked_tensors
 from mmseg_keyprotect.protection.checkpoints import is_bound, read_checkpoint
@@ -125,8 +126,8 @@ def trace_suspect(
     """Trace a checkpoint that was found.
 
     Args:
-        suspect: The checkpoint file: plain, bound to any key, or sealed. What opens a sealed file is the key of
-            KEYPROTECT_SEAL_KEY_FILE, or else ``key``.
+        suspect: The checkpoint, or an ONNX file whose name ends in ``.onnx``: plain, bound to any key, or sealed. What
+            opens a sealed file is the key of KEYPROTECT_SEAL_KEY_FILE, or else ``key``.
         original: The checkpoint of the plain model that copies were made from.
         records: The folder of the records of copies.
         key: The configuration of the owner's key. By default KEYPROTECT_KEY_FILE names the key file.
@@ -149,7 +150,8 @@ def trace_suspect(
     plain = read_original(original, key)
     known = _of_key(of_original(read_records(records), plain), owner)
     public = None if ancestor is None else read_checkpoint(ancestor, key)[0]
-    found = compare(read_checkpoint(suspect, key)[0], plain, public)
+    weights = read_onnx_weights(suspect, key) if Path(suspect).suffix == SUFFIX else read_checkpoint(suspect, key)[0]
+    found = compare(weights, plain, public)
     return traced(found, owner, [record.recipient for record in known], len(marked_tensors(plain)), public is not None)
 
 

@@ -13,9 +13,9 @@ from helpers.browser import PHONE, measure
 from mmseg_keyprotect.ciphers import KeyedCipher
 from mmseg_keyprotect.claims import ask_server, make_claim, write_claim
 from mmseg_keyprotect.claims.ask import read_mask
-from mmseg_keyprotect.claims.images import chosen, images_in
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import AnswerError, ConfigError, MissingFileError
+from mmseg_keyprotect.session.plain_images import chosen, images_in
 
 CLASSES = 4
 
@@ -183,6 +183,27 @@ def test_images(tmp_path):
         images_in(tmp_path, 2)
     with pytest.raises(ConfigError, match='at least 1 image'):
         chosen(3, 0)
+
+
+def test_an_exported_model(images, key, key_file, tmp_path, capsys):
+    pytest.importorskip('onnxruntime')
+    import torch
+    from mmengine.config import Config
+    from mmseg.registry import MODELS
+
+    from helpers.small_configs import small_config
+    from mmseg_keyprotect.export import export_onnx
+
+    cfg = Config(small_config('.'))
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'plain.pth')
+    export_onnx(cfg, str(tmp_path / 'plain.pth'), tmp_path / 'model.onnx', size=(32, 48), seal=key)
+    (tmp_path / 'images').mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / 'images' / f'{number}.png')
+    words = ['--onnx', str(tmp_path / 'model.onnx'), '--images', str(tmp_path / 'images'), '--random-keys', '3']
+    assert main(['claim', *words, '-o', str(tmp_path / 'out')]) == 0
+    assert 'Cannot tell' in capsys.readouterr().out
+    assert 'model.onnx' in (tmp_path / 'out' / 'claim.html').read_text()
 
 
 @pytest.mark.parametrize(

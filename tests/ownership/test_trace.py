@@ -17,6 +17,7 @@ from mmseg_keyprotect.ownership import mark_weights, protect_copy, trace_suspect
 from mmseg_keyprotect.ownership.comparison import compare
 from mmseg_keyprotect.ownership.trace import score_of
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
+from mmseg_keyprotect.sealing import KeyRecipient, seal_file
 
 
 @pytest.fixture(scope='module')
@@ -235,3 +236,37 @@ def test_what_belongs_together(owned, trained, apart, key, other_key, tmp_path):
     assert mark_weights(read_checkpoint(trained[1])[0], key, 'acme', 0.003)['backbone.conv1.weight'].equal(
         copies['acme']['backbone.conv1.weight']
     )
+
+
+@pytest.fixture(scope='module')
+def exported(owned, trained):
+    """An ONNX file of a copy, made by torch's exporter."""
+    pytest.importorskip('onnxruntime')
+    from mmseg_keyprotect.config.view import load_quietly
+    from mmseg_keyprotect.export import export_onnx
+
+    folder = owned[0]
+    export_onnx(load_quietly(trained[0]), str(folder / 'acme' / 'plain.pth'), folder / 'copy.onnx', size=(64, 64))
+    return folder / 'copy.onnx'
+
+
+def test_an_exported_copy_is_traced(exported, owned, trained):
+    folder, _, key = owned
+    found = trace_suspect(exported, trained[1], folder / 'records', key)
+    assert found.traced == ['acme']
+    seal_file(exported, folder / 'sealed.onnx', [KeyRecipient(key)])
+    assert trace_suspect(folder / 'sealed.onnx', trained[1], folder / 'records', key) == found
+
+
+def test_hostile_onnx_files(exported, owned, trained, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    folder, _, key = owned
+    outside = onnx.load(exported)
+    outside.graph.initializer[0].ClearField('raw_data')
+    outside.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    outside.graph.initializer[0].external_data.add(key='location', value='/etc/passwd')
+    contents = [outside.SerializeToString(), exported.read_bytes()[:-1000], b'', onnx.ModelProto().SerializeToString()]
+    for content in contents:
+        (tmp_path / 'suspect.onnx').write_bytes(content)
+        with pytest.raises(CheckpointError, match='Expected an ONNX file with weights'):
+            trace_suspect(tmp_path / 'suspect.onnx', trained[1], folder / 'records', key)

@@ -1,0 +1,121 @@
+"""Run an exported model by onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmseg_keyprotect.errors import CheckpointError, ImageFormatError, MissingDependencyError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing import is_sealed_file, open_sealed
+from mmseg_keyprotect.sealing.sealed_files import open_file
+
+METADATA = 'mmseg-keyprotect'
+"""The entry of the file's metadata that says what the model is, as JSON."""
+
+
+class ExportedModel:
+    """An exported model in memory.
+
+    Args:
+        content: The bytes of an ONNX file of :func:`~mmseg_keyprotect.export.export_onnx`.
+        name: What errors call the file.
+        **options: Further arguments of ``onnxruntime.InferenceSession``, such as ``providers`` or ``sess_options``.
+
+    Attributes:
+        session: The ``onnxruntime.InferenceSession``.
+        about: The metadata: ``spec_version``, ``key_id`` and ``cipher`` (None for a plain model), ``block_size`` in
+            pixels, ``channel_order``, ``classes`` and ``palette``.
+
+    Raises:
+        MissingDependencyError: onnxruntime is missing.
+        CheckpointError: The content is no such file.
+    """
+
+    def __init__(self, content: bytes, name: str = 'the file', **options: Any) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise missing('onnxruntime') from None
+        try:
+            self.session = onnxruntime.InferenceSession(content, **options)
+            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
+        except Exception as error:  # onnxruntime has a class of its own for each cause
+            raise CheckpointError(
+                f'Expected a model that `keyprotect export` wrote, but {name} is none: {type(error).__name__}. '
+                'Export it again.'
+            ) from None
+        self._input = self.session.get_inputs()[0]
+
+    @classmethod
+    @without_locals
+    def open(
+        cls, path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None, **options: Any
+    ) -> ExportedModel:
+        """Read a file, plain or sealed. Nothing of a sealed file touches the disk.
+
+        Args:
+            path: The file.
+            key: The key that opens a sealed file, if any.
+            passphrase: The passphrase that does, or a function that returns it, if any.
+            **options: As of the class.
+
+        Raises:
+            MissingFileError: There is no such file.
+            WrongKeyError: The file is sealed for others.
+            SealedFileError: The file is sealed, and damaged.
+            CheckpointError: It holds no exported model.
+
+        Example:
+            >>> model = ExportedModel.open('model.sealed.onnx', SecretKey.load('my.key'))   # doctest: +SKIP
+            >>> model.predict(image).shape                                                  # doctest: +SKIP
+            (720, 960)
+        """
+        if not is_sealed_file(path):
+            with open_file(path) as file:
+                return cls(file.read(), str(path), **options)
+        with open_sealed(path, key, passphrase) as reader:
+            content = reader.read()
+        return cls(content, str(path), **options)
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Return the class of each pixel.
+
+        Args:
+            image: (H, W, C), uint8, RGB; for a model of encrypted images an encrypted one, uint8 or uint16, as
+                :class:`~mmseg_keyprotect.images.Encryptor` makes it.
+
+        Returns:
+            Integers (H, W).
+
+        Raises:
+            ImageFormatError: The image has another size or type than the model takes.
+        """
+        self._check(image)
+        mask: np.ndarray = self.session.run(['mask'], {self._input.name: image[None]})[0][0]
+        return mask
+
+    def _check(self, image: np.ndarray) -> None:
+        wanted, dtype = self._input.shape[1:], self._input.type.removeprefix('tensor(').removesuffix(')')
+        block = self.about['block_size']
+        fits = image.ndim == 3 and all(
+            not isinstance(a, int) or a == b for a, b in zip(wanted, image.shape, strict=True)
+        )
+        if not fits or image.dtype != dtype or any(side % block for side in image.shape[:2]):
+            sides = ' x '.join(str(one) if isinstance(one, int) else f'a multiple of {block}' for one in wanted)
+            raise ImageFormatError(
+                f'Expected an image of {sides}, {dtype}, but got {" x ".join(map(str, image.shape))}, {image.dtype}. '
+                'Resize it, or export the model for this size.'
+            )
+
+
+def missing(name: str) -> MissingDependencyError:
+    """Return the error for a package of the extra ``onnx`` that is not installed."""
+    return MissingDependencyError(
+        f"Expected the package {name}, but it is not installed. Install it: pip install 'mmseg-keyprotect[onnx]'."
+    )

@@ -1,0 +1,98 @@
+"""Turn a graph into the bytes of an ONNX file by torch's exporter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.export.exported_model import METADATA, missing
+from mmseg_keyprotect.export.graph import SegmentationGraph
+
+OPSET = 20
+"""The version of ONNX's operators."""
+
+SMALLEST = 96
+"""Pixels of the shorter side of the image that a graph for images of any size is made with."""
+
+_LOGGERS = ('torch.onnx', 'onnxscript', 'onnx_ir')
+
+
+def onnx_bytes(
+    graph: SegmentationGraph,
+    size: tuple[int, int] | None,
+    channels: int,
+    block_size: int,
+    about: Mapping[str, Any],
+) -> bytes:
+    """Return a graph as an ONNX file.
+
+    Args:
+        graph: The graph.
+        size: (H, W) of the images, in pixels; None for any multiple of the block size.
+        channels: C, of the images.
+        block_size: M, in pixels.
+        about: The metadata.
+
+    Raises:
+        ConfigError: torch cannot export the model.
+        MissingDependencyError: onnx or onnxscript is missing.
+    """
+    try:
+        import onnxscript  # noqa: F401  torch imports it late, and says less
+    except ImportError:
+        raise missing('onnxscript') from None
+    # two images of an unusual size: torch takes 1, and the size that a model was made for, as fixed
+    sides = size or [-(-side // block_size) * block_size for side in (SMALLEST + 1, 2 * SMALLEST)]
+    image = torch.zeros(2, *sides, channels, dtype=torch.uint8 if graph.scale == 1 else torch.uint16)
+    shapes: dict[int, Any] = {0: torch.export.Dim('images')}
+    if size is None:
+        shapes |= {axis: block_size * torch.export.Dim(name) for axis, name in ((1, 'rows'), (2, 'columns'))}
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                graph,
+                (image,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=['image'],
+                output_names=['mask', 'logits'][: 1 + graph.logits],
+                dynamic_shapes=(shapes,),
+                verbose=False,
+            )
+    except Exception as error:  # torch has a class of its own for each cause
+        line = (str(error.__cause__ or error).strip().splitlines() or [''])[0][:200]
+        raise ConfigError(
+            f'Expected a model that torch can export, but got {type(error).__name__}: {line}. '
+            + ('Give a fixed size: --size H W.' if size is None else 'Use another backbone or head.')
+        ) from error
+    assert program is not None
+    model = program.model
+    model.metadata_props[METADATA] = json.dumps(about)
+    for node in model.graph.all_nodes():  # the paths of source files on this machine
+        node.metadata_props.clear()
+        node.doc_string = None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what concerns the exporter's authors from the console."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
