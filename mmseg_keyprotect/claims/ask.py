@@ -17,7 +17,8 @@ from PIL import Image
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed
 from mmseg_keyprotect.errors import AnswerError, ConfigError
 from mmseg_keyprotect.export import ExportedModel
-from mmseg_keyprotect.keys.providers import find_passphrase, seal_key
+from mmseg_keyprotect.keys.passphrases import find_passphrase
+from mmseg_keyprotect.keys.providers import names_a_key, seal_key
 from mmseg_keyprotect.session.model import load_model
 
 Ask = Callable[[np.ndarray], np.ndarray]
@@ -68,7 +69,7 @@ def ask_exported(path: str) -> Ask:
         CheckpointError: It holds no exported model.
         ImageFormatError: By the returned function: the model takes images of another size.
     """
-    return ExportedModel.open(path, seal_key() if is_sealed(path) else None, find_passphrase).predict
+    return ExportedModel.open(path, seal_key() if is_sealed(path) and names_a_key() else None, find_passphrase).predict
 
 
 def ask_server(url: str, timeout: float = TIMEOUT) -> Ask:

@@ -14,7 +14,8 @@ from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import KeyFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, find_passphrase, prompt_passphrase
+from mmseg_keyprotect.keys.passphrases import find_passphrase, prompt_passphrase
+from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 from mmseg_keyprotect.sealing import recipient_of
 
 EXAMPLE = """\

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmseg_keyprotect.cli.key_options import key_of
 from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
-from mmseg_keyprotect.keys.providers import find_passphrase
+from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.sealing import PassphraseRecipient, PublicRecipient
 from mmseg_keyprotect.sealing.recipients import Recipient
 

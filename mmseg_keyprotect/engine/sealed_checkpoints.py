@@ -9,7 +9,6 @@ docs/spec.md, section 9.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +18,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.files import replacing
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE, SEAL_KEY_FILE_VARIABLE, find_passphrase, seal_key
+from mmseg_keyprotect.keys.passphrases import find_passphrase
+from mmseg_keyprotect.keys.providers import names_a_key, seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 
@@ -78,8 +78,8 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
         SealedFileError: The file is damaged.
         KeyFileError: There is neither a key nor a passphrase.
     """
-    named = key is not None or any(os.environ.get(name) for name in (SEAL_KEY_FILE_VARIABLE, KEY_FILE_VARIABLE))
-    with open_sealed(without_scheme(filename), seal_key(key) if named else None, find_passphrase) as reader:
+    opener = seal_key(key) if key is not None or names_a_key() else None
+    with open_sealed(without_scheme(filename), opener, find_passphrase) as reader:
         try:
             return load_weights_only(reader, filename, map_location)
         except CheckpointError:

@@ -10,6 +10,7 @@ Example:
 
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.keys.key import SecretKey
-from mmseg_keyprotect.keys.providers import PROVIDERS, build_key, find_passphrase, prompt_passphrase, seal_key
+from mmseg_keyprotect.keys.passphrases import find_passphrase, prompt_passphrase
+from mmseg_keyprotect.keys.providers import PROVIDERS, build_key, seal_key
 
 __all__ = ['PROVIDERS', 'Identity', 'SecretKey', 'build_key', 'find_passphrase', 'prompt_passphrase', 'seal_key']

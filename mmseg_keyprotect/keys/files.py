@@ -31,11 +31,24 @@ def read_key_line(path: AnyPath, *, allow_world_readable: bool = False) -> str:
     those of :meth:`mmseg_keyprotect.keys.SecretKey.load`.
     """
     text = read_secret_text(path, 'key file', mark=KEY_MARK, allow_world_readable=allow_world_readable)
+    return only_key_line(text, f'key file {os.fsdecode(path)!r}')
+
+
+def only_key_line(text: str, name: str) -> str:
+    """Return the one line of a text that is neither empty nor a comment.
+
+    Args:
+        text: As of a key file.
+        name: What holds the text, for error messages.
+
+    Raises:
+        KeyFileError: There are none or several.
+    """
     lines = [line.removesuffix('\r') for line in text.split('\n')]
     lines = [line for line in lines if line and not line.startswith('#')]
     if len(lines) != 1:
         raise KeyFileError(
-            f'key file {os.fsdecode(path)!r}: Expected exactly one key line, but got {len(lines) or "no"} lines that '
+            f'{name}: Expected exactly one key line, but got {len(lines) or "no"} lines that '
             'are neither empty nor comments. Comments begin with # in the first column. Use one file for each key.'
         )
     return lines[0]

@@ -6,23 +6,21 @@ is one function and one line in :data:`~mmseg_keyprotect.keys.PROVIDERS`.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
-import sys
-import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, LeakedKeyError
-from mmseg_keyprotect.keys.files import AnyPath, read_key_line, read_secret_text
+from mmseg_keyprotect.keys.files import AnyPath, read_key_line
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.keys.key import SecretKey
+from mmseg_keyprotect.keys.key_stores import TIMEOUT, line_of_command, line_of_keyring
 from mmseg_keyprotect.keys.line import KEY_MARK
+from mmseg_keyprotect.keys.passphrases import find_passphrase
 
-KEY_FILE_VARIABLE = 'KEYPROTECT_KEY_FILE'
-SEAL_KEY_FILE_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE'
-PASSPHRASE_FILE_VARIABLE = 'KEYPROTECT_PASSPHRASE_FILE'
+KEY_FILE_VARIABLE, KEY_COMMAND_VARIABLE = 'KEYPROTECT_KEY_FILE', 'KEYPROTECT_KEY_COMMAND'
+SEAL_KEY_FILE_VARIABLE, SEAL_KEY_COMMAND_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE', 'KEYPROTECT_SEAL_KEY_COMMAND'
 HOW_TO_MAKE = 'Make a key with `keyprotect keygen my.key`, then name it with `export {}=my.key`.'
 
 _loaded: dict[bytes, SecretKey] = {}
@@ -42,10 +40,14 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
 
             * a :class:`~mmseg_keyprotect.keys.SecretKey`, returned as it is;
             * a function without arguments that returns a :class:`~mmseg_keyprotect.keys.SecretKey`;
-            * ``None``: the environment variable ``KEYPROTECT_KEY_FILE`` names the key file;
+            * ``None``: the environment variable ``KEYPROTECT_KEY_FILE`` names the key file, or
+              ``KEYPROTECT_KEY_COMMAND`` the program that prints the key line;
             * ``dict(type='KeyFile', path=...)``: the key file;
             * ``dict(type='EnvKeyFile', name=...)``: the name of an environment variable that names the key file;
-            * ``dict(type='EnvKey', name=...)``: the name of an environment variable that holds the key line.
+            * ``dict(type='EnvKey', name=...)``: the name of an environment variable that holds the key line;
+            * ``dict(type='KeyCommand', command=...)``: a program that prints the key line, a list of words or text, run
+              without a shell; ``timeout`` in seconds;
+            * ``dict(type='Keyring', service=..., name=...)``: an entry of the keyring of the operating system.
 
             Each dict may have ``passphrase_file``, the path of a text file that holds the passphrase of a sealed key.
 
@@ -65,7 +67,7 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
     if isinstance(cfg, SecretKey):
         return cfg
     if cfg is None:
-        return _env_key_file(KEY_FILE_VARIABLE)
+        return _default_key(KEY_FILE_VARIABLE, KEY_COMMAND_VARIABLE)
     if isinstance(cfg, Mapping):
         return _from_mapping(cfg)
     if callable(cfg) and not isinstance(cfg, type):
@@ -86,11 +88,11 @@ def seal_key(key: Any = None) -> SecretKey:
     """Return the key that seals and opens checkpoints.
 
     Args:
-        key: The configuration of the key, used where the environment variable ``KEYPROTECT_SEAL_KEY_FILE`` is not set.
-            Default: the key file that ``KEYPROTECT_KEY_FILE`` names.
+        key: The configuration of the key, used where neither of the environment variables
+            ``KEYPROTECT_SEAL_KEY_FILE`` and ``KEYPROTECT_SEAL_KEY_COMMAND`` is set. Default: that of ``build_key``.
 
     Returns:
-        The key of ``KEYPROTECT_SEAL_KEY_FILE`` where that variable is set, otherwise the key of ``key``.
+        The key that one of these variables names, otherwise the key of ``key``.
 
     Raises:
         KeyFileError: No variable names a key file, or the key cannot be loaded.
@@ -99,66 +101,15 @@ def seal_key(key: Any = None) -> SecretKey:
         >>> seal_key(SecretKey.from_bytes(bytes(32)))
         <SecretKey key_id=70a28782cc93edea>
     """
-    if os.environ.get(SEAL_KEY_FILE_VARIABLE):
-        return build_key(dict(type='EnvKeyFile', name=SEAL_KEY_FILE_VARIABLE))
+    if os.environ.get(SEAL_KEY_FILE_VARIABLE) or os.environ.get(SEAL_KEY_COMMAND_VARIABLE):
+        return _default_key(SEAL_KEY_FILE_VARIABLE, SEAL_KEY_COMMAND_VARIABLE)
     return build_key(key)
 
 
-@without_locals
-def find_passphrase(passphrase_file: AnyPath | None = None) -> str:
-    """Find the passphrase of a sealed key or a sealed file.
-
-    The sources in order are: ``passphrase_file``, the file that ``KEYPROTECT_PASSPHRASE_FILE`` names, and a prompt if
-    stdin is a terminal. One line end at the end of the file is not part of the passphrase.
-
-    Raises:
-        KeyFileError: There is no passphrase, or its file is missing, unreadable, exposed, empty or not UTF-8.
-
-    Example:
-        >>> import os
-        >>> from pathlib import Path
-        >>> _ = Path('passphrase').write_text('correct horse')
-        >>> os.chmod('passphrase', 0o600)
-        >>> find_passphrase('passphrase')
-        'correct horse'
-    """
-    path = passphrase_file or os.environ.get(PASSPHRASE_FILE_VARIABLE)
-    if path:
-        text = read_secret_text(os.path.expanduser(path), 'passphrase file')
-        text = text.removesuffix('\n').removesuffix('\r') if text.endswith('\n') else text
-        if not text:
-            raise KeyFileError(
-                f'passphrase file {os.fsdecode(path)!r}: Expected a passphrase, but the passphrase is empty. Write one '
-                'into the file.'
-            )
-        return text
-    if sys.stdin and not sys.stdin.closed and sys.stdin.isatty():
-        return prompt_passphrase('Passphrase of the key: ')
-    raise KeyFileError(
-        'Expected a passphrase, but none is given and there is no terminal to ask for it. Give `passphrase_file` in '
-        f'the key provider, or run `export {PASSPHRASE_FILE_VARIABLE}=FILE`.'
-    )
-
-
-@without_locals
-def prompt_passphrase(text: str) -> str:
-    """Ask for a passphrase on the terminal, without echo.
-
-    Raises:
-        KeyFileError: The input ended, or there is no terminal that can hide the passphrase.
-
-    Example:
-        >>> passphrase = prompt_passphrase('Passphrase: ')  # doctest: +SKIP
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', getpass.GetPassWarning)
-            return getpass.getpass(text)
-    except (EOFError, getpass.GetPassWarning):
-        raise KeyFileError(
-            'Expected a passphrase, but no passphrase was given, or there is no terminal that can hide it. Use a '
-            'passphrase file instead.'
-        ) from None
+def names_a_key() -> bool:
+    """Tell whether an environment variable names a key for sealed files."""
+    names = (KEY_FILE_VARIABLE, KEY_COMMAND_VARIABLE, SEAL_KEY_FILE_VARIABLE, SEAL_KEY_COMMAND_VARIABLE)
+    return any(os.environ.get(name) for name in names)
 
 
 def _key_file(path: AnyPath, passphrase_file: AnyPath | None = None) -> SecretKey:
@@ -189,12 +140,61 @@ def _env_key(name: str, passphrase_file: AnyPath | None = None) -> SecretKey:
     return _load(line, passphrase_file, f'environment variable {name}')
 
 
-PROVIDERS: dict[str, tuple[Callable[..., SecretKey], str]] = {
-    'KeyFile': (_key_file, 'path'),
-    'EnvKeyFile': (_env_key_file, 'name'),
-    'EnvKey': (_env_key, 'name'),
+def _key_command(
+    command: str | Sequence[str], timeout: float = TIMEOUT, passphrase_file: AnyPath | None = None
+) -> SecretKey:
+    """Load the key that a program prints."""
+    return _load(line_of_command(command, timeout), passphrase_file, 'key of a command')
+
+
+def _keyring(service: str, name: str, passphrase_file: AnyPath | None = None) -> SecretKey:
+    """Load the key that the keyring of the operating system keeps."""
+    return _load(line_of_keyring(service, name), passphrase_file, f'keyring entry {name!r}')
+
+
+def _default_key(file_variable: str, command_variable: str) -> SecretKey:
+    """Load the key that one of two environment variables names."""
+    file, command = os.environ.get(file_variable), os.environ.get(command_variable)
+    if file and command:
+        raise ConfigError(
+            f'Expected one place of the key, but {file_variable} and {command_variable} are both set. Unset one.'
+        )
+    return _key_command(command) if command else _env_key_file(file_variable)
+
+
+class Provider(NamedTuple):
+    """How a configuration of one ``type`` gives a key.
+
+    Args:
+        function: Takes the fields of the configuration, and returns the key.
+        required: The fields that it must have.
+        optional: The fields that it can have besides ``passphrase_file``.
+    """
+
+    function: Callable[..., SecretKey]
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+PROVIDERS: dict[str, Provider] = {
+    'KeyFile': Provider(_key_file, ('path',)),
+    'EnvKeyFile': Provider(_env_key_file, ('name',)),
+    'EnvKey': Provider(_env_key, ('name',)),
+    'KeyCommand': Provider(_key_command, ('command',), ('timeout',)),
+    'Keyring': Provider(_keyring, ('service', 'name')),
 }
-"""The function and the required field of every ``type`` of a key provider."""
+"""The provider of every ``type`` of a key's configuration."""
+
+_PATHS: tuple[Any, ...] = (str, os.PathLike)
+_NUMBERS: tuple[Any, ...] = (int, float)
+_FIELD_TYPES: dict[str, tuple[Any, ...]] = {
+    'path': _PATHS,
+    'passphrase_file': _PATHS,
+    'name': (str,),
+    'service': (str,),
+    'command': (str, list, tuple),
+    'timeout': _NUMBERS,
+}
 
 
 def _load(line: str, passphrase_file: AnyPath | None, source: str) -> SecretKey:
@@ -221,22 +221,31 @@ def _from_mapping(cfg: Mapping[str, Any]) -> SecretKey:
             f'Expected the `type` of a key provider to be one of {", ".join(PROVIDERS)}, but got {kind!r}. Use one of '
             'them.'
         )
-    function, required = PROVIDERS[kind]
-    problems = [f'unknown field {field!r}' for field in fields if field not in (required, 'passphrase_file')]
-    if required not in fields:
-        problems.append(f'no field {required!r}')
-    for field in (required, 'passphrase_file'):
+    provider = PROVIDERS[kind]
+    optional = (*provider.optional, 'passphrase_file')
+    known = (*provider.required, *optional)
+    problems = [f'unknown field {field!r}' for field in fields if field not in known]
+    problems += [f'no field {field!r}' for field in provider.required if field not in fields]
+    for field in known:
         value: Any = fields.get(field)
         if field not in fields or (field == 'passphrase_file' and value is None):
             continue
-        if not isinstance(value, str if field == 'name' else str | os.PathLike):
-            problems.append(f'field {field!r} of type {type(value).__name__} where text belongs')
-        elif not os.fspath(value):
+        if not isinstance(value, _FIELD_TYPES[field]) or isinstance(value, bool):
+            what = 'a number' if _FIELD_TYPES[field] == _NUMBERS else 'text'
+            problems.append(f'field {field!r} of type {type(value).__name__} where {what} belongs')
+        elif _FIELD_TYPES[field] == _NUMBERS and not value > 0:
+            problems.append(f'field {field!r} that is not above 0')
+        elif not value or (isinstance(value, os.PathLike) and not os.fspath(value)):
             problems.append(f'an empty field {field!r}')
     if problems:
+        plural = 's' * (len(provider.required) > 1)
         raise ConfigError(
-            f'Expected the key provider {kind} to have the field {required!r}, optionally the field '
-            f"'passphrase_file', and no others, but got: {'; '.join(problems)}. Correct the provider.",
+            f'Expected the key provider {kind} to have the field{plural} {_listed(provider.required)}, optionally '
+            f'{_listed(optional)}, and no others, but got: {"; ".join(problems)}. Correct the provider.',
             tuple(ConfigError(problem) for problem in problems),
         )
-    return function(**fields)
+    return provider.function(**fields)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(map(repr, names))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
 from mmseg_keyprotect.errors import CheckpointError, MissingDependencyError
-from mmseg_keyprotect.keys.providers import find_passphrase, seal_key
+from mmseg_keyprotect.keys.passphrases import find_passphrase
+from mmseg_keyprotect.keys.providers import names_a_key, seal_key
 from mmseg_keyprotect.sealing import open_sealed
 from mmseg_keyprotect.sealing.sealed_files import open_file
 
@@ -46,7 +47,8 @@ def read_onnx_weights(path: str | Path, key: Any = None) -> dict[str, Tensor]:
             "Expected the package onnx, but it is not installed. Install it: pip install 'mmseg-keyprotect[onnx]'."
         ) from None
     if is_sealed(path):
-        with open_sealed(without_scheme(path), seal_key(key), find_passphrase) as reader:
+        opener = seal_key(key) if key is not None or names_a_key() else None
+        with open_sealed(without_scheme(path), opener, find_passphrase) as reader:
             content = reader.read()
     else:
         with open_file(path) as file:

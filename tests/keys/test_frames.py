@@ -7,7 +7,7 @@ import pytest
 
 from mmseg_keyprotect.errors import KeyFileError, KeyProtectError
 from mmseg_keyprotect.keys import SecretKey, build_key
-from mmseg_keyprotect.keys.providers import find_passphrase
+from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.sealing import KeyRecipient, PassphraseRecipient, open_sealed, seal_file, unseal_file
 from mmseg_keyprotect.sealing.sealed_files import sealed_output
 
