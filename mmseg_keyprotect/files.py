@@ -141,8 +141,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     try:
         with _reporting(path, only_room=True):
             yield temporary
-            for file in temporary.iterdir():
-                _flush(file)
+            for part in temporary.rglob('*'):
+                flush_names(part) if part.is_dir() else _flush(part)
         with _reporting(path):
             os.chmod(temporary, 0o777 & ~_umask())
             if path.exists():  # a rename would replace an empty folder

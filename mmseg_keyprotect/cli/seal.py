@@ -1,18 +1,19 @@
-"""Seal a checkpoint for one or many recipients: encrypted on disk, opened in memory with the key."""
+"""Seal any file, or a folder, for one or many recipients: encrypted on disk, opened in memory with the key."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmseg_keyprotect.cli.seal_options import add_recipients, add_seal_key_file, recipients_of, sealing_key
-from mmseg_keyprotect.sealing import KeyRecipient, seal_file
+from mmseg_keyprotect.sealing import KeyRecipient, seal_file, seal_folder
 
 EXAMPLE = '  keyprotect seal model.pth -o sealed.pth'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('checkpoint', help='the file to seal; it stays as it is')
+    parser.add_argument('checkpoint', help='the file or folder to seal; it stays as it is')
     parser.add_argument('-o', '--out', required=True, help='the file to make')
     add_seal_key_file(parser)
     add_recipients(parser)
@@ -25,5 +26,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.no_key:
         key = sealing_key(args)
         recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
-    seal_file(args.checkpoint, args.out, recipients, key_id)
-    print(f'sealed: {args.out}\nload it by its path, as any other; the plain checkpoint is still there, delete it')
+    folder = Path(args.checkpoint).is_dir()
+    (seal_folder if folder else seal_file)(args.checkpoint, args.out, recipients, key_id)
+    how = '' if folder else 'load it by its path, as any other; '
+    print(f'sealed: {args.out}\n{how}the plain {"folder" if folder else "file"} is still there, delete it')

@@ -5,5 +5,6 @@ import mmseg  # noqa: F401  first, since importing it registers this package: se
 from mmseg_keyprotect.engine.encrypted_image_visualizer import EncryptedImageVisualizer
 from mmseg_keyprotect.engine.hooks import KeyGuardHook
 from mmseg_keyprotect.engine.sealed_checkpoints import SealedBackend
+from mmseg_keyprotect.engine.sealed_tensors import SealedTensors
 
-__all__ = ['EncryptedImageVisualizer', 'KeyGuardHook', 'SealedBackend']
+__all__ = ['EncryptedImageVisualizer', 'KeyGuardHook', 'SealedBackend', 'SealedTensors']

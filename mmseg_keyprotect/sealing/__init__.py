@@ -15,6 +15,7 @@ Example:
 """
 
 from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_recipient
+from mmseg_keyprotect.sealing.folders import is_sealed_folder, seal_folder, unseal_folder
 from mmseg_keyprotect.sealing.recipients import (
     KeyRecipient,
     PassphraseRecipient,
@@ -43,11 +44,14 @@ __all__ = [
     'add_recipients',
     'file_info',
     'is_sealed_file',
+    'is_sealed_folder',
     'open_sealed',
     'recipient_of',
     'remove_recipient',
     'seal_file',
+    'seal_folder',
     'sealed_output',
     'sealing_into',
     'unseal_file',
+    'unseal_folder',
 ]

@@ -1,0 +1,126 @@
+"""Sealing whole folders: a tar archive that goes straight into the sealed file, and out of it again."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_keyprotect.errors import MissingFileError, SealedFileError
+from mmseg_keyprotect.files import new_folder
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.encoding import Passphrase
+from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing.recipients import Recipient
+from mmseg_keyprotect.sealing.sealed_files import open_sealed, sealed_output
+
+_COMMENT = 'mmseg-keyprotect folder'
+"""In the first header of the archive, so that an archive which somebody sealed as a file stays a file."""
+
+
+def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> None:
+    """Seal a folder with all that is in it, with constant memory whatever its size.
+
+    Args:
+        source: The folder; it stays as it is. Names, contents, modes and times are kept, owners are not.
+        target: The file to make, outside of the folder.
+        recipients: Who can open it; at least one.
+        key_id: The key id that the header names, or empty text.
+
+    Raises:
+        MissingFileError: The folder does not exist.
+        SealedFileError: It holds a link, or something else that is neither file nor folder; or there is no recipient.
+        OutputError: The target exists or cannot be written.
+
+    Example:
+        >>> Path('model').mkdir()
+        >>> _ = Path('model/config.json').write_text('{}')
+        >>> key = SecretKey.generate()
+        >>> seal_folder('model', 'model.sealed', [KeyRecipient(key)])
+        >>> unseal_folder('model.sealed', 'again', key)
+        >>> Path('again/config.json').read_text()
+        '{}'
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise MissingFileError(f'Expected a folder, but {source} is none. Check the path.')
+    parts = sorted(source.rglob('*'))
+    for part in parts:
+        if part.is_symlink() or not (part.is_file() or part.is_dir()):
+            raise SealedFileError(
+                f'Expected a folder of files and folders, but {part} is a link or a device. Take it out.'
+            )
+    comment = dict(comment=_COMMENT)
+    with (
+        sealed_output(target, recipients, key_id) as writer,
+        tarfile.open(fileobj=writer, mode='w|', format=tarfile.PAX_FORMAT, pax_headers=comment) as archive,
+    ):
+        for part in parts:
+            archive.add(part, part.relative_to(source).as_posix(), recursive=False, filter=_without_owner)
+
+
+@without_locals
+def unseal_folder(
+    source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
+) -> None:
+    """Write a sealed folder to disk, where everyone who can read the disk can read it.
+
+    Args:
+        source: The sealed file; it stays as it is.
+        target: The folder to make.
+        key: The secret key, if any.
+        passphrase: The passphrase, or a function that returns it, if any.
+
+    Raises:
+        MissingFileError: The source is missing or cannot be read.
+        OutputError: The target exists or cannot be written.
+        WrongKeyError: The file is sealed for other recipients.
+        SealedFileError: The file is damaged, is no sealed folder, or holds a name that leads out of the folder; then
+            nothing is written.
+    """
+    with new_folder(target) as temporary, open_sealed(source, key, passphrase) as reader:
+        try:
+            with tarfile.open(fileobj=reader, mode='r|') as archive:
+                for member in archive:
+                    _extract(archive, member, temporary)
+                marked = (archive.pax_headers or {}).get('comment') == _COMMENT
+        except tarfile.TarError as error:
+            raise SealedFileError(
+                f'Expected a sealed folder, but {source} holds none: {error}. Use `keyprotect unseal` for files.'
+            ) from None
+        if not marked:
+            raise SealedFileError(f'Expected a sealed folder, but {source} holds an archive. Unseal it as a file.')
+
+
+@without_locals
+def is_sealed_folder(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> bool:
+    """Tell whether a sealed file holds a folder. The arguments and errors are those of ``unseal_folder``."""
+    reader = open_sealed(path, key, passphrase)
+    try:
+        return _COMMENT.encode() in reader.read(2 * tarfile.BLOCKSIZE)
+    finally:
+        reader.close()  # without a `with` block, whose end verifies the whole file
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one member of an archive, which may be hostile, into a folder."""
+    safe = tarfile.data_filter(member, str(folder))  # refuses absolute names, those that lead out, and devices
+    path = folder / safe.name
+    if safe.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+    elif safe.isfile():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = archive.extractfile(safe)
+        assert content is not None
+        with open(path, 'xb') as file:
+            shutil.copyfileobj(content, file)
+        path.chmod((safe.mode or 0o644) & 0o777)
+    else:
+        raise tarfile.TarError(f'{safe.name!r} is a link')
+
+
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ''
+    return member
