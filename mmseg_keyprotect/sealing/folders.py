@@ -56,7 +56,7 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
         sealed_output(target, recipients, key_id) as writer,
         tarfile.open(fileobj=writer, mode='w|', format=tarfile.PAX_FORMAT, pax_headers=comment) as archive,
     ):
-        for part in parts:
+        for part in (source, *parts):  # the folder itself too, since an archive of nothing has no header
             archive.add(part, part.relative_to(source).as_posix(), recursive=False, filter=_without_owner)
 
 
@@ -78,6 +78,13 @@ def unseal_folder(
         WrongKeyError: The file is sealed for other recipients.
         SealedFileError: The file is damaged, is no sealed folder, or holds a name that leads out of the folder; then
             nothing is written.
+
+    Example:
+        >>> Path('plans').mkdir()
+        >>> seal_folder('plans', 'plans.sealed', [PassphraseRecipient('correct horse')])
+        >>> unseal_folder('plans.sealed', 'plans_again', passphrase='correct horse')
+        >>> Path('plans_again').is_dir()
+        True
     """
     with new_folder(target) as temporary, open_sealed(source, key, passphrase) as reader:
         try:
@@ -95,7 +102,14 @@ def unseal_folder(
 
 @without_locals
 def is_sealed_folder(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> bool:
-    """Tell whether a sealed file holds a folder. The arguments and errors are those of ``unseal_folder``."""
+    """Tell whether a sealed file holds a folder. The arguments and errors are those of ``unseal_folder``.
+
+    Example:
+        >>> with sealed_output('file.sealed', [PassphraseRecipient('correct horse')]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> is_sealed_folder('file.sealed', passphrase='correct horse')
+        False
+    """
     reader = open_sealed(path, key, passphrase)
     try:
         return _COMMENT.encode() in reader.read(2 * tarfile.BLOCKSIZE)

@@ -139,6 +139,13 @@ def test_what_is_no_folder(key, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['model', 'sealed', 'weights']
 
 
+def test_an_empty_folder(key, tmp_path):
+    (tmp_path / 'model').mkdir()
+    seal_folder(tmp_path / 'model', tmp_path / 'sealed', [KeyRecipient(key)])
+    unseal_folder(tmp_path / 'sealed', tmp_path / 'out', key)
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
 def test_a_damaged_folder_leaves_nothing(folder, key, tmp_path):
     seal_folder(folder, tmp_path / 'sealed', [KeyRecipient(key)])
     content = bytearray((tmp_path / 'sealed').read_bytes())

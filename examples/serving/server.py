@@ -1,0 +1,118 @@
+"""Serve an exported model over HTTP: POST a PNG to /mask, get the class of each pixel as a PNG.
+
+The server of a model of encrypted images has neither the key nor plain images, unless it is given --encrypt: then it
+encrypts plain images itself, with the key that KEYPROTECT_KEY_FILE or KEYPROTECT_KEY_COMMAND names. A sealed model is
+opened in memory with the key for sealed files.
+
+    python examples/serving/server.py model.onnx --port 8000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from PIL import Image
+
+from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError
+from mmseg_keyprotect.export import ExportedModel
+from mmseg_keyprotect.images import Encryptor
+from mmseg_keyprotect.keys import build_key, seal_key
+from mmseg_keyprotect.sealing import is_sealed_file
+
+MAX_BYTES, MAX_PIXELS = 2**25, 2**24
+PNG = 'image/png'
+
+
+def make_app(model: ExportedModel, encryptor: Encryptor | None = None) -> FastAPI:
+    """Return the service.
+
+    Args:
+        model: The model.
+        encryptor: Encrypts plain images; None where clients send encrypted ones, or the model takes plain ones.
+    """
+    app = FastAPI(title='Segmentation', openapi_url=None)
+
+    @app.get('/about')
+    def about() -> dict:
+        """Say which key and cipher the model needs, and its classes."""
+        return model.about
+
+    @app.post('/mask')
+    async def mask(request: Request) -> Response:
+        """Return the class of each pixel of an image."""
+        content = await _body(request)
+        return Response(await run_in_threadpool(answer, content), media_type=PNG)
+
+    def answer(content: bytes) -> bytes:
+        image = _decode(content)
+        height, width = image.shape[:2]
+        try:
+            found = model.predict(encryptor.encrypt(image)[0] if encryptor else image)[:height, :width]
+        except (ImageFormatError, BlockAlignmentError) as error:
+            raise HTTPException(422, str(error)) from None
+        file = BytesIO()
+        Image.fromarray(found).save(file, 'PNG')
+        return file.getvalue()
+
+    @app.middleware('http')
+    async def without_cache(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Keep images and masks out of caches."""
+        response = await call(request)
+        response.headers['Cache-Control'] = 'no-store'
+        return response
+
+    return app
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body, and stop reading as soon as it is too large."""
+    if request.headers.get('content-type', '').split(';')[0] != PNG:
+        raise HTTPException(415, f'Expected a PNG with Content-Type {PNG}.')
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BYTES:
+            raise HTTPException(413, f'Expected at most {MAX_BYTES} bytes.')
+    return bytes(content)
+
+
+def _decode(content: bytes) -> np.ndarray:
+    """Return the pixels of a PNG, RGB uint8 (H, W, 3)."""
+    try:
+        with Image.open(BytesIO(content), formats=['PNG']) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise HTTPException(413, f'Expected at most {MAX_PIXELS} pixels.')
+            if file.mode != 'RGB':  # a conversion would change encrypted samples
+                raise HTTPException(422, f'Expected an RGB image of 8 bits, but got the mode {file.mode}.')
+            return np.asarray(file)
+    except HTTPException:
+        raise
+    except Exception:  # Pillow raises errors of many types for a file that is damaged
+        raise HTTPException(422, 'Expected a PNG file, but it cannot be read as one.') from None
+
+
+def open_model(path: str) -> ExportedModel:
+    """Open a model, plain or sealed."""
+    return ExportedModel.open(path, seal_key() if is_sealed_file(path) else None)
+
+
+def main() -> None:
+    """Serve a model until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', help='file of `keyprotect export`, plain or sealed')
+    parser.add_argument('--encrypt', action='store_true', help='take plain images, and encrypt them with the key')
+    parser.add_argument('--host', default='127.0.0.1')
+    parser.add_argument('--port', type=int, default=8000)
+    args = parser.parse_args()
+    app = make_app(open_model(args.model), Encryptor(build_key()) if args.encrypt else None)
+    uvicorn.run(app, host=args.host, port=args.port)
+
+
+if __name__ == '__main__':
+    main()
