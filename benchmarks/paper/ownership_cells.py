@@ -15,7 +15,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
 from benchmarks.paper.cells import Cell, Training, find_config, key_file
-from benchmarks.paper.ownership_attacks import ATTACKS, SCORED, Copies, recipients
+from benchmarks.paper.ownership_attacks import ATTACKS, UNSCORED, Copies, recipients
 from benchmarks.paper.tuning import LR_SCALE, plain_tuning
 from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.keys import SecretKey
@@ -81,8 +81,8 @@ class MarkSurvival(OfOriginal):
 
     Args:
         attack: One of :data:`~benchmarks.paper.ownership_attacks.ATTACKS`.
-        scored: Whether the mIoU of the attacked model is measured too, for the attacks of
-            :data:`~benchmarks.paper.ownership_attacks.SCORED`.
+        scored: Whether the mIoU of the attacked model is measured too, except for the attacks of
+            :data:`~benchmarks.paper.ownership_attacks.UNSCORED`.
     """
 
     attack: str = 'untouched'
@@ -95,7 +95,7 @@ class MarkSurvival(OfOriginal):
 
     def measure(self) -> dict[str, Any]:
         """Attack, trace, and measure the mIoU."""
-        scored = self.scored and self.attack in SCORED
+        scored = self.scored and self.attack not in UNSCORED
         return survival(self.config, self.original(), key_file(self.seed), self.attack, scored)
 
 

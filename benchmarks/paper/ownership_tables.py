@@ -12,6 +12,11 @@ IMAGES = 150
 """Number of images of VOC on which the price of the default strength is measured."""
 
 
+SURVIVORS = ('SegFormer-B0', 'PSPNet', 'DeepLabV3')
+UNSCORED = 'DeepLabV3'
+"""The models of the table of survival, and the one whose mIoU is not measured: its images are many and large."""
+
+
 def price_table(rows: list[Row]) -> str:
     """Return a table of what marks of several strengths cost."""
 
@@ -25,18 +30,21 @@ def price_table(rows: list[Row]) -> str:
 
 
 def survival_table(rows: list[Row]) -> str:
-    """Return a table of what marks survive: the first cell of a row is of SegFormer, the second of DeepLabV3."""
-    columns = [*(f'z, {strength:g}' for strength in STRENGTHS), 'aligned']
-    fields = [*(f'SegFormer-B0: {name}' for name in columns), 'mIoU', *(f'DeepLabV3: {name}' for name in columns)]
+    """Return a table of what marks survive: the cells of a row are those of :data:`SURVIVORS`, in order."""
+    names = [*(f'z, {strength:g}' for strength in STRENGTHS), 'mIoU']
+    fields = [f'{model}: {name}' for model in SURVIVORS for name in names[: 3 - (model == UNSCORED)]]
 
     def line(row: Row, results: list[dict]) -> list[str]:
         if len(results) < len(row.cells):
-            return ['missing'] * len(fields)
-        first, second = ([*(f'{one[f"z_{x:g}"]:.1f}' for x in STRENGTHS), _aligned(one)] for one in results)
-        score = f'{results[0]["mIoU"]:.2f}' if 'mIoU' in results[0] else '-'
-        return [*first, score, *second]
+            return ['missing'] * (len(fields) + 1)
+        columns = []
+        for model, one in zip(SURVIVORS, results, strict=True):
+            columns += [f'{one[f"z_{x:g}"]:.1f}' for x in STRENGTHS]
+            if model != UNSCORED:
+                columns.append(f'{one["mIoU"]:.2f}' if 'mIoU' in one else '-')
+        return [*columns, ', '.join(map(_aligned, results))]
 
-    return make_table('attack', fields, rows, line)
+    return make_table('attack', [*fields, 'aligned'], rows, line)
 
 
 def tuned_table(rows: list[Row]) -> str:
@@ -66,11 +74,13 @@ def _aligned(result: dict) -> str:
     return f'{result["aligned"]} of {result["compared"]}'
 
 
-def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
+def ownership(segformer: str, pspnet: str, setr: str) -> dict[str, tuple[Table, list[Row]]]:
     """Return the tables on marked copies: each function and its rows, by the name of the table.
 
     Args:
         segformer: Name of the SegFormer-B0 config.
+        pspnet: Name of the PSPNet config.
+        setr: Name of the SETR config.
     """
     real = dict(config=DEEPLAB, weights=REAL)
     low, high = STRENGTHS
@@ -78,9 +88,18 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
         *(Row(f'SegFormer-B0, CamVid: {x:g}', [MarkPrice(segformer, strength=x)]) for x in STRENGTHS),
         Row(f'DeepLabV3, MobileNetV2, VOC: {low:g}', [MarkPrice(**real, strength=low, images=IMAGES)]),
         Row(f'DeepLabV3, MobileNetV2, VOC: {high:g}', [MarkPrice(**real, strength=high)]),
+        Row(f'PSPNet, MobileNetV2, CamVid: {low:g}', [MarkPrice(pspnet, strength=low)]),
+        Row(f'SETR, ViT-S/14, CamVid: {low:g}', [MarkPrice(setr, strength=low)]),
     ]
     survivals = [
-        Row(attack, [MarkSurvival(segformer, attack=attack), MarkSurvival(**real, attack=attack, scored=False)])
+        Row(
+            attack,
+            [
+                MarkSurvival(segformer, attack=attack),
+                MarkSurvival(pspnet, attack=attack),
+                MarkSurvival(**real, attack=attack, scored=False),
+            ],
+        )
         for attack in ATTACKS
     ]
     tunings: dict[str, dict] = {
@@ -95,6 +114,7 @@ def ownership(segformer: str) -> dict[str, tuple[Table, list[Row]]]:
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
         Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),
+        Row('SegFormer-B0 trained apart, a third seed', [ForeignScores(segformer, apart=2)]),
     ]
     return {
         'ownership-price': (price_table, prices),

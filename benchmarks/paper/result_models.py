@@ -111,7 +111,6 @@ def denials() -> list[Row]:
         'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
         'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
-        'the same, 400 iterations of denial': dict(config=DEEPLAB.format(''), **short),
         'SETR, ViT-S/14, CamVid: images': dict(config=SETR, block_size=14),
         'SegFormer-B0, drawn scenes: images; 400 iterations': dict(config=drawn, split='train', **short),
     }
@@ -203,6 +202,6 @@ RESULTS: dict[str, tuple[Table, list[Row]]] = {
     'worst-keys': (worst_keys_table, worst_keys()),
     'watermark': (watermark_table, watermarks()),
     'leaderboard': (leaderboard_table, leaderboard(DEEPLAB.format(''))),
-    **ownership(SEGFORMER.format('')),
+    **ownership(SEGFORMER.format(''), PSPNET.format(''), SETR),
 }
 """The tables by their names: the function that makes each, and its rows."""

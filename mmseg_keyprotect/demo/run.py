@@ -79,7 +79,7 @@ def run_demo(
     set_key_file(protected, str(key_file))
     # the images of the training choose the best state, since those of the validation are in the report
     protected.val_dataloader.dataset.data_prefix = cfg.train_dataloader.dataset.data_prefix
-    options: dict[str, Any] = dict(iterations=DENIAL_ITERATIONS, wrong_keys=2, images=10)
+    options: dict[str, Any] = dict(iterations=DENIAL_ITERATIONS, wrong_keys=2, images=6)
     with TaskProgress('   training', DENIAL_ITERATIONS) as progress:
         denied = deny_checkpoint(protected, bound, run / 'denied', hooks=[_ProgressHook(progress)], **options)
 
