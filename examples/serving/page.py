@@ -1,5 +1,7 @@
 """A page on the client's machine: pick an image and a key, and see what the server answers with and without the key.
 
+The image is sent plain too only if the user says so: the server then sees it, and can compute the key from the pair.
+
 python examples/serving/page.py http://127.0.0.1:8000 --port 8001
 """
 
@@ -8,16 +10,15 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import urllib.error
 import urllib.request
 from io import BytesIO
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import jinja2
 import numpy as np
 import uvicorn
 from client import ask
-from fastapi import FastAPI, UploadFile
+from fastapi import FastAPI, Form, UploadFile
 from fastapi.responses import HTMLResponse
 from PIL import Image
 
@@ -43,6 +44,8 @@ PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <form method="post" action="/" enctype="multipart/form-data">
   <p><label>Image <input type="file" name="image" required></label></p>
   <p><label>Key file <input type="file" name="key" required></label></p>
+  <p><label><input type="checkbox" name="plain" value="yes"> Send the image plain as well, as a user without a key.
+    The server then sees it, and can compute your key from the pair.</label></p>
   <p><button>Segment</button></p>
 </form>
 {% if error %}<p class="error">{{ error }}</p>{% endif %}
@@ -72,18 +75,21 @@ def make_page(url: str) -> FastAPI:
         return shown()
 
     @app.post('/')
-    def predictions(image: UploadFile, key: UploadFile) -> HTMLResponse:
-        """Show the image and three predictions."""
+    def predictions(image: UploadFile, key: UploadFile, plain: str = Form('')) -> HTMLResponse:
+        """Show the image and the predictions."""
         try:
-            picture, picked = _read(image), _key(key)
-            users = {
-                f'your key, {picked.key_id}': Encryptor(picked),
-                'no key: the image is sent plain': _Plain(about['block_size']),
+            picture, picked = read_image(BytesIO(image.file.read(MAX_BYTES))), _key(key)
+            users: dict[str, Encryptor | _Plain] = {
+                f'the key {picked.key_id}': Encryptor(picked),
                 'a random key': Encryptor(SecretKey.generate()),
             }
+            if plain:
+                users['no key: the image is sent plain'] = _Plain(about['block_size'])
             masks = {name: ask(f'{url}/mask', picture, user) for name, user in users.items()}
         except KeyProtectError as error:
             return shown(422, str(error))
+        except urllib.error.HTTPError as error:
+            return shown(502, f'The server refuses: {error.read(1000).decode("utf-8", "replace")}')
         except OSError as error:
             return shown(502, f'The server at {url} does not answer: {error}')
         colours = _colours(about)
@@ -102,14 +108,6 @@ class _Plain:
     def encrypt(self, image: np.ndarray) -> tuple[np.ndarray, dict]:
         """Return the image, and its size."""
         return self.plain.encrypt(image)[0], dict(size=image.shape[:2])
-
-
-def _read(upload: UploadFile) -> np.ndarray:
-    """Return the pixels of an uploaded image."""
-    with NamedTemporaryFile(suffix=Path(upload.filename or '').suffix) as file:
-        file.write(upload.file.read(MAX_BYTES))
-        file.flush()
-        return read_image(file.name)
 
 
 def _key(upload: UploadFile) -> SecretKey:

@@ -15,6 +15,7 @@ from io import BytesIO
 
 import numpy as np
 import uvicorn
+from client import encryptor_for
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from PIL import Image
@@ -22,7 +23,7 @@ from PIL import Image
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError
 from mmseg_keyprotect.export import ExportedModel
 from mmseg_keyprotect.images import Encryptor
-from mmseg_keyprotect.keys import build_key, seal_key
+from mmseg_keyprotect.keys import seal_key
 from mmseg_keyprotect.sealing import is_sealed_file
 
 MAX_BYTES, MAX_PIXELS = 2**25, 2**24
@@ -88,8 +89,9 @@ def _decode(content: bytes) -> np.ndarray:
         with Image.open(BytesIO(content), formats=['PNG']) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise HTTPException(413, f'Expected at most {MAX_PIXELS} pixels.')
-            if file.mode != 'RGB':  # a conversion would change encrypted samples
-                raise HTTPException(422, f'Expected an RGB image of 8 bits, but got the mode {file.mode}.')
+            # a conversion would change encrypted samples, and Pillow cuts 16-bit colours to 8 bits
+            if file.mode != 'RGB' or '16' in str(file.tile[0][3]):
+                raise HTTPException(422, f'Expected an RGB image of 8 bits a sample, but got another: {file.mode}.')
             return np.asarray(file)
     except HTTPException:
         raise
@@ -110,7 +112,8 @@ def main() -> None:
     parser.add_argument('--host', default='127.0.0.1')
     parser.add_argument('--port', type=int, default=8000)
     args = parser.parse_args()
-    app = make_app(open_model(args.model), Encryptor(build_key()) if args.encrypt else None)
+    model = open_model(args.model)
+    app = make_app(model, encryptor_for(model.about) if args.encrypt else None)
     uvicorn.run(app, host=args.host, port=args.port)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, model_config
+from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, key_of, model_config
 
 EXAMPLE = """\
   keyprotect export protected/my_config.py protected/my_model.pth -o model.onnx
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from mmseg_keyprotect.session.plain_images import images_in
 
     images = images_in(args.images, args.count) if args.images else []
-    seal = seal_key() if args.seal else None
+    seal = seal_key(key_of(args.key_file)) if args.seal else None
     size = tuple(args.size) if args.size else None
     for one in export_onnx(model_config(args), args.checkpoint, args.out, size, args.logits, seal, images):
         print(f'{one.size[0]} x {one.size[1]} pixels: {one.same:.4%} of the classes are those of torch')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -27,8 +28,8 @@ METADATA = '__metadata__'
 class SealedTensors(Mapping[str, Tensor]):
     """The tensors of a sealed safetensors file, by name, in memory alone.
 
-    A tensor is decrypted each time it is asked for. Damage in the chunks that hold it is found then; use
-    :func:`~mmseg_keyprotect.sealing.open_sealed` to verify a whole file.
+    A tensor is decrypted each time it is asked for; threads can ask at the same time. Damage in the chunks that hold it
+    is found then; use :func:`~mmseg_keyprotect.sealing.open_sealed` to verify a whole file.
 
     Args:
         path: The sealed file, with or without ``sealed://``.
@@ -60,7 +61,7 @@ class SealedTensors(Mapping[str, Tensor]):
                 "pip install 'mmseg-keyprotect[safetensors]'."
             ) from None
         self._load = safetensors.torch.load
-        self._path = str(path)
+        self._path, self._lock = str(path), Lock()
         self._reader = SealedReader(open_file(without_scheme(path)), key, passphrase)
         try:
             self._entries = self._read_header()
@@ -75,8 +76,10 @@ class SealedTensors(Mapping[str, Tensor]):
         head = json.dumps({name: {**entry, 'data_offsets': [0, end - begin]}}).encode()
         # a file of this one tensor, which the library reads and checks
         content = bytearray(len(head).to_bytes(8, 'little') + head + bytes(end - begin))
-        self._reader.seek(self._start + begin)
-        if self._reader.readinto(memoryview(content)[8 + len(head) :]) != end - begin:
+        with self._lock:  # the reader has one position
+            self._reader.seek(self._start + begin)
+            read = self._reader.readinto(memoryview(content)[8 + len(head) :])
+        if read != end - begin:
             raise self._damaged('a tensor lies behind its end')
         try:
             return self._load(bytes(content))[name]

@@ -56,7 +56,7 @@ def compare(graph: SegmentationGraph, exported: ExportedModel, images: Sequence[
             first, second = pairs
             margin = float(((first - second).abs() / scores.std())[differs].max())
         one = Comparison(image.shape[:2], 1 - float(differs.float().mean()), margin)
-        if margin > TIE:
+        if not margin <= TIE:  # logits that are not finite give no margin
             raise ConfigError(
                 f'Expected the exported model to give the classes that torch gives, but of an image of {one.size[0]} x '
                 f'{one.size[1]} pixels {one.same:.1%} are the same. Export it for the size of your images: --size H W.'

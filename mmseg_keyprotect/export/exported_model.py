@@ -45,12 +45,15 @@ class ExportedModel:
         try:
             self.session = onnxruntime.InferenceSession(content, **options)
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
+            (self._input,) = self.session.get_inputs()
+            if len(self._input.shape) != 4 or not 1 <= int(self.about['block_size']) < 2**16:
+                raise ValueError('its input or its metadata is of another kind')
         except Exception as error:  # onnxruntime has a class of its own for each cause
+            line = (str(error).splitlines() or [''])[0][:200]
             raise CheckpointError(
-                f'Expected a model that `keyprotect export` wrote, but {name} is none: {type(error).__name__}. '
-                'Export it again.'
+                f'Expected a model that `keyprotect export` wrote, but got {type(error).__name__} from {name}: {line}. '
+                'Export it again, or install a newer onnxruntime.'
             ) from None
-        self._input = self.session.get_inputs()[0]
 
     @classmethod
     @without_locals

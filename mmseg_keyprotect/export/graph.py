@@ -32,7 +32,7 @@ class SegmentationGraph(nn.Module):
         use_averaging_matrices(model)
         self.model, self.rgb, self.scale, self.logits = model, rgb, 255 / max_value, logits
         head: Any = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
-        self.threshold = float(head.threshold or 0.5)  # None where there are several classes
+        self.threshold = float(getattr(head, 'threshold', None) or 0.5)  # of one class alone
         self.mask_dtype = torch.uint8 if model.num_classes <= 256 else torch.int32
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

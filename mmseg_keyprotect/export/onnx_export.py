@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmseg.models.segmentors import BaseSegmentor
 
 from mmseg_keyprotect.ciphers import KeyedCipher
@@ -25,9 +26,8 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.preprocessor import swaps_channels
 from mmseg_keyprotect.models.segmentors import KeyedMixin
-from mmseg_keyprotect.protection.checkpoints import read_checkpoint
+from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.sealing import KeyRecipient, sealing_into
-from mmseg_keyprotect.session.model import load_model
 from mmseg_keyprotect.version import SPEC_VERSION
 
 
@@ -69,34 +69,35 @@ def export_onnx(
         MissingDependencyError: onnx, onnxscript or onnxruntime is missing.
         OutputError: The file exists, or cannot be written.
     """
-    model, cipher = _load(cfg, checkpoint)
-    if getattr(model, 'feature_encryption', None) is not None and seal is None:
-        raise ConfigError(
-            'Expected to seal a model with encrypted feature maps, since its graph holds their key, but got no key to '
-            'seal it with. Add --seal, or export a model whose images alone are encrypted.'
-        )
-    block_size, channels = cipher.block_size if cipher else 1, image_channels(cfg)
-    if size is not None and any(side % block_size for side in size):
-        raise ConfigError(
-            f'Expected the size of images of whole blocks, multiples of {block_size}, but got {size[0]} x {size[1]}. '
-            'Round it up: clients extend images to whole blocks.'
-        )
-    order, max_value = (cipher.channel_order, cipher.cipher_for(channels).max_value) if cipher else ('bgr', 255)
-    rgb = (order == 'rgb') != swaps_channels(model.data_preprocessor)
-    graph = SegmentationGraph(model, rgb, max_value, logits).eval()
-    content = onnx_bytes(graph, size, channels, block_size, _about(model, checkpoint, block_size))
-    found = compare(graph, ExportedModel(content), _samples(images, size, channels, cipher))
-    with new_file(path) as temporary, open(temporary, 'wb') as file:
-        if seal is None:
-            file.write(content)
-        else:
-            with sealing_into(file, [KeyRecipient(seal)], seal.key_id) as writer:
-                writer.write(content)
+    with new_file(path) as temporary:
+        model, cipher, meta = _load(cfg, checkpoint)
+        if getattr(model, 'feature_encryption', None) is not None and seal is None:
+            raise ConfigError(
+                'Expected to seal a model with encrypted feature maps, since its graph holds their key, but got no key '
+                'to seal it with. Add --seal, or export a model whose images alone are encrypted.'
+            )
+        block_size, channels = cipher.block_size if cipher else 1, image_channels(cfg)
+        if size is not None and any(side % block_size for side in size):
+            raise ConfigError(
+                f'Expected the size of images of whole blocks, multiples of {block_size}, but got {size[0]} x '
+                f'{size[1]}. Round it up: clients extend images to whole blocks.'
+            )
+        order, max_value = (cipher.channel_order, cipher.cipher_for(channels).max_value) if cipher else ('bgr', 255)
+        rgb = (order == 'rgb') != swaps_channels(model.data_preprocessor)
+        graph = SegmentationGraph(model, rgb, max_value, logits).eval()
+        content = onnx_bytes(graph, size, channels, block_size, _about(model, meta, block_size))
+        found = compare(graph, ExportedModel(content), _samples(images, size, channels, cipher))
+        with open(temporary, 'wb') as file:
+            if seal is None:
+                file.write(content)
+            else:
+                with sealing_into(file, [KeyRecipient(seal)], seal.key_id) as writer:
+                    writer.write(content)
     return found
 
 
-def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | None]:
-    """Return the model, and the cipher of its images; None if they are plain."""
+def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | None, dict[str, Any]]:
+    """Return the model, the cipher of its images (None if they are plain), and the meta of its checkpoint."""
     cfg = Config(copy.deepcopy(cfg.to_dict()))
     if find_protections(cfg):
         to_preprocessor_form(cfg)
@@ -108,17 +109,19 @@ def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | No
             f'Expected a model that sees an image whole, but got test_cfg.mode {mode!r}. Export it with --cfg-options '
             'model.test_cfg.mode=whole, and give it images as large as its windows.'
         )
-    model = load_model(cfg, checkpoint).cpu()
+    model = revert_sync_batchnorm(build_model(cfg))
+    state, meta = read_checkpoint(checkpoint)
+    load_strictly(model, state)
     if isinstance(model, KeyedMixin):
         model.untie()
-    return model, getattr(model.data_preprocessor, 'keyed_cipher', None)
+    return model, getattr(model.data_preprocessor, 'keyed_cipher', None), meta
 
 
-def _about(model: BaseSegmentor, checkpoint: str, block_size: int) -> dict[str, Any]:
+def _about(model: BaseSegmentor, meta: Mapping[str, Any], block_size: int) -> dict[str, Any]:
     """Return the metadata of the file."""
     identities = identities_of(model)
     identity = joined(identities.values()).to_meta() if identities else dict(key_id=None, cipher=None)
-    data = read_checkpoint(checkpoint)[1].get('dataset_meta') or {}
+    data = meta.get('dataset_meta') or {}
     names = {name: list(data[name]) if data.get(name) is not None else None for name in ('classes', 'palette')}
     return dict(identity, spec_version=SPEC_VERSION, block_size=block_size, channel_order='rgb', **names)
 

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -42,12 +43,11 @@ def onnx_bytes(
 
     Raises:
         ConfigError: torch cannot export the model.
-        MissingDependencyError: onnx or onnxscript is missing.
+        MissingDependencyError: onnx, onnxscript or onnxruntime is missing.
     """
-    try:
-        import onnxscript  # noqa: F401  torch imports it late, and says less
-    except ImportError:
-        raise missing('onnxscript') from None
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):  # torch and the comparison import them late
+        if find_spec(name) is None:
+            raise missing(name)
     # two images of an unusual size: torch takes 1, and the size that a model was made for, as fixed
     sides = size or [-(-side // block_size) * block_size for side in (SMALLEST + 1, 2 * SMALLEST)]
     image = torch.zeros(2, *sides, channels, dtype=torch.uint8 if graph.scale == 1 else torch.uint16)
@@ -66,20 +66,19 @@ def onnx_bytes(
                 dynamic_shapes=(shapes,),
                 verbose=False,
             )
+        assert program is not None
+        program.model.metadata_props[METADATA] = json.dumps(about)
+        for node in program.model.graph.all_nodes():  # the paths of source files on this machine
+            node.metadata_props.clear()
+            node.doc_string = None
+        content: bytes = program.model_proto.SerializeToString()
+        return content
     except Exception as error:  # torch has a class of its own for each cause
         line = (str(error.__cause__ or error).strip().splitlines() or [''])[0][:200]
         raise ConfigError(
             f'Expected a model that torch can export, but got {type(error).__name__}: {line}. '
             + ('Give a fixed size: --size H W.' if size is None else 'Use another backbone or head.')
         ) from error
-    assert program is not None
-    model = program.model
-    model.metadata_props[METADATA] = json.dumps(about)
-    for node in model.graph.all_nodes():  # the paths of source files on this machine
-        node.metadata_props.clear()
-        node.doc_string = None
-    content: bytes = program.model_proto.SerializeToString()
-    return content
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,14 @@ FORMATS = ('JPEG', 'PNG', 'TIFF', 'WEBP')
 """The formats that are read, as Pillow names them. It opens no other, whatever the suffix says."""
 
 
-def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Path | BinaryIO) -> npt.NDArray[np.uint8]:
     """Read a plain image as RGB uint8 (H, W, 3), rotated as its EXIF data say.
 
     Greyscale, bilevel and palette images become RGB, as MMSegmentation loads them. An alpha channel that is opaque
     everywhere is dropped.
+
+    Args:
+        path: The file, or an open one.
 
     Raises:
         MissingFileError: The file does not exist or cannot be opened.
@@ -48,31 +51,32 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         >>> read_image('white.png').shape
         (2, 4, 3)
     """
+    name = path if isinstance(path, str | Path) else 'the open file'
     try:
-        with _opened(path) as image:
+        with _opened(path, name) as image:
             if (frames := getattr(image, 'n_frames', 1)) > 1:
-                raise _refused(path, f'{frames} frames', 'Give one file for each frame.')
+                raise _refused(name, f'{frames} frames', 'Give one file for each frame.')
             if _bits(image) > 8:  # Pillow would reduce 16-bit colours to 8 bits without a warning
-                raise _refused(path, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
+                raise _refused(name, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
             image.load()
             upright = ImageOps.exif_transpose(image)
     except KeyProtectError:
         raise
     except _MISSING as error:
-        raise _missing(path, error) from None
+        raise _missing(name, error) from None
     except Exception as error:  # Pillow raises errors of many types for a file that is damaged
         raise ImageFormatError(
-            f'Expected an image file ({", ".join(FORMATS)}), but {path} cannot be read as one: {_line(error)}. Use '
+            f'Expected an image file ({", ".join(FORMATS)}), but {name} cannot be read as one: {_line(error)}. Use '
             'another copy of it.'
         ) from None
     if upright.mode in ('RGBA', 'LA', 'PA') or 'transparency' in upright.info:
         upright = upright.convert('RGBA')
         if np.asarray(upright)[..., 3].min() < 255:
-            raise _refused(path, 'a transparent image', 'Put it on a background like that of the training images.')
+            raise _refused(name, 'a transparent image', 'Put it on a background like that of the training images.')
         upright = upright.convert('RGB')
     if upright.mode not in _TO_RGB:
         hint = {'CMYK': 'Convert it to RGB with its colour profile.'}.get(upright.mode, 'Convert it to 8-bit RGB.')
-        raise _refused(path, f'the mode {upright.mode}', hint)
+        raise _refused(name, f'the mode {upright.mode}', hint)
     return np.asarray(upright.convert('RGB'))
 
 
@@ -129,7 +133,7 @@ def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         True
     """
     try:
-        with _opened(path) as image:
+        with _opened(path, path) as image:
             try:
                 note = read_note(image)
             except KeyError:
@@ -202,11 +206,11 @@ def read_note(image: Image.Image) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: str | Path | BinaryIO, name: str | Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image of one of the formats, and of no more pixels than are read."""
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise _refused(path, f'{image.width} x {image.height} pixels', 'Cut or resize it.')
+            raise _refused(name, f'{image.width} x {image.height} pixels', 'Cut or resize it.')
         yield image
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 
-from mmseg_keyprotect.errors import ConfigError, KeyFileError, MissingDependencyError
+from mmseg_keyprotect.errors import ConfigError, KeyFileError, LeakedKeyError, MissingDependencyError
 from mmseg_keyprotect.keys.files import MAX_FILE_BYTES, only_key_line
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.keys.line import KEY_MARK
 
 TIMEOUT = 60.0
 """Seconds that a program may take, in which it may ask for a PIN or a finger."""
@@ -28,6 +31,7 @@ def line_of_command(command: str | Sequence[str], timeout: float = TIMEOUT) -> s
 
     Raises:
         ConfigError: The command is empty, or its quotes do not match.
+        LeakedKeyError: The command holds a key.
         KeyFileError: The program is missing or fails, takes longer, or prints anything but one key line.
     """
     words = _words(command)
@@ -41,15 +45,21 @@ def line_of_command(command: str | Sequence[str], timeout: float = TIMEOUT) -> s
     assert process.stdout is not None
     stdout = process.stdout
     reader = Thread(target=lambda: printed.append(stdout.read(MAX_FILE_BYTES + 1)), daemon=True)
-    reader.start()
-    reader.join(timeout)
-    too_late, data = reader.is_alive(), b''.join(printed)
-    if too_late or len(data) > MAX_FILE_BYTES:
+    end, code = time.monotonic() + timeout, None
+    try:
+        reader.start()
+        reader.join(min(timeout, TIMEOUT_MAX))
+        data = b''.join(printed)
+        if len(data) <= MAX_FILE_BYTES and not reader.is_alive():
+            code = process.wait(max(0.1, min(end - time.monotonic(), TIMEOUT_MAX)))
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # also where the user interrupts
         process.kill()
-    code = process.wait()
-    if not too_late:
+        process.wait()
+    if not reader.is_alive():
         stdout.close()
-    if too_late:
+    if code is None and len(data) <= MAX_FILE_BYTES:
         raise KeyFileError(
             f'{name}: Expected a key within {timeout:g} seconds, but got none. Run it by hand, or set a longer '
             '`timeout`.'
@@ -98,9 +108,17 @@ def line_of_keyring(service: str, name: str) -> str:
 
 def _words(command: str | Sequence[str]) -> list[str]:
     try:
-        words = shlex.split(command) if isinstance(command, str) else list(command)
+        if isinstance(command, str):
+            words = shlex.split(command.replace('\\', '\\\\') if os.name == 'nt' else command)
+        else:
+            words = list(command)
     except ValueError as error:
         raise ConfigError(f'Expected a command with matching quotes, but got: {error}. Correct it.') from None
     if not words or not all(isinstance(word, str) for word in words):
         raise ConfigError('Expected a program and its arguments as text, but got none. Name a program.')
+    if any(KEY_MARK in word for word in words):
+        raise LeakedKeyError(
+            f'Expected a program that prints a key, but got text that holds {KEY_MARK!r}, as a key line does. Put the '
+            'key into a file and name that. If others could read the text, the key is leaked: make a new one.'
+        )
     return words

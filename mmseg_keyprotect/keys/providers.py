@@ -26,6 +26,9 @@ HOW_TO_MAKE = 'Make a key with `keyprotect keygen my.key`, then name it with `ex
 _loaded: dict[bytes, SecretKey] = {}
 """The keys that this process has loaded, by the SHA-256 of their key lines."""
 
+_from_stores: dict[tuple[Any, ...], SecretKey] = {}
+"""The keys that this process has got from programs and keyrings, by what it asked: asking may need a PIN or a touch."""
+
 
 @without_locals
 def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | None = None) -> SecretKey:
@@ -33,7 +36,7 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
 
     One run asks for the same key many times (training, validation, test, preprocessor, hook). The process therefore
     keeps a loaded key: a passphrase is asked for once, and scrypt runs once. The file is read each time, so that a
-    changed file is always noticed.
+    changed file is always noticed; a program or a keyring is asked once.
 
     Args:
         cfg: One of
@@ -84,6 +87,7 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
     )
 
 
+@without_locals
 def seal_key(key: Any = None) -> SecretKey:
     """Return the key that seals and opens checkpoints.
 
@@ -144,12 +148,18 @@ def _key_command(
     command: str | Sequence[str], timeout: float = TIMEOUT, passphrase_file: AnyPath | None = None
 ) -> SecretKey:
     """Load the key that a program prints."""
-    return _load(line_of_command(command, timeout), passphrase_file, 'key of a command')
+    asked = ('command', command if isinstance(command, str) else tuple(command), passphrase_file)
+    if asked not in _from_stores:
+        _from_stores[asked] = _load(line_of_command(command, timeout), passphrase_file, 'key of a command')
+    return _from_stores[asked]
 
 
 def _keyring(service: str, name: str, passphrase_file: AnyPath | None = None) -> SecretKey:
     """Load the key that the keyring of the operating system keeps."""
-    return _load(line_of_keyring(service, name), passphrase_file, f'keyring entry {name!r}')
+    asked = ('keyring', service, name, passphrase_file)
+    if asked not in _from_stores:
+        _from_stores[asked] = _load(line_of_keyring(service, name), passphrase_file, f'keyring entry {name!r}')
+    return _from_stores[asked]
 
 
 def _default_key(file_variable: str, command_variable: str) -> SecretKey:

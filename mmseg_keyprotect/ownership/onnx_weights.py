@@ -57,11 +57,19 @@ def read_onnx_weights(path: str | Path, key: Any = None) -> dict[str, Tensor]:
         found = onnx.load_model_from_string(content).graph.initializer
         if any(one.data_location == onnx.TensorProto.EXTERNAL for one in found):
             raise ValueError('its weights are in other files')  # which a hostile file could name at will
-        arrays = {one.name.removeprefix(_WRAPPER): numpy_helper.to_array(one) for one in found}
+        arrays = {one.name.removeprefix(_WRAPPER): _readable(numpy_helper.to_array(one)) for one in found}
         weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if array.dtype.kind in 'fiu'}
     except Exception as error:  # protobuf has a class of its own for each cause
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f'Expected an ONNX file with weights, but {path} is none: {reason}.') from None
+        raise CheckpointError(
+            f'Expected an ONNX file with weights, but {path} is none: {reason}. Use another file, or '
+            'save it as one file.'
+        ) from None
     if not weights:
         raise CheckpointError(f'Expected an ONNX file with weights, but {path} has none. Use another file.')
     return weights
+
+
+def _readable(array: Any) -> Any:
+    """Return an array of a dtype that torch reads; numpy has no bfloat16."""
+    return array.astype('float32') if array.dtype.name == 'bfloat16' else array

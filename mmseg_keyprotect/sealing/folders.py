@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from mmseg_keyprotect.errors import MissingFileError, SealedFileError
+from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError, SealedFileError
 from mmseg_keyprotect.files import new_folder
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
@@ -23,14 +25,15 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
     """Seal a folder with all that is in it, with constant memory whatever its size.
 
     Args:
-        source: The folder; it stays as it is. Names, contents, modes and times are kept, owners are not.
+        source: The folder; it stays as it is. Names, contents, and whether a file can be executed are kept.
         target: The file to make, outside of the folder.
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
 
     Raises:
         MissingFileError: The folder does not exist.
-        SealedFileError: It holds a link, or something else that is neither file nor folder; or there is no recipient.
+        SealedFileError: It holds a link, something else that is neither file nor folder, or a folder that cannot be
+            read; or there is no recipient.
         OutputError: The target exists or cannot be written.
 
     Example:
@@ -45,7 +48,7 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
     source = Path(source)
     if not source.is_dir():
         raise MissingFileError(f'Expected a folder, but {source} is none. Check the path.')
-    parts = sorted(source.rglob('*'))
+    parts = sorted(_contents(source))
     for part in parts:
         if part.is_symlink() or not (part.is_file() or part.is_dir()):
             raise SealedFileError(
@@ -54,7 +57,10 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
     comment = dict(comment=_COMMENT)
     with (
         sealed_output(target, recipients, key_id) as writer,
-        tarfile.open(fileobj=writer, mode='w|', format=tarfile.PAX_FORMAT, pax_headers=comment) as archive,
+        # hard links are written as files
+        tarfile.open(
+            fileobj=writer, mode='w|', format=tarfile.PAX_FORMAT, pax_headers=comment, dereference=True
+        ) as archive,
     ):
         for part in (source, *parts):  # the folder itself too, since an archive of nothing has no header
             archive.add(part, part.relative_to(source).as_posix(), recursive=False, filter=_without_owner)
@@ -76,8 +82,9 @@ def unseal_folder(
         MissingFileError: The source is missing or cannot be read.
         OutputError: The target exists or cannot be written.
         WrongKeyError: The file is sealed for other recipients.
-        SealedFileError: The file is damaged, is no sealed folder, or holds a name that leads out of the folder; then
-            nothing is written.
+        SealedFileError: The file is damaged, is no sealed folder, or holds a name that leads out of the folder, that
+            is there twice, or that this system cannot have; then nothing is written.
+        MissingDependencyError: This version of Python cannot check the names of an archive.
 
     Example:
         >>> Path('plans').mkdir()
@@ -86,13 +93,17 @@ def unseal_folder(
         >>> Path('plans_again').is_dir()
         True
     """
+    if not hasattr(tarfile, 'data_filter'):
+        raise MissingDependencyError(
+            'Expected Python 3.10.12, 3.11.4 or later to unseal a folder, but got an older one. Update it.'
+        )
     with new_folder(target) as temporary, open_sealed(source, key, passphrase) as reader:
         try:
             with tarfile.open(fileobj=reader, mode='r|') as archive:
                 for member in archive:
                     _extract(archive, member, temporary)
                 marked = (archive.pax_headers or {}).get('comment') == _COMMENT
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:  # ValueError: a null byte in a name
             raise SealedFileError(
                 f'Expected a sealed folder, but {source} holds none: {error}. Use `keyprotect unseal` for files.'
             ) from None
@@ -112,7 +123,9 @@ def is_sealed_folder(path: str | Path, key: SecretKey | None = None, passphrase:
     """
     reader = open_sealed(path, key, passphrase)
     try:
-        return _COMMENT.encode() in reader.read(2 * tarfile.BLOCKSIZE)
+        head = reader.read(2 * tarfile.BLOCKSIZE)
+        first, comment = head[: tarfile.BLOCKSIZE], head[tarfile.BLOCKSIZE :]
+        return first[257:262] == b'ustar' and first[156:157] == tarfile.XGLTYPE and _COMMENT.encode() in comment
     finally:
         reader.close()  # without a `with` block, whose end verifies the whole file
 
@@ -124,6 +137,8 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
     if safe.isdir():
         path.mkdir(parents=True, exist_ok=True)
     elif safe.isfile():
+        if safe.issparse() or path.exists():  # a sparse file of a few bytes can fill the disk
+            raise tarfile.TarError(f'{safe.name!r} is sparse, or there twice')
         path.parent.mkdir(parents=True, exist_ok=True)
         content = archive.extractfile(safe)
         assert content is not None
@@ -132,6 +147,21 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
         path.chmod((safe.mode or 0o644) & 0o777)
     else:
         raise tarfile.TarError(f'{safe.name!r} is a link')
+
+
+def _contents(folder: Path) -> list[Path]:
+    """Return everything in a folder, at any depth.
+
+    Raises:
+        SealedFileError: A folder cannot be read; its contents would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise SealedFileError(
+            f'Expected folders that can be read, but {error.filename}: {error.strerror}. Change its permissions.'
+        ) from None
+
+    return [Path(root, name) for root, dirs, files in os.walk(folder, onerror=refuse) for name in (*dirs, *files)]
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:

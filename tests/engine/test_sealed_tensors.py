@@ -1,6 +1,7 @@
 """Tensors of sealed safetensors files: those of the library, and no chunk is decrypted that nobody asked for."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -74,6 +75,12 @@ def test_damage_is_found_where_it_lies(sealed, key, other_key):
         with pytest.raises(SealedFileError, match='chunk'):
             tensors['large']
         assert torch.equal(tensors['last'], STATE['last'])
+
+
+def test_many_threads_at_once(sealed, key):
+    with SealedTensors(sealed, key) as tensors, ThreadPoolExecutor(8) as pool:
+        for name, found in pool.map(lambda name: (name, tensors[name]), [*STATE] * 20):
+            assert torch.equal(found, STATE[name])
 
 
 def header(**entries):

@@ -198,22 +198,41 @@ def test_bad_uploads(content, kind, status, server):
     assert post(f'{server}/mask', png(np.zeros((32, 32, 3), np.uint8)))[0] == 200
 
 
-def form(**files):
-    """Return the body of a form with files, and its type."""
-    parts = [
-        f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n\r\n'.encode() + content + b'\r\n'
-        for name, (file, content) in files.items()
-    ]
+def form(**fields):
+    """Return the body of a form with files, each a name and its content, and with values; and its type."""
+    parts = []
+    for name, value in fields.items():
+        file, content = value if isinstance(value, tuple) else (None, value)
+        named = f'; filename="{file}"' if file else ''
+        head = f'--x\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+        parts.append(head.encode() + content + b'\r\n')
     return b''.join(parts) + b'--x--\r\n', 'multipart/form-data; boundary=x'
+
+
+def test_another_key_than_that_of_the_model(folder, server, tmp_path):
+    SecretKey.generate().save(tmp_path / 'other.key')
+    env = dict(os.environ, KEYPROTECT_KEY_FILE=str(tmp_path / 'other.key'), PYTHONPATH=str(ROOT))
+    words = [str(SERVING / 'server.py'), str(folder / 'bound.onnx'), '--encrypt']
+    done = subprocess.run([sys.executable, *words], env=env, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert 'Expected the key and the cipher of the model' in done.stderr
+    Image.new('RGB', (8, 8)).save(tmp_path / 'photo.png')
+    words = [str(SERVING / 'client.py'), f'{server}/mask', str(tmp_path / 'photo.png'), str(tmp_path / 'mask.png')]
+    done = subprocess.run([sys.executable, *words], env=env, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert 'Expected the key and the cipher of the model' in done.stderr
+    assert not (tmp_path / 'mask.png').exists()
 
 
 def test_the_page_in_a_browser(server, folder, picture, tmp_path):
     with running('page.py', server) as url:
         key = (folder / 'my.key').read_bytes()
-        status, content = post(f'{url}/', *form(image=('a.png', png(picture)), key=('my.key', key)))
-        assert status == 200
         secret = key.split()[-1].partition(b'.')[2]
-        assert secret not in content
+        files = dict(image=('a.png', png(picture)), key=('my.key', key))
+        status, content = post(f'{url}/', *form(**files))
+        assert (status, content.count(b'<img'), secret in content) == (200, 3, False)
+        status, content = post(f'{url}/', *form(**files, plain=b'yes'))
+        assert (status, content.count(b'<img'), secret in content) == (200, 4, False)
         page = tmp_path / 'page.html'
         page.write_bytes(content)
         log, facts = measure(page, PHONE)

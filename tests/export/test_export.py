@@ -1,5 +1,7 @@
 """Exported models: the classes of torch by onnxruntime, no key in a plain file, nothing plain beside a sealed one."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +196,37 @@ def test_files_that_hold_no_model(content, tmp_path):
     (tmp_path / 'other.onnx').write_bytes(content)
     with pytest.raises(CheckpointError, match=r'keyprotect export'):
         ExportedModel.open(tmp_path / 'other.onnx')
+
+
+@pytest.mark.parametrize(
+    'about', ['{}', '[1]', 'x', '{"block_size": 0}', '{"block_size": "a"}', '{"block_size": 1e99}']
+)
+def test_hostile_metadata(about, bound, tmp_path):
+    model = onnx.load(bound[0])
+    model.metadata_props[0].value = about
+    onnx.save(model, tmp_path / 'other.onnx')
+    with pytest.raises(CheckpointError, match='keyprotect export'):
+        ExportedModel.open(tmp_path / 'other.onnx')
+
+
+def test_logits_that_are_not_finite(bound, plain, picture):
+    graph = SegmentationGraph(MODELS.build(load_quietly(plain[0]).model).eval(), True)
+    with torch.no_grad():
+        graph.model.decode_head.conv_seg.bias.fill_(float('inf'))
+    with pytest.raises(ConfigError, match='Expected the exported model to give the classes'):
+        compare(graph, ExportedModel.open(bound[0]), [picture[:64, :96]])
+
+
+def test_running_a_model_needs_no_torch(bound):
+    code = (
+        'import sys\n'
+        'for name in ("torch", "mmengine", "mmcv", "mmseg"):\n'
+        '    sys.modules[name] = None\n'
+        'from mmseg_keyprotect.export import ExportedModel\n'
+        f'print(ExportedModel.open({str(bound[0])!r}).about["cipher"])\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
+    assert done.stdout == 'shuffle+negative-positive/M=4\n', done.stderr
 
 
 @pytest.mark.parametrize('size', [(1, 2), (3, 6), (6, 5)])

@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 from mmseg_keyprotect.errors import KeyFileError, KeyProtectError
-from mmseg_keyprotect.keys import SecretKey, build_key
+from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.sealing import KeyRecipient, PassphraseRecipient, open_sealed, seal_file, unseal_file
 from mmseg_keyprotect.sealing.sealed_files import sealed_output
@@ -66,6 +66,19 @@ def failing_block(secrets):
         raise KeyFileError('from the block')
 
 
+def sealing_variable(secrets):
+    os.environ['KEYPROTECT_SEAL_KEY_FILE'] = str(write_file(secrets, secrets.mistyped()))
+    try:
+        seal_key()
+    finally:
+        del os.environ['KEYPROTECT_SEAL_KEY_FILE']
+
+
+def command(secrets):
+    path = write_file(secrets, secrets.mistyped())
+    build_key(dict(type='KeyCommand', command=['cat', str(path)]))
+
+
 def environment(secrets):
     os.environ['A_KEY_LINE'] = secrets.mistyped()
     try:
@@ -82,6 +95,9 @@ CASES = {
     'a line for a path': lambda s: SecretKey.load(s.line('plain.key')),
     'a line in a config': lambda s: build_key(dict(type='KeyFile', path=s.line('plain.key'))),
     'a mistyped variable': environment,
+    'a mistyped file for sealing': sealing_variable,
+    'a mistyped line of a command': command,
+    'a line for a command': lambda s: build_key(dict(type='KeyCommand', command=['x'], timeout=s.line('plain.key'))),
     'too short a secret': lambda s: SecretKey.from_bytes(SECRET[:31]),
     'a wrong passphrase': lambda s: SecretKey.from_line(s.line('sealed.key'), wrong()),
     'a passphrase from a function': lambda s: SecretKey.load(s.folder / 'sealed.key', wrong),

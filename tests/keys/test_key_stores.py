@@ -17,7 +17,7 @@ from helpers.key_lines import (
     write,
 )
 from mmseg_keyprotect.cli.main import main
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
 from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys import providers as key_providers
 
@@ -29,6 +29,7 @@ OTHER = SecretKey.from_bytes(bytes(32))
 def bare_process(monkeypatch):
     """No key loaded yet, and no variables."""
     monkeypatch.setattr(key_providers, '_loaded', {})
+    monkeypatch.setattr(key_providers, '_from_stores', {})
     for name in ('KEY_FILE', 'KEY_COMMAND', 'SEAL_KEY_FILE', 'SEAL_KEY_COMMAND', 'PASSPHRASE_FILE'):
         monkeypatch.delenv(f'KEYPROTECT_{name}', raising=False)
 
@@ -82,6 +83,27 @@ def test_programs_that_print_no_key(code, match, stored, capfd):
     with refuses(match):
         command([*program(f'import sys; line = open(sys.argv[1]).read().strip(); {code}'), str(stored)])
     capfd.readouterr()  # the program's own traceback
+
+
+def test_a_program_is_asked_once(stored, tmp_path):
+    count = f'open({str(tmp_path / "count")!r}, "a").write("x"); import sys; print(open(sys.argv[1]).read())'
+    for _ in range(3):
+        assert command([*program(count), str(stored)]) == KEY
+    assert (tmp_path / 'count').read_text() == 'x'
+
+
+def test_a_program_that_closes_its_output_and_goes_on(stored):
+    begun = time.monotonic()
+    with refuses('within 0.5 seconds'):
+        command(['sh', '-c', 'cat "$0"; exec >&-; sleep 60', str(stored)], timeout=0.5)
+    assert time.monotonic() - begun < 30
+    assert command(['cat', str(stored)], timeout=1e12) == KEY
+
+
+def test_a_key_in_the_place_of_a_command(monkeypatch):
+    monkeypatch.setenv('KEYPROTECT_KEY_COMMAND', plain_line())
+    with refuses('Expected a program that prints a key', LeakedKeyError):
+        build_key()
 
 
 @pytest.mark.parametrize('code', ['import time; time.sleep(60)', 'while True: print("x" * 1000)'])
