@@ -11,7 +11,7 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
-from mmseg_keyprotect.export.pooling import use_averaging_matrices
+from mmseg_keyprotect.export.any_size import for_any_size
 
 
 class SegmentationGraph(nn.Module):
@@ -21,7 +21,7 @@ class SegmentationGraph(nn.Module):
     resized.
 
     Args:
-        model: The segmentor, in eval mode. Its adaptive pooling layers are replaced in place.
+        model: The segmentor, in eval mode. Some layers are replaced in place.
         rgb: Whether the network reads colour images as RGB; else BGR.
         max_value: The largest sample of an image: 255, or that of the cipher's samples.
         logits: Whether to return the logits too.
@@ -29,7 +29,7 @@ class SegmentationGraph(nn.Module):
 
     def __init__(self, model: BaseSegmentor, rgb: bool, max_value: int = 255, logits: bool = False) -> None:
         super().__init__()
-        use_averaging_matrices(model)
+        for_any_size(model)
         self.model, self.rgb, self.scale, self.logits = model, rgb, 255 / max_value, logits
         head: Any = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
         self.threshold = float(getattr(head, 'threshold', None) or 0.5)  # of one class alone

@@ -1,8 +1,10 @@
-"""Adaptive average pooling for maps of any size, which ONNX has for one output size alone."""
+"""Layers for maps of any size, in the place of those that torch exports for the size that it has seen."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from mmseg.models.utils import Upsample
 from torch import Tensor, nn
 
 
@@ -38,8 +40,25 @@ def _averages(out: int, size: int, like: Tensor) -> Tensor:
     return ((position >= start) & (position < end)).to(like.dtype) / (end - start).to(like.dtype)
 
 
-def use_averaging_matrices(model: nn.Module) -> None:
-    """Replace every ``nn.AdaptiveAvgPool2d`` of a model, in place, but those that average the whole map."""
+class SymbolicUpsample(nn.Module):
+    """Computes what mmseg's ``Upsample`` does for a scale factor, without rounding sizes to the numbers of one image.
+
+    Args:
+        plain: The module to replace.
+    """
+
+    def __init__(self, plain: Upsample) -> None:
+        super().__init__()
+        self.scale_factor, self.mode, self.align_corners = plain.scale_factor, plain.mode, plain.align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Resize (N, C, H, W)."""
+        size = [torch.sym_int(side * self.scale_factor) for side in x.shape[2:]]
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+
+def for_any_size(model: nn.Module) -> None:
+    """Replace the modules of a model, in place, that torch would export for the size of one image alone."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d):
@@ -47,3 +66,5 @@ def use_averaging_matrices(model: nn.Module) -> None:
                 rows, columns = size if isinstance(size, tuple) else (size, size)
                 if rows is not None and columns is not None and (rows, columns) != (1, 1):
                     setattr(parent, name, AveragingMatrices((rows, columns)))
+            elif isinstance(child, Upsample) and not child.size:
+                setattr(parent, name, SymbolicUpsample(child))
