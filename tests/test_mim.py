@@ -36,6 +36,7 @@ MIM_TOOLS = [
     'encrypt',
     'evaluate',
     'evaluate_access',
+    'export',
     'keygen',
     'protect',
     'protect_checkpoint',
@@ -305,6 +306,7 @@ def test_mim_seals_and_tests_the_sealed_checkpoint(installed, trained):
     assert re.search(r'mIoU: +\d', installed.mim('test', 'mmseg_keyprotect', f'{PROTECTED}.py', *arguments))
 
 
+@pytest.mark.slow
 def test_mim_runs_the_tools_on_a_config_of_ones_own(installed, key_id):
     """Protect a config, train it, test it, and measure the access, all by `mim run`."""
     mim_run = ['run', 'mmseg_keyprotect']

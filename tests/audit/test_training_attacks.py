@@ -64,6 +64,7 @@ def test_attacks_that_train_succeed_where_one_stage_is_encrypted(plain, tmp_path
     assert scene.reference() == reference
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:Weak cipher')
 def test_first_layers_are_learned_where_images_are_encrypted(plain, tmp_path):
     """Signs alone: few enough unknowns for so short an attack."""

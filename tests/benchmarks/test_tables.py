@@ -88,6 +88,7 @@ def test_encrypted_feature_maps_and_an_attack_on_them(tiny_config, own_folders, 
     assert ' '.join(table.splitlines()[-1].split()).startswith('| later | missing | missing')
 
 
+@pytest.mark.slow
 def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
     monkeypatch.setattr(audit_cells, 'FINE_TUNED', 2)
     monkeypatch.setattr(audit_cells, 'HELD_OUT', 2)

@@ -124,6 +124,7 @@ def test_an_attack_that_initialises_a_model_does_not_flood_the_audit(config, wor
     assert len((out + err).splitlines()) < 25
 
 
+@pytest.mark.slow
 def test_the_demo_is_short_and_shows_how_far_it_is(plain, scenes, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr('mmseg_keyprotect.demo.run.DENIAL_ITERATIONS', 2)
     for number in (1, 2):

@@ -44,6 +44,7 @@ def test_the_notebook_is_valid():
     assert notebook.cells[1].metadata.tags == ['parameters']
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(executed):
     _, notebook = executed
     text, images = outputs(notebook)
@@ -55,6 +56,7 @@ def test_the_notebook_runs(executed):
     assert images == 6  # two cells of plain and encrypted images, three figures and the gallery
 
 
+@pytest.mark.slow
 def test_outputs_hold_no_key_and_no_path(executed):
     folder, notebook = executed
     (key_file,) = folder.glob('work_dirs/tour/*/my.key')

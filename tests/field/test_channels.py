@@ -63,6 +63,7 @@ def test_more_channels_are_as_strong(key_file):
     assert check_config(protected(six)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:Weak cipher')
 @pytest.mark.parametrize('stem', [None, dict(border='grey')])
 def test_reports_of_a_greyscale_model(stem, tmp_path, key_file):

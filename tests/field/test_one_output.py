@@ -67,6 +67,7 @@ def test_the_entropy_depends_on_the_output():
     assert abs(unlabelled_loss(abs(sure), [])) < 0.01  # constant
 
 
+@pytest.mark.slow
 def test_reports(tmp_path, key_file):
     cfg = Config(protected(small_config(write_images(tmp_path, classes=2), **BINARY), block_stem=dict(border='grey')))
     cfg.work_dir = str(tmp_path / 'work')

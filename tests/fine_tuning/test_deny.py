@@ -64,6 +64,7 @@ def state_of(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
+@pytest.mark.slow
 def test_users_without_the_key_lose_what_they_had(bind, tmp_path):
     config, checkpoint = bind(60)
     found = deny_checkpoint(load(config), checkpoint, tmp_path / 'out', iterations=24, lr_scale=1.0, wrong_keys=3)
