@@ -254,6 +254,23 @@ def test_one_output_channel_and_padding(tmp_path):
     assert (ExportedModel.open(tmp_path / 'binary.onnx').predict(image) == wanted).mean() > 0.999
 
 
+def test_images_that_ffx_encrypts(owner, tmp_path, picture):
+    cfg, cipher = Config(small_config('.')), dict(type='FFX', block_size=4)
+    cfg.model.data_preprocessor.update(type='KeyedSegDataPreProcessor', cipher=cipher, key=owner[1])
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'ffx.pth')
+    found = export_onnx(
+        cfg, str(tmp_path / 'ffx.pth'), tmp_path / 'ffx.onnx', size=(64, 96), images=[picture[:64, :96]]
+    )
+    assert [one.same for one in found] == [pytest.approx(1, abs=1e-3)]
+    encrypted = Encryptor(owner[0], cipher).encrypt(picture[:64, :96])[0]
+    assert encrypted.dtype == np.uint16
+    exported = ExportedModel.open(tmp_path / 'ffx.onnx')
+    assert exported.predict(encrypted).shape == (64, 96)
+    with pytest.raises(ImageFormatError, match='uint16'):
+        exported.predict(picture[:64, :96])
+
+
 def test_the_command(folder, plain, owner, bound, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv('KEYPROTECT_KEY_FILE', str(folder / 'test.key'))
     words = [str(folder / 'bound' / 'plain.py'), str(folder / 'bound' / 'plain.pth')]
