@@ -50,6 +50,7 @@ def opened(plain, out, images=6, **protection):
     return protected, open_target(protected, test_images, images, scene.indices), scene
 
 
+@pytest.mark.slow
 def test_attacks_that_train_succeed_where_one_stage_is_encrypted(plain, tmp_path):
     protected, target, scene = opened(plain, tmp_path / 'out', cipher=None, features=dict(stages=(3,)))
     before = {name: value.clone() for name, value in protected.model.state_dict().items()}
