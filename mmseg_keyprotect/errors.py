@@ -87,6 +87,14 @@ class AnswerError(KeyProtectError):
 class MissingDependencyError(KeyProtectError, ImportError):
     """A package that this part of mmseg-keyprotect needs is missing, or has a version that does not work."""
 
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingDependencyError:
+        """Return the error for a package that one of our extras installs."""
+        return cls(
+            f'Expected the package {package}, but it is not installed. Install it: '
+            f"pip install 'mmseg-keyprotect[{extra}]'."
+        )
+
 
 class UnsupportedSpecError(KeyProtectError):
     """A file follows a version of the specification that this version of mmseg-keyprotect does not know."""

@@ -13,7 +13,7 @@ IMAGES = 150
 
 
 SURVIVORS = ('SegFormer-B0', 'PSPNet', 'DeepLabV3')
-UNSCORED = 'DeepLabV3'
+WITHOUT_MIOU = 'DeepLabV3'
 """The models of the table of survival, and the one whose mIoU is not measured: its images are many and large."""
 
 
@@ -32,7 +32,7 @@ def price_table(rows: list[Row]) -> str:
 def survival_table(rows: list[Row]) -> str:
     """Return a table of what marks survive: the cells of a row are those of :data:`SURVIVORS`, in order."""
     names = [*(f'z, {strength:g}' for strength in STRENGTHS), 'mIoU']
-    fields = [f'{model}: {name}' for model in SURVIVORS for name in names[: 3 - (model == UNSCORED)]]
+    fields = [f'{model}: {name}' for model in SURVIVORS for name in names[: 3 - (model == WITHOUT_MIOU)]]
 
     def line(row: Row, results: list[dict]) -> list[str]:
         if len(results) < len(row.cells):
@@ -40,7 +40,7 @@ def survival_table(rows: list[Row]) -> str:
         columns = []
         for model, one in zip(SURVIVORS, results, strict=True):
             columns += [f'{one[f"z_{x:g}"]:.1f}' for x in STRENGTHS]
-            if model != UNSCORED:
+            if model != WITHOUT_MIOU:
                 columns.append(f'{one["mIoU"]:.2f}' if 'mIoU' in one else '-')
         return [*columns, ', '.join(map(_aligned, results))]
 

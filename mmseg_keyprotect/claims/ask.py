@@ -14,11 +14,9 @@ from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
+from mmseg_keyprotect.engine.sealed_checkpoints import read_content
 from mmseg_keyprotect.errors import AnswerError, ConfigError
 from mmseg_keyprotect.export import ExportedModel
-from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.keys.providers import names_a_key, seal_key
 from mmseg_keyprotect.session.model import load_model
 
 Ask = Callable[[np.ndarray], np.ndarray]
@@ -69,9 +67,7 @@ def ask_exported(path: str) -> Ask:
         CheckpointError: It holds no exported model.
         ImageFormatError: By the returned function: the model takes images of another size.
     """
-    return ExportedModel.open(
-        without_scheme(path), seal_key() if is_sealed(path) and names_a_key() else None, find_passphrase
-    ).predict
+    return ExportedModel(read_content(path), path).predict
 
 
 def ask_server(url: str, timeout: float = TIMEOUT) -> Ask:

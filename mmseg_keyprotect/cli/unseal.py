@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from mmseg_keyprotect.cli.seal_options import add_openers, opener
-from mmseg_keyprotect.sealing import is_sealed_folder, unseal_file, unseal_folder
+from mmseg_keyprotect.sealing import unseal_file
 
 EXAMPLE = '  keyprotect unseal sealed.pth -o model.pth'
 
@@ -21,7 +22,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the plain bytes."""
     print('warning: whoever can read the new file has its contents, without any key', file=sys.stderr)
-    given = opener(args)
-    folder = is_sealed_folder(args.checkpoint, **given)
-    (unseal_folder if folder else unseal_file)(args.checkpoint, args.out, **given)
-    print(f'plain {"folder" if folder else "file"}: {args.out}')
+    unseal_file(args.checkpoint, args.out, **opener(args))
+    print(f'plain {"folder" if Path(args.out).is_dir() else "file"}: {args.out}')

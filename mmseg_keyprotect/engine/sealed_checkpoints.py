@@ -20,8 +20,8 @@ from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.keys.providers import names_a_key, seal_key
-from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, open_sealed
-from mmseg_keyprotect.sealing.sealed_files import sealing_into
+from mmseg_keyprotect.sealing import KeyRecipient, VerifiedReader, is_sealed_file, open_sealed
+from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
 
 SCHEME = 'sealed://'
 
@@ -37,6 +37,31 @@ def without_scheme(path: str | Path) -> str:
 def is_sealed(path: str | Path) -> bool:
     """Tell whether a path begins with ``sealed://``, or names a file that begins as sealed files do."""
     return str(path).startswith(SCHEME) or is_sealed_file(path)
+
+
+def open_by_environment(path: str | Path, key: Any = None) -> VerifiedReader:
+    """Open a sealed file with a key, or else the key of the environment, or else a passphrase.
+
+    Args:
+        path: The sealed file, with or without ``sealed://``.
+        key: The configuration of a key, as for :func:`~mmseg_keyprotect.keys.providers.seal_key`.
+
+    Raises:
+        WrongKeyError: The file is for other keys.
+        SealedFileError: The file is damaged.
+        KeyFileError: There is neither a key nor a passphrase.
+    """
+    opener = seal_key(key) if key is not None or names_a_key() else None
+    return open_sealed(without_scheme(path), opener, find_passphrase)
+
+
+def read_content(path: str | Path, key: Any = None) -> bytes:
+    """Return the bytes of a file, plain or sealed. The arguments and errors are those of ``open_by_environment``."""
+    if is_sealed(path):
+        with open_by_environment(path, key) as reader:
+            return reader.read()
+    with open_file(path) as file:
+        return file.read()
 
 
 @CheckpointLoader.register_scheme('', force=True)
@@ -78,8 +103,7 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
         SealedFileError: The file is damaged.
         KeyFileError: There is neither a key nor a passphrase.
     """
-    opener = seal_key(key) if key is not None or names_a_key() else None
-    with open_sealed(without_scheme(filename), opener, find_passphrase) as reader:
+    with open_by_environment(filename, key) as reader:
         try:
             return load_weights_only(reader, filename, map_location)
         except CheckpointError:

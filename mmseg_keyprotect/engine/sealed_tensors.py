@@ -56,10 +56,7 @@ class SealedTensors(Mapping[str, Tensor]):
         try:
             import safetensors.torch
         except ImportError:
-            raise MissingDependencyError(
-                'Expected the package safetensors, but it is not installed. Install it: '
-                "pip install 'mmseg-keyprotect[safetensors]'."
-            ) from None
+            raise MissingDependencyError.of('safetensors', 'safetensors') from None
         self._load = safetensors.torch.load
         self._path, self._lock = str(path), Lock()
         self._reader = SealedReader(open_file(without_scheme(path)), key, passphrase)

@@ -41,7 +41,7 @@ class ExportedModel:
         try:
             import onnxruntime
         except ImportError:
-            raise missing('onnxruntime') from None
+            raise MissingDependencyError.of('onnxruntime', 'onnx') from None
         try:
             self.session = onnxruntime.InferenceSession(content, **options)
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
@@ -115,10 +115,3 @@ class ExportedModel:
                 f'Expected an image of {sides}, {dtype}, but got {" x ".join(map(str, image.shape))}, {image.dtype}. '
                 'Resize it, or export the model for this size.'
             )
-
-
-def missing(name: str) -> MissingDependencyError:
-    """Return the error for a package of the extra ``onnx`` that is not installed."""
-    return MissingDependencyError(
-        f"Expected the package {name}, but it is not installed. Install it: pip install 'mmseg-keyprotect[onnx]'."
-    )

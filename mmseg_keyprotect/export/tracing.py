@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.export.exported_model import METADATA, missing
+from mmseg_keyprotect.errors import ConfigError, MissingDependencyError
+from mmseg_keyprotect.export.exported_model import METADATA
 from mmseg_keyprotect.export.graph import SegmentationGraph
 
 OPSET = 20
@@ -47,7 +47,7 @@ def onnx_bytes(
     """
     for name in ('onnx', 'onnxscript', 'onnxruntime'):  # torch and the comparison import them late
         if find_spec(name) is None:
-            raise missing(name)
+            raise MissingDependencyError.of(name, 'onnx')
     # two images of an unusual size: torch takes 1, and the size that a model was made for, as fixed
     sides = size or [-(-side // block_size) * block_size for side in (SMALLEST + 1, 2 * SMALLEST)]
     image = torch.zeros(2, *sides, channels, dtype=torch.uint8 if graph.scale == 1 else torch.uint16)

@@ -89,10 +89,7 @@ def line_of_keyring(service: str, name: str) -> str:
     try:
         import keyring
     except ImportError:
-        raise MissingDependencyError(
-            'Expected the package keyring, but it is not installed. Install it: '
-            "pip install 'mmseg-keyprotect[keyring]'."
-        ) from None
+        raise MissingDependencyError.of('keyring', 'keyring') from None
     what = f'keyring entry {name!r} of {service!r}'
     try:
         text = keyring.get_password(service, name)

@@ -8,12 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmseg_keyprotect.engine.sealed_checkpoints import is_sealed, without_scheme
+from mmseg_keyprotect.engine.sealed_checkpoints import read_content
 from mmseg_keyprotect.errors import CheckpointError, MissingDependencyError
-from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.keys.providers import names_a_key, seal_key
-from mmseg_keyprotect.sealing import open_sealed
-from mmseg_keyprotect.sealing.sealed_files import open_file
 
 SUFFIX = '.onnx'
 
@@ -43,16 +39,8 @@ def read_onnx_weights(path: str | Path, key: Any = None) -> dict[str, Tensor]:
         import onnx
         from onnx import numpy_helper
     except ImportError:
-        raise MissingDependencyError(
-            "Expected the package onnx, but it is not installed. Install it: pip install 'mmseg-keyprotect[onnx]'."
-        ) from None
-    if is_sealed(path):
-        opener = seal_key(key) if key is not None or names_a_key() else None
-        with open_sealed(without_scheme(path), opener, find_passphrase) as reader:
-            content = reader.read()
-    else:
-        with open_file(path) as file:
-            content = file.read()
+        raise MissingDependencyError.of('onnx', 'onnx') from None
+    content = read_content(path, key)
     try:
         found = onnx.load_model_from_string(content).graph.initializer
         if any(one.data_location == onnx.TensorProto.EXTERNAL for one in found):

@@ -15,7 +15,7 @@ Example:
 """
 
 from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_recipient
-from mmseg_keyprotect.sealing.folders import is_sealed_folder, seal_folder, unseal_folder
+from mmseg_keyprotect.sealing.folders import seal_folder
 from mmseg_keyprotect.sealing.recipients import (
     KeyRecipient,
     PassphraseRecipient,
@@ -29,9 +29,9 @@ from mmseg_keyprotect.sealing.sealed_files import (
     seal_file,
     sealed_output,
     sealing_into,
-    unseal_file,
 )
 from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
+from mmseg_keyprotect.sealing.unsealing import unseal_file
 
 __all__ = [
     'KeyRecipient',
@@ -44,7 +44,6 @@ __all__ = [
     'add_recipients',
     'file_info',
     'is_sealed_file',
-    'is_sealed_folder',
     'open_sealed',
     'recipient_of',
     'remove_recipient',
@@ -53,5 +52,4 @@ __all__ = [
     'sealed_output',
     'sealing_into',
     'unseal_file',
-    'unseal_folder',
 ]

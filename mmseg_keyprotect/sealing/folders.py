@@ -1,4 +1,4 @@
-"""Sealing whole folders: a tar archive that goes straight into the sealed file, and out of it again."""
+"""Whole folders in sealed files: a tar archive that goes straight into the sealed file, and out of it again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError, SealedFileError
-from mmseg_keyprotect.files import new_folder
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.encoding import Passphrase
-from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.recipients import Recipient
-from mmseg_keyprotect.sealing.sealed_files import open_sealed, sealed_output
+from mmseg_keyprotect.sealing.sealed_files import sealed_output
+from mmseg_keyprotect.sealing.stream import VerifiedReader
 
 _COMMENT = 'mmseg-keyprotect folder'
 """In the first header of the archive, so that an archive which somebody sealed as a file stays a file."""
@@ -41,7 +38,7 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
         >>> _ = Path('model/config.json').write_text('{}')
         >>> key = SecretKey.generate()
         >>> seal_folder('model', 'model.sealed', [KeyRecipient(key)])
-        >>> unseal_folder('model.sealed', 'again', key)
+        >>> unseal_file('model.sealed', 'again', key)
         >>> Path('again/config.json').read_text()
         '{}'
     """
@@ -66,68 +63,46 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
             archive.add(part, part.relative_to(source).as_posix(), recursive=False, filter=_without_owner)
 
 
-@without_locals
-def unseal_folder(
-    source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
-) -> None:
-    """Write a sealed folder to disk, where everyone who can read the disk can read it.
-
-    Args:
-        source: The sealed file; it stays as it is.
-        target: The folder to make.
-        key: The secret key, if any.
-        passphrase: The passphrase, or a function that returns it, if any.
-
-    Raises:
-        MissingFileError: The source is missing or cannot be read.
-        OutputError: The target exists or cannot be written.
-        WrongKeyError: The file is sealed for other recipients.
-        SealedFileError: The file is damaged, is no sealed folder, or holds a name that leads out of the folder, that
-            is there twice, or that this system cannot have; then nothing is written.
-        MissingDependencyError: This version of Python cannot check the names of an archive.
+def holds_folder(reader: VerifiedReader) -> bool:
+    """Tell whether the plain bytes of a sealed file are those of a folder. The reader is at its start, and stays there.
 
     Example:
-        >>> Path('plans').mkdir()
-        >>> seal_folder('plans', 'plans.sealed', [PassphraseRecipient('correct horse')])
-        >>> unseal_folder('plans.sealed', 'plans_again', passphrase='correct horse')
-        >>> Path('plans_again').is_dir()
-        True
+        >>> with sealed_output('file.sealed', [PassphraseRecipient('correct horse')]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> with open_sealed('file.sealed', passphrase='correct horse') as reader:
+        ...     holds_folder(reader)
+        False
+    """
+    head = reader.read(2 * tarfile.BLOCKSIZE)
+    reader.seek(0)
+    first, comment = head[: tarfile.BLOCKSIZE], head[tarfile.BLOCKSIZE :]
+    return first[257:262] == b'ustar' and first[156:157] == tarfile.XGLTYPE and _COMMENT.encode() in comment
+
+
+def extract_folder(reader: VerifiedReader, target: Path) -> None:
+    """Write the folder that a sealed file holds into an empty folder.
+
+    Args:
+        reader: At its start.
+        target: The folder.
+
+    Raises:
+        SealedFileError: The archive is damaged, or holds a name that leads out of the folder, that is there twice, or
+            that this system cannot have.
+        MissingDependencyError: This version of Python cannot check the names of an archive.
     """
     if not hasattr(tarfile, 'data_filter'):
         raise MissingDependencyError(
             'Expected Python 3.10.12, 3.11.4 or later to unseal a folder, but got an older one. Update it.'
         )
-    with new_folder(target) as temporary, open_sealed(source, key, passphrase) as reader:
-        try:
-            with tarfile.open(fileobj=reader, mode='r|') as archive:
-                for member in archive:
-                    _extract(archive, member, temporary)
-                marked = (archive.pax_headers or {}).get('comment') == _COMMENT
-        except (tarfile.TarError, ValueError) as error:  # ValueError: a null byte in a name
-            raise SealedFileError(
-                f'Expected a sealed folder, but {source} holds none: {error}. Use `keyprotect unseal` for files.'
-            ) from None
-        if not marked:
-            raise SealedFileError(f'Expected a sealed folder, but {source} holds an archive. Unseal it as a file.')
-
-
-@without_locals
-def is_sealed_folder(path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> bool:
-    """Tell whether a sealed file holds a folder. The arguments and errors are those of ``unseal_folder``.
-
-    Example:
-        >>> with sealed_output('file.sealed', [PassphraseRecipient('correct horse')]) as writer:
-        ...     _ = writer.write(b'weights')
-        >>> is_sealed_folder('file.sealed', passphrase='correct horse')
-        False
-    """
-    reader = open_sealed(path, key, passphrase)
     try:
-        head = reader.read(2 * tarfile.BLOCKSIZE)
-        first, comment = head[: tarfile.BLOCKSIZE], head[tarfile.BLOCKSIZE :]
-        return first[257:262] == b'ustar' and first[156:157] == tarfile.XGLTYPE and _COMMENT.encode() in comment
-    finally:
-        reader.close()  # without a `with` block, whose end verifies the whole file
+        with tarfile.open(fileobj=reader, mode='r|') as archive:
+            for member in archive:
+                _extract(archive, member, target)
+    except (tarfile.TarError, ValueError) as error:  # ValueError: a null byte in a name
+        raise SealedFileError(
+            f'Expected a sealed folder, but got an archive that is none: {error}. Ask who made it.'
+        ) from None
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

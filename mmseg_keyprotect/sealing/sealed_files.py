@@ -102,39 +102,6 @@ def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recip
 
 
 @without_locals
-def unseal_file(
-    source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
-) -> None:
-    """Write the plain bytes of a sealed file to disk, where everyone who can read the disk can read them.
-
-    Args:
-        source: The sealed file; it stays as it is.
-        target: The file to make.
-        key: The secret key, if any.
-        passphrase: The passphrase, or a function that returns it, if any.
-
-    Raises:
-        MissingFileError: The source is missing or cannot be read.
-        OutputError: The target exists or cannot be written.
-        WrongKeyError: The file is sealed for other recipients.
-        SealedFileError: The file is damaged; then nothing is written.
-
-    Example:
-        >>> with sealed_output('zeros.sealed', [PassphraseRecipient('correct horse')]) as writer:
-        ...     _ = writer.write(bytes(10))
-        >>> unseal_file('zeros.sealed', 'zeros', passphrase='correct horse')
-        >>> Path('zeros').read_bytes() == bytes(10)
-        True
-    """
-    with (
-        new_file(target) as temporary,
-        open(temporary, 'wb') as file,
-        open_sealed(source, key, passphrase) as reader,  # innermost, so that it verifies before the target appears
-    ):
-        shutil.copyfileobj(reader, file, COPY_BYTES)
-
-
-@without_locals
 def open_sealed(
     path: str | Path | BytesIO,
     key: SecretKey | None = None,
