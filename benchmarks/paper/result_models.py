@@ -111,7 +111,9 @@ def denials() -> list[Row]:
         'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
         'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
-        'SETR, ViT-S/14, CamVid: images': dict(config=SETR, block_size=14),
+        'SETR, ViT-S/14, CamVid: images; 300 iterations': dict(
+            config=SETR, block_size=14, **short | dict(iterations=300)
+        ),
         'SegFormer-B0, drawn scenes: images; 400 iterations': dict(config=drawn, split='train', **short),
     }
     rows = []
