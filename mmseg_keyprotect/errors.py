@@ -80,6 +80,14 @@ class SealedFileError(KeyProtectError):
     """A sealed file is damaged, cut off or changed, or is not a sealed file."""
 
 
+class SignatureError(KeyProtectError):
+    """A sealed file is not signed by the publisher who must have signed it, or was changed after signing."""
+
+
+class LicenceError(KeyProtectError):
+    """The licence of a sealed file does not allow to open it here and now."""
+
+
 class AnswerError(KeyProtectError):
     """A server that is asked for a mask does not answer, or answers with something else."""
 

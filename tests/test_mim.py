@@ -37,6 +37,7 @@ MIM_TOOLS = [
     'evaluate',
     'evaluate_access',
     'export',
+    'inspect_sealed',
     'keygen',
     'protect',
     'protect_checkpoint',

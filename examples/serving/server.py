@@ -23,8 +23,7 @@ from PIL import Image
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError
 from mmseg_keyprotect.export import ExportedModel
 from mmseg_keyprotect.images import Encryptor
-from mmseg_keyprotect.keys import seal_key
-from mmseg_keyprotect.sealing import is_sealed_file
+from mmseg_keyprotect.sealing import is_sealed_file, open_by_environment
 
 MAX_BYTES, MAX_PIXELS = 2**25, 2**24
 PNG = 'image/png'
@@ -101,7 +100,10 @@ def _decode(content: bytes) -> np.ndarray:
 
 def open_model(path: str) -> ExportedModel:
     """Open a model, plain or sealed."""
-    return ExportedModel.open(path, seal_key() if is_sealed_file(path) else None)
+    if not is_sealed_file(path):
+        return ExportedModel.open(path)
+    with open_by_environment(path) as file:
+        return ExportedModel(file.read(), path)
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ from mmseg_keyprotect.cli.main import main
 
 FORMER = {
     'evaluate_access': 'evaluate',
+    'inspect_sealed': 'inspect',  # a script inspect.py would hide Python's own module from all others
     'protect_checkpoint': 'protect',
     'protect_config': 'protect',
     'rekey_checkpoint': 'rekey',
 }
 """Scripts whose name is not that of their command."""
 
-SEALING = {'info': ['recipients', 'list'], 'add': ['recipients', 'add'], 'remove': ['recipients', 'remove']}
+SEALING = {'info': ['inspect'], 'add': ['recipients', 'add'], 'remove': ['recipients', 'remove']}
 """The first word of ``seal_checkpoint.py``, where it is not that of the command."""
 
 

@@ -16,7 +16,8 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.passphrases import find_passphrase, prompt_passphrase
 from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
-from mmseg_keyprotect.sealing import recipient_of
+from mmseg_keyprotect.sealing import Token, publisher_of, recipient_of
+from mmseg_keyprotect.sealing.pkcs11_uris import SCHEME
 
 EXAMPLE = """\
   keyprotect keygen my.key
@@ -30,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument('out', nargs='?', metavar='OUT', help='the key file to make; it must not exist yet')
     target.add_argument('--show-id', metavar='FILE', help='print the key id of this key file and make nothing')
     target.add_argument(
-        '--show-recipient', metavar='FILE', help='print what others need to seal files for this key; no secret'
+        '--show-recipient',
+        metavar='FILE|URI',
+        help='print what others need to seal files for this key, or this token, pkcs11:...; no secret',
+    )
+    target.add_argument(
+        '--show-publisher', metavar='FILE', help='print what others need to recognise files that this key signs'
     )
     sealing = parser.add_mutually_exclusive_group()
     sealing.add_argument('--passphrase', action='store_true', help='ask for a passphrase and seal the new key with it')
@@ -43,6 +49,10 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError('--passphrase belongs to OUT; the other options ask by themselves if the key is sealed')
     if args.show_id is not None:
         show(args.show_id, args.passphrase_file, lambda key: key.key_id)
+    elif args.show_publisher is not None:
+        show(args.show_publisher, args.passphrase_file, publisher_of)
+    elif (args.show_recipient or '').startswith(SCHEME):
+        print(Token(args.show_recipient, lambda: find_passphrase(args.passphrase_file)).recipient)
     elif args.show_recipient is not None:
         show(args.show_recipient, args.passphrase_file, recipient_of)
     else:

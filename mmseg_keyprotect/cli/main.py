@@ -26,6 +26,7 @@ COMMANDS = (
     'seal',
     'unseal',
     'recipients',
+    'inspect',
     'export',
     'verify',
     'watermark',
@@ -40,7 +41,7 @@ COMMANDS = (
 )
 """The commands, in the order in which a user meets them; each is a module of this package."""
 
-NEED_ONLY_THE_CLIENT = ('keygen', 'encrypt', 'seal', 'unseal', 'recipients', 'verify')
+NEED_ONLY_THE_CLIENT = ('keygen', 'encrypt', 'seal', 'unseal', 'recipients', 'inspect', 'verify')
 """The commands that work without torch and MMSegmentation."""
 
 OK, REFUSED, INTERRUPTED = 0, 1, 130

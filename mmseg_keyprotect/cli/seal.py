@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_keyprotect.cli.seal_options import add_recipients, add_seal_key_file, recipients_of, sealing_key
+from mmseg_keyprotect.cli.seal_options import (
+    add_recipients,
+    add_seal_key_file,
+    add_signer,
+    recipients_of,
+    sealing_key,
+    signer_of,
+)
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file, seal_folder
 
 EXAMPLE = '  keyprotect seal model.pth -o sealed.pth'
@@ -18,15 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seal_key_file(parser)
     add_recipients(parser)
     parser.add_argument('--no-key', action='store_true', help='for the other recipients alone')
+    add_signer(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Seal the file."""
-    recipients, key_id = recipients_of(args), ''
+    recipients, key_id, signer = recipients_of(args), '', signer_of(args)
     if not args.no_key:
         key = sealing_key(args)
         recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
     folder = Path(args.checkpoint).is_dir()
-    (seal_folder if folder else seal_file)(args.checkpoint, args.out, recipients, key_id)
+    (seal_folder if folder else seal_file)(args.checkpoint, args.out, recipients, key_id, signer)
     how = '' if folder else 'load it by its path, as any other; '
     print(f'sealed: {args.out}\n{how}the plain {"folder" if folder else "file"} is still there, delete it')

@@ -6,10 +6,13 @@ import argparse
 from typing import Any
 
 from mmseg_keyprotect.cli.key_options import key_of
+from mmseg_keyprotect.cli.usage import UsageError
+from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.sealing import PassphraseRecipient, PublicRecipient
-from mmseg_keyprotect.sealing.recipients import Recipient
+from mmseg_keyprotect.sealing import Licence, PassphraseRecipient, Recipient, Signer, identity_from, recipient_from
+from mmseg_keyprotect.sealing.licences import MAX_TEXT
+from mmseg_keyprotect.sealing.sealed_files import open_file
 
 
 def add_seal_key_file(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +26,11 @@ def add_openers(parser: argparse.ArgumentParser) -> None:
     """Add what opens a sealed file."""
     add_seal_key_file(parser)
     parser.add_argument('--passphrase-file', metavar='FILE', help='open it with this passphrase in place of a key')
+    parser.add_argument(
+        '--identity',
+        metavar='FILE|URI',
+        help='open it with this identity file of age, or this token, pkcs11:..., in place of a key',
+    )
 
 
 def add_recipients(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +40,37 @@ def add_recipients(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='TEXT',
-        help='what `keyprotect keygen --show-recipient KEY_FILE` prints',
+        help='what `keyprotect keygen --show-recipient KEY_FILE` prints; age1... or an SSH public key, for age',
     )
     parser.add_argument('--recipient-passphrase-file', metavar='FILE', help='this passphrase opens it too')
+
+
+def add_signer(parser: argparse.ArgumentParser) -> None:
+    """Add who signs, and the terms of the licence."""
+    group = parser.add_argument_group('signature and licence')
+    group.add_argument('--sign', metavar='KEY_FILE', help="sign with this key, the publisher's, which no customer has")
+    group.add_argument('--licensee', metavar='NAME', help='whose copy it is')
+    group.add_argument('--not-before', metavar='DAY', help='the first day, such as 2026-01-31, or a time in UTC')
+    group.add_argument('--not-after', metavar='DAY', help='the last day, or a time in UTC')
+    group.add_argument('--device', metavar='ID', help='what `keyprotect inspect --this-device` prints there')
+    group.add_argument('--terms', metavar='FILE', help='text file with further terms')
+
+
+def signer_of(args: argparse.Namespace) -> Signer | None:
+    """Return who signs, and with which licence; None where nobody does.
+
+    Raises:
+        UsageError: There are terms, and nobody signs.
+    """
+    terms = dict(recipient=args.licensee, not_before=args.not_before, not_after=args.not_after, device=args.device)
+    given = {name: value for name, value in terms.items() if value}
+    if args.terms:
+        given['text'] = _terms(args.terms)
+    if not args.sign:
+        if given:
+            raise UsageError('a licence needs --sign KEY_FILE, the key of its publisher')
+        return None
+    return Signer(build_key(key_of(args.sign)), Licence(**given))
 
 
 def sealing_key(args: argparse.Namespace) -> SecretKey:
@@ -44,7 +80,9 @@ def sealing_key(args: argparse.Namespace) -> SecretKey:
 
 
 def opener(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what opens the file: a passphrase where one is named, else a key."""
+    """Return what opens the file: an identity or a passphrase where one is named, else a key."""
+    if args.identity:
+        return dict(key=identity_from(args.identity))
     if args.passphrase_file:
         return dict(passphrase=find_passphrase(args.passphrase_file))
     return dict(key=sealing_key(args))
@@ -52,7 +90,17 @@ def opener(args: argparse.Namespace) -> dict[str, Any]:
 
 def recipients_of(args: argparse.Namespace) -> list[Recipient]:
     """Return the recipients that the command line names, except for the key itself."""
-    named: list[Recipient] = [PublicRecipient(text) for text in args.recipient]
+    named: list[Recipient] = [recipient_from(text) for text in args.recipient]
     if args.recipient_passphrase_file:
         named.append(PassphraseRecipient(find_passphrase(args.recipient_passphrase_file)))
     return named
+
+
+def _terms(path: str) -> str:
+    """Return the text of a file with terms."""
+    with open_file(path) as file:
+        content = file.read(MAX_TEXT + 1)
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f'Expected terms as UTF-8 text of at most {MAX_TEXT} bytes, but {path} is none.') from None

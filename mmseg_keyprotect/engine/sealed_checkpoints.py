@@ -3,8 +3,8 @@
 Everything that takes the path of a checkpoint takes ``sealed://PATH``: ``load_from``, ``resume``, ``init_cfg``, the
 commands, ``init_model`` and ``MMSegInferencer``. A sealed file is also recognised by its first bytes, so that it opens
 without the scheme. The environment variable KEYPROTECT_SEAL_KEY_FILE names the key file, by default
-KEYPROTECT_KEY_FILE. A file that is sealed for a passphrase asks for it as a sealed key file does. Source of the format:
-docs/spec.md, section 9.
+KEYPROTECT_KEY_FILE; KEYPROTECT_IDENTITY a token, or an identity of age. A file that is sealed for a passphrase asks for
+it as a sealed key file does. Source of the format: docs/spec.md, section 9.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg_keyprotect.engine.weights_only import load_weights_only
 from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.files import replacing
-from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.keys.providers import names_a_key, seal_key
-from mmseg_keyprotect.sealing import KeyRecipient, VerifiedReader, is_sealed_file, open_sealed
+from mmseg_keyprotect.keys.providers import seal_key
+from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, open_by_environment
 from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
 
 SCHEME = 'sealed://'
@@ -39,26 +38,13 @@ def is_sealed(path: str | Path) -> bool:
     return str(path).startswith(SCHEME) or is_sealed_file(path)
 
 
-def open_by_environment(path: str | Path, key: Any = None) -> VerifiedReader:
-    """Open a sealed file with a key, or else the key of the environment, or else a passphrase.
-
-    Args:
-        path: The sealed file, with or without ``sealed://``.
-        key: The configuration of a key, as for :func:`~mmseg_keyprotect.keys.providers.seal_key`.
-
-    Raises:
-        WrongKeyError: The file is for other keys.
-        SealedFileError: The file is damaged.
-        KeyFileError: There is neither a key nor a passphrase.
-    """
-    opener = seal_key(key) if key is not None or names_a_key() else None
-    return open_sealed(without_scheme(path), opener, find_passphrase)
-
-
 def read_content(path: str | Path, key: Any = None) -> bytes:
-    """Return the bytes of a file, plain or sealed. The arguments and errors are those of ``open_by_environment``."""
+    """Return the bytes of a file, plain or sealed.
+
+    The arguments and errors are those of :func:`~mmseg_keyprotect.sealing.open_by_environment`.
+    """
     if is_sealed(path):
-        with open_by_environment(path, key) as reader:
+        with open_by_environment(without_scheme(path), key) as reader:
             return reader.read()
     with open_file(path) as file:
         return file.read()
@@ -103,7 +89,7 @@ def load_from_sealed(filename: str, map_location: Any = None, key: Any = None) -
         SealedFileError: The file is damaged.
         KeyFileError: There is neither a key nor a passphrase.
     """
-    with open_by_environment(filename, key) as reader:
+    with open_by_environment(without_scheme(filename), key) as reader:
         try:
             return load_weights_only(reader, filename, map_location)
         except CheckpointError:
@@ -119,7 +105,7 @@ class SealedBackend(LocalBackend):
 
     def get(self, filepath: str | Path) -> bytes:
         """Return the plain bytes of a sealed file."""
-        with open_sealed(without_scheme(filepath), seal_key()) as reader:
+        with open_by_environment(without_scheme(filepath)) as reader:
             return reader.read()
 
     def put(self, obj: bytes, filepath: str | Path) -> None:

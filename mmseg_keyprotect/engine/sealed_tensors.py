@@ -16,8 +16,8 @@ from mmseg_keyprotect.errors import CheckpointError, MissingDependencyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing import SealedReader
-from mmseg_keyprotect.sealing.sealed_files import open_file
+from mmseg_keyprotect.sealing import Identity, SealedReader
+from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher
 
 MAX_HEADER = 100_000_000
 """Bytes of the header, at most, as in the library safetensors."""
@@ -33,7 +33,7 @@ class SealedTensors(Mapping[str, Tensor]):
 
     Args:
         path: The sealed file, with or without ``sealed://``.
-        key: The secret key, if any.
+        key: The secret key or another identity, if any.
         passphrase: The passphrase, or a function that returns it, if any.
 
     Attributes:
@@ -42,6 +42,8 @@ class SealedTensors(Mapping[str, Tensor]):
     Raises:
         MissingDependencyError: The package safetensors is not installed.
         MissingFileError: The file is missing or cannot be read.
+        SignatureError: The signature is of another file, of another publisher, or missing where one is required.
+        LicenceError: The licence has not begun, has ended, or is for another device.
         WrongKeyError: The file is sealed for other recipients.
         SealedFileError: The file is damaged.
         CheckpointError: It holds no safetensors.
@@ -52,14 +54,16 @@ class SealedTensors(Mapping[str, Tensor]):
     """
 
     @without_locals
-    def __init__(self, path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None) -> None:
+    def __init__(
+        self, path: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None
+    ) -> None:
         try:
             import safetensors.torch
         except ImportError:
             raise MissingDependencyError.of('safetensors', 'safetensors') from None
         self._load = safetensors.torch.load
         self._path, self._lock = str(path), Lock()
-        self._reader = SealedReader(open_file(without_scheme(path)), key, passphrase)
+        self._reader = SealedReader(open_file(without_scheme(path)), key, passphrase, required_publisher())
         try:
             self._entries = self._read_header()
         except BaseException:

@@ -12,7 +12,7 @@ from mmseg_keyprotect.errors import CheckpointError, ImageFormatError, MissingDe
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing import is_sealed_file, open_sealed
+from mmseg_keyprotect.sealing import Identity, is_sealed_file, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import open_file
 
 METADATA = 'mmseg-keyprotect'
@@ -58,18 +58,20 @@ class ExportedModel:
     @classmethod
     @without_locals
     def open(
-        cls, path: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None, **options: Any
+        cls, path: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None, **options: Any
     ) -> ExportedModel:
         """Read a file, plain or sealed. Nothing of a sealed file touches the disk.
 
         Args:
             path: The file.
-            key: The key that opens a sealed file, if any.
+            key: The key or another identity that opens a sealed file, if any.
             passphrase: The passphrase that does, or a function that returns it, if any.
             **options: As of the class.
 
         Raises:
             MissingFileError: There is no such file.
+            SignatureError: It is sealed, and not signed as it must be.
+            LicenceError: It is sealed, and its licence does not allow to open it.
             WrongKeyError: The file is sealed for others.
             SealedFileError: The file is sealed, and damaged.
             CheckpointError: It holds no exported model.

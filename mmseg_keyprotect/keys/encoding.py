@@ -23,6 +23,8 @@ SALT = b'mmseg-keyprotect/1'
 KEY_ID = 'key-id'
 SEALED_FILE = 'sealed-file'
 SEALED_FILE_X25519 = 'sealed-file-x25519'
+SEALED_FILE_P256 = 'sealed-file-p256'
+SEALED_FILE_ED25519 = 'sealed-file-ed25519'
 SEALED_HEADER = 'sealed-header'
 SEALED_PAYLOAD = 'sealed-payload'
 

@@ -14,9 +14,14 @@ Example:
     b'weights'
 """
 
+from mmseg_keyprotect.sealing.age import AgeIdentity, AgeRecipient
 from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_recipient
 from mmseg_keyprotect.sealing.folders import seal_folder
+from mmseg_keyprotect.sealing.licences import Licence, device_id
+from mmseg_keyprotect.sealing.named import identity_from, identity_of_environment, open_by_environment, recipient_from
+from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
 from mmseg_keyprotect.sealing.recipients import (
+    Identity,
     KeyRecipient,
     PassphraseRecipient,
     PublicRecipient,
@@ -30,21 +35,36 @@ from mmseg_keyprotect.sealing.sealed_files import (
     sealed_output,
     sealing_into,
 )
-from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
+from mmseg_keyprotect.sealing.signatures import Signer, publisher_of
+from mmseg_keyprotect.sealing.tokens import Token, TokenRecipient
 from mmseg_keyprotect.sealing.unsealing import unseal_file
+from mmseg_keyprotect.sealing.writing import SealedWriter
 
 __all__ = [
+    'AgeIdentity',
+    'AgeRecipient',
+    'Identity',
     'KeyRecipient',
+    'Licence',
     'PassphraseRecipient',
     'PublicRecipient',
     'Recipient',
     'SealedReader',
     'SealedWriter',
+    'Signer',
+    'Token',
+    'TokenRecipient',
     'VerifiedReader',
     'add_recipients',
+    'device_id',
     'file_info',
+    'identity_from',
+    'identity_of_environment',
     'is_sealed_file',
+    'open_by_environment',
     'open_sealed',
+    'publisher_of',
+    'recipient_from',
     'recipient_of',
     'remove_recipient',
     'seal_file',

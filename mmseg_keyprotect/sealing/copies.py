@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmseg_keyprotect.errors import ConfigError, SealedFileError
+from mmseg_keyprotect.errors import ConfigError, SealedFileError, SignatureError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.header import describe, read_header
-from mmseg_keyprotect.sealing.recipients import Entry, Recipient
-from mmseg_keyprotect.sealing.sealed_files import COPY_BYTES, open_file, open_sealed
-from mmseg_keyprotect.sealing.stream import SealedReader
+from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
+from mmseg_keyprotect.sealing.recipients import Entry, Identity, Recipient
+from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher
+from mmseg_keyprotect.sealing.signatures import Signature, Signer, publisher_of
+from mmseg_keyprotect.sealing.writing import TAG, ChunkWriter
 
 
 def file_info(path: str | Path) -> dict[str, Any]:
@@ -24,9 +26,11 @@ def file_info(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``version``, ``key_id``, ``chunk_size`` and ``sealed_bytes`` (sizes in bytes), and ``recipients``, their names.
+        Of a signed file also ``publisher``, whose signature of the header was checked, and ``licence``, a dict.
 
     Raises:
         MissingFileError: The file is missing or cannot be read.
+        SignatureError: The header was changed after signing.
         SealedFileError: The file is not a sealed file, or its header is damaged.
 
     Example:
@@ -37,13 +41,17 @@ def file_info(path: str | Path) -> dict[str, Any]:
     """
     with open_file(path) as file:
         header, _, _ = read_header(file)
-        return dict(
-            version=1,
+        header.check(publisher='', licence=False)
+        found = dict(
+            version=header.version,
             key_id=header.key_id,
             chunk_size=header.chunk_size,
             sealed_bytes=os.fstat(file.fileno()).st_size,
             recipients=[describe(entry) for entry in header.recipients],
         )
+        if header.signature is not None:
+            found |= dict(publisher=header.signature.publisher_text, licence=header.signature.licence.to_fields())
+        return found
 
 
 @without_locals
@@ -51,19 +59,26 @@ def add_recipients(
     source: str | Path,
     target: str | Path,
     recipients: Sequence[Recipient],
-    key: SecretKey | None = None,
+    key: SecretKey | Identity | None = None,
     passphrase: Passphrase = None,
+    signer: Signer | None = None,
 ) -> None:
     """Copy a sealed file for more recipients. The chunks are copied unchanged.
+
+    The copy of a signed file must be signed anew, with a licence of its own. Who signs can have the copy signed of a
+    file that was not, and can renew a licence that has ended.
 
     Args:
         source: The sealed file; it stays as it is.
         target: The file to make.
         recipients: Who can open the copy too.
-        key: A secret key that opens the source, if any.
+        key: A secret key or another identity that opens the source, if any.
         passphrase: A passphrase that opens the source, or a function that returns it, if any.
+        signer: Who signs the copy, and with which licence; by default nobody.
 
     Raises:
+        SignatureError: The source is signed and there is no signer, or its signature is wrong.
+        LicenceError: The licence of the source does not allow to open it, and the signer is not its publisher.
         MissingFileError: The source is missing or cannot be read.
         OutputError: The target exists or cannot be written.
         WrongKeyError: Neither ``key`` nor ``passphrase`` opens the source.
@@ -78,14 +93,19 @@ def add_recipients(
         ...     reader.read()
         b'weights'
     """
-    with new_file(target) as temporary, open_sealed(source, key, passphrase) as reader:
+    with new_file(target) as temporary, _opened(source, key, passphrase, signer) as reader:
         wrapped = [one.wrap(reader.raw.file_key) for one in recipients]
-        _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], source, temporary)
+        _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], source, temporary, signer)
 
 
 @without_locals
 def remove_recipient(
-    source: str | Path, target: str | Path, name: str, key: SecretKey | None = None, passphrase: Passphrase = None
+    source: str | Path,
+    target: str | Path,
+    name: str,
+    key: SecretKey | Identity | None = None,
+    passphrase: Passphrase = None,
+    signer: Signer | None = None,
 ) -> None:
     """Copy a sealed file without one of its recipients. The chunks are copied unchanged.
 
@@ -96,10 +116,13 @@ def remove_recipient(
         source: The sealed file; it stays as it is.
         target: The file to make.
         name: The recipient as :func:`mmseg_keyprotect.sealing.file_info` names it, with or without the type.
-        key: A secret key that opens the source, if any.
+        key: A secret key or another identity that opens the source, if any.
         passphrase: A passphrase that opens the source, or a function that returns it, if any.
+        signer: Who signs the copy, and with which licence; by default nobody.
 
     Raises:
+        SignatureError: The source is signed and there is no signer, or its signature is wrong.
+        LicenceError: The licence of the source does not allow to open it, and the signer is not its publisher.
         ConfigError: There is no such recipient.
         MissingFileError: The source is missing or cannot be read.
         OutputError: The target exists or cannot be written.
@@ -114,7 +137,7 @@ def remove_recipient(
         >>> len(file_info('one.sealed')['recipients'])
         1
     """
-    with new_file(target) as temporary, open_sealed(source, key, passphrase) as reader:
+    with new_file(target) as temporary, _opened(source, key, passphrase, signer) as reader:
         entries = reader.raw.header.recipients
         left = [entry for entry in entries if name not in (describe(entry), describe(entry).split()[-1])]
         if len(left) == len(entries):
@@ -123,12 +146,42 @@ def remove_recipient(
             )
         if not left:
             raise SealedFileError('Expected a recipient to be left, but this is the last one. Delete the file instead.')
-        _copy_with(reader.raw, left, source, temporary)
+        _copy_with(reader.raw, left, source, temporary, signer)
 
 
-def _copy_with(reader: SealedReader, entries: Sequence[Entry], source: str | Path, target: Path) -> None:
+def _opened(
+    source: str | Path, key: SecretKey | Identity | None, passphrase: Passphrase, signer: Signer | None
+) -> VerifiedReader:
+    """Open a sealed file for copying. Its publisher may do so when its licence has ended."""
+    file = open_file(source)
+    try:
+        reader = SealedReader(file, key, passphrase, required_publisher(), licence=signer is None)
+        signature = reader.header.signature
+        if signature is not None and signer is None:
+            raise SignatureError(
+                f'Expected the key that signs the copy, since {source} is signed, but got none. Give the key of '
+                f'{signature.publisher_text}.'
+            )
+        if signature is not None and signer is not None and signature.publisher_text != publisher_of(signer.key):
+            signature.licence.check()
+        return VerifiedReader(reader)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _copy_with(
+    reader: SealedReader, entries: Sequence[Entry], source: str | Path, target: Path, signer: Signer | None
+) -> None:
     """Write a copy of a sealed file with other recipients."""
+    header = reader.header.with_recipients(entries)
+    header = replace(header, signature=None if signer is None else Signature.of(signer))
     with open_file(source) as old, open(target, 'wb') as new:
         read_header(old)
-        new.write(reader.header.with_recipients(entries).to_bytes(reader.file_key))
-        shutil.copyfileobj(old, new, COPY_BYTES)
+        writer = ChunkWriter(new, header, reader.file_key, signer)
+        left = reader.size + reader.chunks * TAG
+        while left:
+            sealed = old.read(min(left, header.chunk_size + TAG))
+            left -= len(sealed)
+            writer.write(sealed)
+        writer.finish()

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError, SealedFileError
+from mmseg_keyprotect.sealing.reading import VerifiedReader
 from mmseg_keyprotect.sealing.recipients import Recipient
 from mmseg_keyprotect.sealing.sealed_files import sealed_output
-from mmseg_keyprotect.sealing.stream import VerifiedReader
+from mmseg_keyprotect.sealing.signatures import Signer
 
 _COMMENT = 'mmseg-keyprotect folder'
 """In the first header of the archive, so that an archive which somebody sealed as a file stays a file."""
 
 
-def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> None:
+def seal_folder(
+    source: str | Path,
+    target: str | Path,
+    recipients: Sequence[Recipient],
+    key_id: str = '',
+    signer: Signer | None = None,
+) -> None:
     """Seal a folder with all that is in it, with constant memory whatever its size.
 
     Args:
@@ -26,6 +33,7 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
         target: The file to make, outside of the folder.
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
+        signer: Who signs it, and with which licence; by default nobody.
 
     Raises:
         MissingFileError: The folder does not exist.
@@ -53,7 +61,7 @@ def seal_folder(source: str | Path, target: str | Path, recipients: Sequence[Rec
             )
     comment = dict(comment=_COMMENT)
     with (
-        sealed_output(target, recipients, key_id) as writer,
+        sealed_output(target, recipients, key_id, signer) as writer,
         # hard links are written as files
         tarfile.open(
             fileobj=writer, mode='w|', format=tarfile.PAX_FORMAT, pax_headers=comment, dereference=True

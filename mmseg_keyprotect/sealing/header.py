@@ -1,4 +1,4 @@
-"""The header of a sealed file: its chunk size, key id, salt and recipients (docs/spec.md, section 9)."""
+"""The header of a sealed file: chunk size, key id, salt, recipients and signature (docs/spec.md, section 9)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from typing import Any
 
 from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import SEALED_HEADER, SEALED_PAYLOAD, Passphrase, encode, hkdf
-from mmseg_keyprotect.sealing.recipients import Entry, Recipient, check_entry, header_bytes, unwrap
+from mmseg_keyprotect.sealing.recipients import FIELDS, Entry, Identity, Recipient, check_entry, header_bytes, unwrap
+from mmseg_keyprotect.sealing.signatures import Signature, Signer, require_publisher
 
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
+SIGNED_MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-2\n'
+"""Of files with a signature."""
+
 _ANY_VERSION = re.compile(rb'MMSEG-KEYPROTECT-SEALED-FILE-(\d{1,9})\n')
 CHUNK_SIZE = 1 << 18
 MAX_CHUNK_SIZE = 1 << 24
@@ -35,21 +39,31 @@ class Header:
         key_id: The id of the key that the sealed model needs, or that sealed it; empty where there is none.
         salt: 16 bytes. The key of the chunks is derived from them and the file key.
         recipients: The file key, wrapped for each recipient.
+        signature: Of the publisher, if any.
     """
 
     chunk_size: int
     key_id: str
     salt: bytes
     recipients: tuple[Entry, ...]
+    signature: Signature | None = None
 
     @classmethod
-    def new(cls, file_key: bytes, recipients: Sequence[Recipient], key_id: str, chunk_size: int = CHUNK_SIZE) -> Header:
+    def new(
+        cls,
+        file_key: bytes,
+        recipients: Sequence[Recipient],
+        key_id: str,
+        signer: Signer | None = None,
+        chunk_size: int = CHUNK_SIZE,
+    ) -> Header:
         """Make the header of a new file.
 
         Args:
             file_key: 32 fresh random bytes.
             recipients: At least one.
             key_id: The key id to name, or empty text.
+            signer: Who will sign it, if anybody: the header has a place for the signature.
             chunk_size: Plain bytes of a chunk.
 
         Raises:
@@ -57,12 +71,59 @@ class Header:
         """
         if not recipients:
             raise SealedFileError('Expected at least one recipient, but got none: nobody could open it. Name one.')
-        return cls(chunk_size, key_id, os.urandom(16), tuple(one.wrap(file_key) for one in recipients))
+        signature = None if signer is None else Signature.of(signer)
+        return cls(chunk_size, key_id, os.urandom(16), tuple(one.wrap(file_key) for one in recipients), signature)
 
     def with_recipients(self, recipients: Sequence[Entry]) -> Header:
         """Return the same header with other recipients. It names a key that sealed it as long as that can open it."""
         before, after = ({entry.get('key_id') for entry in entries} for entries in (self.recipients, recipients))
         return replace(self, key_id='' if self.key_id in before - after else self.key_id, recipients=tuple(recipients))
+
+    def signed(self, signer: Signer, content: bytes) -> Header:
+        """Return the same header with a signature.
+
+        Args:
+            signer: Who signs.
+            content: The SHA-256 of the digests of all sealed chunks.
+        """
+        signature = replace(Signature.of(signer), content=content)
+        header = replace(self, signature=signature)
+        return replace(header, signature=signature.made(signer, header._without_value()))
+
+    def check(self, publisher: str, licence: bool = True) -> None:
+        """Check the signature and the licence, before anything is decrypted.
+
+        Args:
+            publisher: The text of the publisher who must have signed; empty where anybody or nobody may.
+            licence: Whether the licence counts.
+
+        Raises:
+            SignatureError: The signature is of another header, of another publisher, or missing.
+            LicenceError: The licence has not begun, has ended, or is for another device.
+        """
+        if publisher:
+            require_publisher(self.signature, publisher)
+        if self.signature is not None:
+            self.signature.verify(self._without_value())
+            if licence:
+                self.signature.licence.check()
+
+    @property
+    def version(self) -> int:
+        """The version of the format."""
+        return 1 if self.signature is None else 2
+
+    def _fields(self) -> dict[str, Any]:
+        fields = dict(
+            chunk_size=self.chunk_size, key_id=self.key_id, salt=encode(self.salt), recipients=list(self.recipients)
+        )
+        return fields if self.signature is None else {**fields, 'signature': self.signature.to_fields()}
+
+    def _without_value(self) -> bytes:
+        """Return the JSON that is signed."""
+        fields = self._fields()
+        del fields['signature']['value']
+        return _canonical(fields)
 
     def to_bytes(self, file_key: bytes) -> bytes:
         """Return the bytes of the header: magic, length, JSON and their authentication.
@@ -70,16 +131,17 @@ class Header:
         Raises:
             SealedFileError: There are too many recipients.
         """
-        fields = {**asdict(self), 'salt': encode(self.salt)}
-        text = _canonical(fields)
+        text = _canonical(self._fields())
         if len(text) > MAX_HEADER:
             raise SealedFileError(
                 f'Expected a header of at most {MAX_HEADER} bytes, but got {len(text)}. Name fewer recipients.'
             )
-        head = MAGIC + len(text).to_bytes(4, 'little') + text
+        head = (MAGIC if self.signature is None else SIGNED_MAGIC) + len(text).to_bytes(4, 'little') + text
         return head + _mac(file_key, head)
 
-    def open(self, key: SecretKey | None, passphrase: Passphrase, head: bytes, mac: bytes) -> tuple[bytes, str]:
+    def open(
+        self, key: SecretKey | Identity | None, passphrase: Passphrase, head: bytes, mac: bytes
+    ) -> tuple[bytes, str]:
         """Return the file key, and the type of the recipient that opens the file.
 
         Keys are tried before the passphrase. A function for the passphrase is called at most once, however many
@@ -87,7 +149,7 @@ class Header:
         ``key`` as the key that sealed it must open by the secret key itself.
 
         Args:
-            key: The secret key, if any.
+            key: The secret key or another identity, if any.
             passphrase: The passphrase, or a function that returns it, if any.
             head: The bytes before the authentication.
             mac: The authentication.
@@ -97,11 +159,10 @@ class Header:
             SealedFileError: The file is sealed for this key, and its header is damaged; or it names this key, which did
                 not seal it.
         """
-        mine = '' if key is None else key.key_id
+        mine = key.key_id if isinstance(key, SecretKey) else ''
         claimed = mine and mine in (self.key_id, *(entry.get('key_id') for entry in self.recipients))
-        given = [f'the key {key.key_id}'] if key is not None else []
-        order = ('key', 'x25519', 'passphrase')
-        for entry in sorted(self.recipients, key=lambda entry: order.index(entry['type'])):
+        given = [] if key is None else [f'the key {mine}' if mine else str(key)]
+        for entry in sorted(self.recipients, key=lambda entry: list(FIELDS).index(entry['type'])):
             if entry['type'] == 'passphrase' and passphrase is not None and 'a passphrase' not in given:
                 passphrase = passphrase() if callable(passphrase) else passphrase
                 given.append('a passphrase')
@@ -140,11 +201,11 @@ def read_header(file: BufferedIOBase) -> tuple[Header, bytes, bytes]:
         UnsupportedSpecError: The file has a newer version.
     """
     magic = file.read(len(MAGIC))
-    if magic != MAGIC:
+    if magic not in (MAGIC, SIGNED_MAGIC):
         match = _ANY_VERSION.match(magic)
         if match:
             raise UnsupportedSpecError(
-                f'Expected a sealed file of version 1, but got version {match[1].decode()}. '
+                f'Expected a sealed file of version 1 or 2, but got version {match[1].decode()}. '
                 'Install a newer mmseg-keyprotect.'
             )
         raise SealedFileError(
@@ -157,7 +218,7 @@ def read_header(file: BufferedIOBase) -> tuple[Header, bytes, bytes]:
     mac = file.read(32)
     if size > MAX_HEADER or len(text) < size or len(mac) < 32:
         raise _damaged()
-    return _parse(text), magic + length + text, mac
+    return _parse(text, magic == SIGNED_MAGIC), magic + length + text, mac
 
 
 def describe(entry: Entry) -> str:
@@ -170,8 +231,9 @@ def payload_key(header: Header, file_key: bytes) -> bytes:
     return hkdf(file_key, SEALED_PAYLOAD, salt=header.salt)
 
 
-def _parse(text: bytes) -> Header:
+def _parse(text: bytes, signed: bool) -> Header:
     """Parse the JSON of a header, which may be hostile."""
+    names = {'chunk_size', 'key_id', 'salt', 'recipients', *(('signature',) if signed else ())}
     try:
         fields = json.loads(text.decode('utf-8'))
         canonical = _canonical(fields) == text
@@ -179,7 +241,7 @@ def _parse(text: bytes) -> Header:
         raise _damaged() from None
     if not canonical:  # blanks, a name twice, another encoding
         raise _damaged()
-    if not isinstance(fields, dict) or set(fields) != {'chunk_size', 'key_id', 'salt', 'recipients'}:
+    if not isinstance(fields, dict) or set(fields) != names:
         raise _damaged()
     size, key_id, recipients = fields['chunk_size'], fields['key_id'], fields['recipients']
     if type(size) is not int or not 1 <= size <= MAX_CHUNK_SIZE or not isinstance(recipients, list) or not recipients:
@@ -195,7 +257,8 @@ def _parse(text: bytes) -> Header:
             f'most 2**{MAX_LOG2N_OF_ALL}, but the header holds more: it was made to exhaust this machine. Use another '
             'copy of the file.'
         )
-    return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients))
+    signature = Signature.from_fields(fields['signature']) if signed else None
+    return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients), signature)
 
 
 def _canonical(fields: Any) -> bytes:

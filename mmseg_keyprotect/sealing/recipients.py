@@ -6,14 +6,13 @@ import os
 import re
 import warnings
 from abc import ABC, abstractmethod
-from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mmseg_keyprotect.errors import KeyFileError, SealedFileError
+from mmseg_keyprotect.errors import SealedFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import (
     LOG2N,
@@ -29,18 +28,27 @@ from mmseg_keyprotect.keys.encoding import (
     scrypt,
 )
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing.public_texts import name_of, public_bytes, public_text
 
 PUBLIC_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-2.'
 OLD_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-1.'
 """Of the version without a checksum, in which nearly every mistyped character gave another recipient."""
 
-_CHECKSUM = 4
-_FIELDS = {
-    'key': {'key_id', 'nonce', 'wrapped'},
-    'x25519': {'name', 'ephemeral', 'nonce', 'wrapped'},
-    'passphrase': {'log2n', 'salt', 'nonce', 'wrapped'},
+FIELDS = {
+    'key': {'key_id': 0, 'nonce': 12, 'wrapped': 48},
+    'x25519': {'name': 0, 'ephemeral': 32, 'nonce': 12, 'wrapped': 48},
+    'p256': {'name': 0, 'ephemeral': 65, 'nonce': 12, 'wrapped': 48},
+    'age': {'name': 0, 'file': 0},
+    'passphrase': {'log2n': 0, 'salt': 16, 'nonce': 12, 'wrapped': 48},
 }
-_SIZES = {'nonce': 12, 'wrapped': 48, 'ephemeral': 32, 'salt': 16}
+"""The types of recipients, in the order in which a reader tries them: their fields, with the bytes that each holds in
+base64url; 0 where it holds something else."""
+
+MAX_AGE_FILE = 1 << 14
+"""Characters of the age file of one recipient."""
+
+FILE_KEY = 32
+"""Bytes of the key of a file."""
 
 Entry = dict[str, Any]
 """A recipient as the header of a sealed file describes it."""
@@ -56,6 +64,23 @@ class Recipient(ABC):
         Args:
             file_key: 32 bytes.
         """
+
+
+class Identity(ABC):
+    """What opens sealed files in the place of a secret key; its text names it in messages."""
+
+    @abstractmethod
+    def unwrap(self, entry: Entry) -> bytes | None:
+        """Return the file key of one entry of a header, or None where it is for somebody else.
+
+        Args:
+            entry: A recipient that :func:`~mmseg_keyprotect.sealing.recipients.check_entry` has accepted.
+        """
+
+    @property
+    @abstractmethod
+    def recipient(self) -> str:
+        """The public text of this identity, for which others can seal files."""
 
 
 class KeyRecipient(Recipient):
@@ -74,7 +99,7 @@ class KeyRecipient(Recipient):
 
     def wrap(self, file_key: bytes) -> Entry:
         """Wrap the file key under a key that is derived from the secret key."""
-        return dict(type='key', key_id=self.key.key_id, **_wrap(self.key.derive(SEALED_FILE, 32), file_key, 'key'))
+        return dict(type='key', key_id=self.key.key_id, **wrap(self.key.derive(SEALED_FILE, 32), file_key, 'key'))
 
 
 class PublicRecipient(Recipient):
@@ -105,7 +130,7 @@ class PublicRecipient(Recipient):
         mine = X25519PrivateKey.generate()
         ephemeral = mine.public_key().public_bytes_raw()
         shared = _exchange(mine, self.public)
-        box = _wrap(_shared_key(shared, ephemeral, self.public), file_key, 'x25519')
+        box = wrap(_shared_key(shared, ephemeral, self.public), file_key, 'x25519')
         return dict(type='x25519', name=self.name, ephemeral=encode(ephemeral), **box)
 
 
@@ -130,7 +155,7 @@ class PassphraseRecipient(Recipient):
     def wrap(self, file_key: bytes) -> Entry:
         """Wrap the file key under a key that scrypt derives from the passphrase."""
         salt = os.urandom(16)
-        box = _wrap(scrypt(self.passphrase, salt, LOG2N), file_key, 'passphrase')
+        box = wrap(scrypt(self.passphrase, salt, LOG2N), file_key, 'passphrase')
         return dict(type='passphrase', log2n=LOG2N, salt=encode(salt), **box)
 
 
@@ -145,33 +170,33 @@ def recipient_of(key: SecretKey) -> str:
         'MMSEG-KEYPROTECT-RECIPIENT-2.7QfXlIi2MI0HNTelxJldMmojMyFvhzFKs58i03QDr2wHNFVy'
     """
     public = _private(key).public_key().public_bytes_raw()
-    return PUBLIC_PREFIX + encode(public + _checksum(public))
+    return public_text(PUBLIC_PREFIX, public)
 
 
-def name_of(public: bytes) -> str:
-    """Return the short name of a recipient: the first 16 hex characters of the SHA-256 of the public key."""
-    return sha256(public).hexdigest()[:16]
-
-
-def unwrap(entry: Entry, key: SecretKey | None, passphrase: Passphrase) -> bytes | None:
+def unwrap(entry: Entry, key: SecretKey | Identity | None, passphrase: Passphrase) -> bytes | None:
     """Return the file key of one entry, or None where the entry is not for this key or passphrase.
 
     Args:
         entry: A recipient that :func:`~mmseg_keyprotect.sealing.recipients.check_entry` has accepted.
-        key: The secret key, if any.
+        key: The secret key or another identity, if any.
         passphrase: The passphrase, if any.
     """
     kind = entry['type']
+    if isinstance(key, Identity):
+        file_key = key.unwrap(entry)
+        if file_key is not None:
+            return file_key
+        key = None
     if kind == 'key' and key is not None and entry['key_id'] == key.key_id:
-        return _unwrap(key.derive(SEALED_FILE, 32), entry)
+        return unbox(key.derive(SEALED_FILE, 32), entry)
     if kind == 'x25519' and key is not None:
         mine = _private(key)
         public = mine.public_key().public_bytes_raw()
         if entry['name'] == name_of(public):
             ephemeral = decode(entry['ephemeral'], 32)
-            return _unwrap(_shared_key(_exchange(mine, ephemeral), ephemeral, public), entry)
+            return unbox(_shared_key(_exchange(mine, ephemeral), ephemeral, public), entry)
     if kind == 'passphrase' and passphrase is not None:
-        return _unwrap(scrypt(passphrase_bytes(passphrase), decode(entry['salt'], 16), entry['log2n']), entry)
+        return unbox(scrypt(passphrase_bytes(passphrase), decode(entry['salt'], 16), entry['log2n']), entry)
     return None
 
 
@@ -185,20 +210,23 @@ def check_entry(entry: Any) -> None:
         SealedFileError: It is not.
     """
     kind = entry.get('type') if isinstance(entry, dict) else None
-    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
-    if fields is None or set(entry) != fields | {'type'}:
+    fields = FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None or set(entry) != {*fields, 'type'}:
         raise SealedFileError(
-            f'Expected a recipient of one of the types {sorted(_FIELDS)} with its fields, but the header holds '
+            f'Expected a recipient of one of the types {sorted(FIELDS)} with its fields, but the header holds '
             'another. Use another copy of the file, or a newer mmseg-keyprotect.'
         )
-    for name in fields & _SIZES.keys():
-        header_bytes(entry[name], _SIZES[name])
-    for name in fields & {'key_id', 'name'}:
+    for name, size in fields.items():
+        if size:
+            header_bytes(entry[name], size)
+    for name in fields.keys() & {'key_id', 'name'}:
         if not isinstance(entry[name], str) or not re.fullmatch('[0-9a-f]{16}', entry[name]):
             raise SealedFileError(
                 f'Expected `{name}` of a recipient as 16 hex characters, but got something else. Use another copy of '
                 'the file.'
             )
+    if 'file' in fields:
+        header_bytes(entry['file'], max(1, len(str(entry['file'])[:MAX_AGE_FILE]) * 3 // 4))
     if 'log2n' in fields and not (type(entry['log2n']) is int and 1 <= entry['log2n'] <= MAX_LOG2N):
         raise SealedFileError(
             f'Expected a scrypt work factor (log2n) of 1 to {MAX_LOG2N}, but the header holds another: the file was '
@@ -224,30 +252,19 @@ def header_bytes(text: Any, size: int) -> bytes:
 def _parse_public(text: str) -> bytes:
     """Return the public key of a recipient's text."""
     if text.startswith(OLD_PREFIX):
-        warnings.warn(
-            'This recipient is of version 1, without a checksum: a mistyped character is not noticed. Ask for what '
-            '`keyprotect keygen --show-recipient KEY_FILE` of a newer version prints.',
-            stacklevel=4,
-        )
-    size = 32 if text.startswith(OLD_PREFIX) else 32 + _CHECKSUM
-    try:
-        raw = decode(text[len(PUBLIC_PREFIX) :], size) if text.startswith((OLD_PREFIX, PUBLIC_PREFIX)) else b''
-    except EncodingError:
-        raw = b''
-    if not raw:
-        raise KeyFileError(
-            f'Expected a recipient, {PUBLIC_PREFIX!r} and 48 characters, but got something else. Ask for what '
-            '`keyprotect keygen --show-recipient KEY_FILE` prints.'
-        )
-    public, checksum = raw[:32], raw[32:]
-    if checksum not in (b'', _checksum(public)):
-        raise KeyFileError('Expected a recipient with its checksum, but a character is mistyped. Ask for it again.')
-    return public
-
-
-def _checksum(public: bytes) -> bytes:
-    """Return the first 4 bytes of the SHA-256 of the prefix and the public key."""
-    return sha256(PUBLIC_PREFIX.encode() + public).digest()[:_CHECKSUM]
+        try:
+            public = decode(text.removeprefix(OLD_PREFIX), 32)
+        except EncodingError:
+            pass  # the message of the new version
+        else:
+            warnings.warn(
+                'This recipient is of version 1, without a checksum: a mistyped character is not noticed. Ask for what '
+                '`keyprotect keygen --show-recipient KEY_FILE` of a newer version prints.',
+                stacklevel=4,
+            )
+            return public
+    how = 'keyprotect keygen --show-recipient KEY_FILE'
+    return public_bytes(PUBLIC_PREFIX, text, 32, 'a recipient', how)
 
 
 def _private(key: SecretKey) -> X25519PrivateKey:
@@ -268,13 +285,13 @@ def _shared_key(shared: bytes, ephemeral: bytes, public: bytes) -> bytes:
     return hkdf(shared, SEALED_FILE_X25519.encode() + ephemeral + public)
 
 
-def _wrap(key: bytes, file_key: bytes, kind: str) -> dict[str, str]:
+def wrap(key: bytes, file_key: bytes, kind: str) -> dict[str, str]:
     """Encrypt a file key under a wrapping key."""
     nonce = os.urandom(12)
     return dict(nonce=encode(nonce), wrapped=encode(AESGCM(key).encrypt(nonce, file_key, kind.encode())))
 
 
-def _unwrap(key: bytes, entry: Entry) -> bytes | None:
+def unbox(key: bytes, entry: Entry) -> bytes | None:
     """Decrypt a file key; None where it was encrypted under another wrapping key."""
     try:
         return AESGCM(key).decrypt(decode(entry['nonce'], 12), decode(entry['wrapped'], 48), entry['type'].encode())

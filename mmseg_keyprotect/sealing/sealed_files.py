@@ -16,8 +16,12 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.header import Header
-from mmseg_keyprotect.sealing.recipients import Recipient
-from mmseg_keyprotect.sealing.stream import SealedReader, SealedWriter, VerifiedReader
+from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
+from mmseg_keyprotect.sealing.recipients import Identity, Recipient
+from mmseg_keyprotect.sealing.signatures import Signer
+from mmseg_keyprotect.sealing.writing import SealedWriter
+
+PUBLISHER_VARIABLE = 'KEYPROTECT_PUBLISHER'
 
 COPY_BYTES = 1 << 20
 """Files are copied in pieces of 1 MiB."""
@@ -26,13 +30,16 @@ _MARK = b'MMSEG-KEYPROTECT-SEALED-FILE-'
 
 
 @contextmanager
-def sealed_output(path: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> Iterator[SealedWriter]:
+def sealed_output(
+    path: str | Path, recipients: Sequence[Recipient], key_id: str = '', signer: Signer | None = None
+) -> Iterator[SealedWriter]:
     """Yield a writer for plain bytes. At the end the sealed file ``path`` appears whole; after an error it does not.
 
     Args:
         path: The file to make.
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
+        signer: Who signs it, and with which licence; by default nobody.
 
     Raises:
         OutputError: The file exists, its folder does not exist, or it cannot be written.
@@ -43,20 +50,27 @@ def sealed_output(path: str | Path, recipients: Sequence[Recipient], key_id: str
         ...     writer.write(b'weights')
         7
     """
-    with new_file(path) as temporary, open(temporary, 'wb') as file, sealing_into(file, recipients, key_id) as writer:
+    with (
+        new_file(path) as temporary,
+        open(temporary, 'wb') as file,
+        sealing_into(file, recipients, key_id, signer) as writer,
+    ):
         yield writer
 
 
 @contextmanager
-def sealing_into(file: BinaryIO, recipients: Sequence[Recipient], key_id: str = '') -> Iterator[SealedWriter]:
+def sealing_into(
+    file: BinaryIO, recipients: Sequence[Recipient], key_id: str = '', signer: Signer | None = None
+) -> Iterator[SealedWriter]:
     """Yield a writer for plain bytes that writes them sealed into an open binary file.
 
     After an error the file is left incomplete, and every reader refuses it.
 
     Args:
-        file: An open binary file; it stays open.
+        file: An open binary file; it stays open. For a signed file it must be able to seek.
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
+        signer: Who signs it, and with which licence; by default nobody.
 
     Raises:
         SealedFileError: There is no recipient.
@@ -67,13 +81,19 @@ def sealing_into(file: BinaryIO, recipients: Sequence[Recipient], key_id: str = 
         7
     """
     file_key = os.urandom(32)
-    writer = SealedWriter(file, Header.new(file_key, recipients, key_id), file_key)
+    writer = SealedWriter(file, Header.new(file_key, recipients, key_id, signer), file_key, signer)
     del file_key  # an exception from the block shows the variables of this function
     yield writer
     writer.finish()
 
 
-def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recipient], key_id: str = '') -> None:
+def seal_file(
+    source: str | Path,
+    target: str | Path,
+    recipients: Sequence[Recipient],
+    key_id: str = '',
+    signer: Signer | None = None,
+) -> None:
     """Seal a file, with constant memory whatever its size.
 
     Args:
@@ -81,6 +101,7 @@ def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recip
         target: The file to make.
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
+        signer: Who signs it, and with which licence; by default nobody.
 
     Raises:
         MissingFileError: The source is missing or cannot be read.
@@ -97,32 +118,37 @@ def seal_file(source: str | Path, target: str | Path, recipients: Sequence[Recip
         if plain.read(len(_MARK)) == _MARK:
             raise SealedFileError(f'Expected a plain file, but {source} is sealed already. Use it as it is.')
         plain.seek(0)
-        with sealed_output(target, recipients, key_id) as writer:
+        with sealed_output(target, recipients, key_id, signer) as writer:
             shutil.copyfileobj(plain, writer, COPY_BYTES)
 
 
 @without_locals
 def open_sealed(
     path: str | Path | BytesIO,
-    key: SecretKey | None = None,
+    key: SecretKey | Identity | None = None,
     passphrase: Passphrase = None,
     *,
     own: bool = False,
+    publisher: str | None = None,
 ) -> VerifiedReader:
     """Open a sealed file for reading plain bytes. At the end of a ``with`` block the whole file is verified.
 
     Args:
         path: The sealed file; or its bytes as an ``io.BytesIO``, where it is no file on this machine.
-        key: The secret key, if any.
+        key: The secret key or another identity, if any.
         passphrase: The passphrase, or a function that returns it, if any.
         own: Whether the file must be sealed under ``key`` itself. Anybody who knows the public text of a recipient can
             make a file that opens as theirs.
+        publisher: The text of the publisher who must have signed the file. Default: that of the environment variable
+            ``KEYPROTECT_PUBLISHER``, else anybody or nobody.
 
     Returns:
         A buffered reader, which can seek. Its ``raw.size`` is the number of plain bytes.
 
     Raises:
         MissingFileError: The file is missing or cannot be read.
+        SignatureError: The signature is of another file, of another publisher, or missing where one is required.
+        LicenceError: The licence has not begun, has ended, or is for another device.
         WrongKeyError: The file is sealed for other recipients, or with ``own`` not under ``key``.
         SealedFileError: The file is damaged, or names ``key``, which did not seal it. Reading a damaged chunk raises
             it too, and so does the end of the ``with`` block.
@@ -138,7 +164,7 @@ def open_sealed(
     # the caller's stays open; BytesIO shares the bytes
     file = BytesIO(path.getvalue()) if isinstance(path, BytesIO) else open_file(path)
     try:
-        reader = SealedReader(file, key, passphrase)
+        reader = SealedReader(file, key, passphrase, required_publisher(publisher))
         if own and reader.opened_as != 'key':
             raise WrongKeyError(
                 f'Expected a file that is sealed under the key itself, but got one that opens as {reader.opened_as}: '
@@ -148,6 +174,16 @@ def open_sealed(
     except BaseException:
         file.close()
         raise
+
+
+def required_publisher(publisher: str | None = None) -> str:
+    """Return the text of the publisher who must have signed; by default that of the environment, else empty text.
+
+    Example:
+        >>> required_publisher()
+        ''
+    """
+    return os.environ.get(PUBLISHER_VARIABLE, '') if publisher is None else publisher
 
 
 def is_sealed_file(path: str | Path) -> bool:

@@ -10,24 +10,27 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.folders import extract_folder, holds_folder
+from mmseg_keyprotect.sealing.recipients import Identity
 from mmseg_keyprotect.sealing.sealed_files import COPY_BYTES, open_sealed
 
 
 @without_locals
 def unseal_file(
-    source: str | Path, target: str | Path, key: SecretKey | None = None, passphrase: Passphrase = None
+    source: str | Path, target: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None
 ) -> None:
     """Write what a sealed file holds to disk, a file or a folder. Everyone who can read the disk can read it there.
 
     Args:
         source: The sealed file; it stays as it is.
         target: The file or folder to make.
-        key: The secret key, if any.
+        key: The secret key or another identity, if any.
         passphrase: The passphrase, or a function that returns it, if any.
 
     Raises:
         MissingFileError: The source is missing or cannot be read.
         OutputError: The target exists or cannot be written.
+        SignatureError: The signature is of another file, of another publisher, or missing where one is required.
+        LicenceError: The licence has not begun, has ended, or is for another device.
         WrongKeyError: The file is sealed for other recipients.
         SealedFileError: The file is damaged, or holds a folder that is unsafe to write; then nothing is written.
         MissingDependencyError: It holds a folder, and this version of Python cannot check the names in it.

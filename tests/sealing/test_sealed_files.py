@@ -37,7 +37,7 @@ from mmseg_keyprotect.sealing import (
 )
 from mmseg_keyprotect.sealing.header import MAGIC, Header
 from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
-from mmseg_keyprotect.sealing.stream import SealedWriter
+from mmseg_keyprotect.sealing.writing import SealedWriter
 
 DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
 PLAIN = bytes(range(256)) * 2250  # three chunks
@@ -342,7 +342,7 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.header import MAGIC, Header
 from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
-from mmseg_keyprotect.sealing.stream import SealedWriter
+from mmseg_keyprotect.sealing.writing import SealedWriter
 with sealed_output({str(tmp_path / 'x')!r}, [KeyRecipient(SecretKey.load({str(key_file)!r}))]) as writer:
     writer.write(open({str(plain)!r}, 'rb').read())
     print('half', flush=True)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 SALT = b'mmseg-keyprotect/1'
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
+SIGNED = b'MMSEG-KEYPROTECT-SEALED-FILE-2\n'
 COUNTING, OTHER = bytes(range(32)), hashlib.shake_256(b'sealed other').digest(32)
 
 
@@ -66,11 +68,34 @@ def by_passphrase(file_key: bytes, passphrase: str, log2n: int = 10) -> dict[str
     return dict(type='passphrase', log2n=log2n, salt=b64(salt), nonce=b64(nonce), wrapped=b64(wrapped))
 
 
+def canonical(fields: dict[str, Any]) -> bytes:
+    """The one form of JSON."""
+    return json.dumps(fields, sort_keys=True, separators=(',', ':')).encode()
+
+
+def signed(
+    file_key: bytes, recipients: list[dict], size: int, named: str, body: list[bytes], signing: bytes, **licence: str
+) -> bytes:
+    """A whole file of version 2."""
+    terms = dict(recipient='', not_before='', not_after='', text='', device='') | licence
+    private = Ed25519PrivateKey.from_private_bytes(hkdf(signing, SALT, b'sealed-file-ed25519'))
+    digests = b''.join(hashlib.sha256(chunk).digest() for chunk in body)
+    signature = dict(
+        publisher=b64(private.public_key().public_bytes_raw()),
+        licence=terms,
+        content=b64(hashlib.sha256(digests).digest()),
+    )
+    fields = dict(chunk_size=size, key_id=named, salt=b64(noise('payload', 16)), recipients=recipients)
+    value = private.sign(b'mmseg-keyprotect/1 sealed-file-signature\n' + canonical({**fields, 'signature': signature}))
+    start = head(file_key, recipients, size, named, signature={**signature, 'value': b64(value)})
+    return start + b''.join(body) + digests
+
+
 def head(file_key: bytes, recipients: list[dict], size: int, named: str, **more: Any) -> bytes:
     """Magic, length, header and mac."""
     fields = dict(chunk_size=size, key_id=named, salt=b64(noise('payload', 16)), recipients=recipients, **more)
-    text = json.dumps(fields, sort_keys=True, separators=(',', ':')).encode()
-    start = MAGIC + len(text).to_bytes(4, 'little') + text
+    text = canonical(fields)
+    start = (SIGNED if 'signature' in more else MAGIC) + len(text).to_bytes(4, 'little') + text
     return start + hmac.digest(hkdf(file_key, SALT, b'sealed-header'), start, 'sha256')
 
 
@@ -181,6 +206,50 @@ def sealed_files() -> dict[str, Any]:
     same_name = head(file_key, [dict(mine, key_id=key_id(OTHER))], 16, id_) + b''.join(body)
     add('same-id-other-secret', 'the id of the key, wrapped for another', same_name, 'WrongKeyError', OTHER)
     add('wrong-passphrase', 'it does not open', spoken, 'WrongKeyError', None, passphrase='battery staple')
-    newer = start.replace(b'FILE-1\n', b'FILE-2\n', 1) + b''.join(body)
-    add('version-2', 'a newer version', newer, 'UnsupportedSpecError')
+    newer = start.replace(b'FILE-1\n', b'FILE-3\n', 1) + b''.join(body)
+    add('version-3', 'a newer version', newer, 'UnsupportedSpecError')
+
+    by_publisher = signed(file_key, [mine], 16, id_, body, OTHER)
+    add('signed', 'signed by the other secret, no terms', by_publisher)
+    terms = dict(
+        recipient='ACME \u00fc', not_before='2026-01-31T00:00:00Z', not_after='9999-12-31T23:59:59Z', text='a\nb'
+    )
+    add('licence', 'signed, a licence that holds', signed(file_key, [mine], 16, id_, body, OTHER, **terms))
+    empty = chunks(file_key, b'', 16)
+    add('signed-empty', 'an empty file', signed(file_key, [mine], 16, id_, empty, OTHER), plain=b'')
+    for name, more in (
+        ('ended', dict(not_after='2025-12-31T23:59:59Z')),
+        ('early', dict(not_before='9999-01-01T00:00:00Z')),
+    ):
+        add(
+            f'licence-{name}',
+            'a licence that does not hold',
+            signed(file_key, [mine], 16, id_, body, OTHER, **more),
+            'LicenceError',
+        )
+    other_chunks = chunks(file_key, plain[::-1], 16)
+    size = sum(map(len, body))
+    digests = len(body) * 32
+    broken = {
+        'signed-changed-header': (by_publisher.replace(id_.encode(), b'0' * 16), 'SignatureError'),
+        'signed-other-content': (
+            by_publisher[: -size - digests] + b''.join(other_chunks) + by_publisher[-digests:],
+            'SealedFileError',
+        ),
+        'signed-other-digests': (
+            by_publisher[: -size - digests]
+            + b''.join(other_chunks)
+            + b''.join(hashlib.sha256(one).digest() for one in other_chunks),
+            'SealedFileError',
+        ),
+        'signed-cut': (by_publisher[:-1], 'SealedFileError'),
+        'signed-no-digests': (by_publisher[:-digests], 'SealedFileError'),
+        'signed-tail': (by_publisher + bytes(32), 'SealedFileError'),
+        'signature-in-version-1': (by_publisher.replace(SIGNED, MAGIC, 1), 'SealedFileError'),
+        'version-2-without-signature': (start.replace(MAGIC, SIGNED, 1) + b''.join(body), 'SealedFileError'),
+        'licence-day': (signed(file_key, [mine], 16, id_, body, OTHER, not_after='9999-12-31'), 'SealedFileError'),
+        'licence-more-fields': (signed(file_key, [mine], 16, id_, body, OTHER, price='1'), 'SealedFileError'),
+    }
+    for name, (file, expect) in broken.items():
+        add(name, 'a signed file that was changed, or is none', file, expect)
     return {'source': 'docs/spec.md, section 9', 'vectors': vectors}

@@ -1,10 +1,11 @@
-"""The chunks of a sealed file: written in order, read from any position (docs/spec.md, section 9)."""
+"""Reading the chunks of a sealed file, from any position (docs/spec.md, section 9)."""
 
 from __future__ import annotations
 
 import io
+from hashlib import sha256
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -12,7 +13,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mmseg_keyprotect.errors import SealedFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
-from mmseg_keyprotect.sealing.header import Header, payload_key, read_header
+from mmseg_keyprotect.sealing.header import payload_key, read_header
+from mmseg_keyprotect.sealing.recipients import Identity
+from mmseg_keyprotect.sealing.signatures import DIGEST, content_digest
+from mmseg_keyprotect.sealing.writing import TAG, nonce
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -21,73 +25,10 @@ if TYPE_CHECKING:
 else:
     _Buffered = io.BufferedReader
 
-TAG = 16
-"""The bytes by which a sealed chunk is longer than the plain one."""
-
 MAX_CHUNKS = 1 << 26
 """16 TiB in chunks of 256 KiB."""
 
 _BUFFER = 1 << 12  # larger reads bypass the buffer, which saves a copy
-
-
-def _nonce(index: int, last: bool) -> bytes:
-    return index.to_bytes(11, 'little') + bytes([last])
-
-
-class SealedWriter(io.RawIOBase):
-    """A writable file that seals the bytes written to it.
-
-    Call :meth:`~mmseg_keyprotect.sealing.SealedWriter.finish` at the end: it marks the last chunk as the last. A writer
-    that is only closed leaves an incomplete file, which every reader refuses.
-
-    Args:
-        file: Receives the sealed bytes; it stays open.
-        header: The header of the new file.
-        file_key: 32 fresh random bytes.
-
-    Example:
-        >>> from mmseg_keyprotect.sealing import KeyRecipient
-        >>> from mmseg_keyprotect.sealing.header import Header
-        >>> file, file_key = io.BytesIO(), bytes(32)  # use random bytes
-        >>> writer = SealedWriter(file, Header.new(file_key, [KeyRecipient(SecretKey.generate())], ''), file_key)
-        >>> writer.write(b'weights')
-        7
-        >>> writer.finish()
-    """
-
-    def __init__(self, file: BinaryIO, header: Header, file_key: bytes) -> None:
-        super().__init__()
-        self._file, self._size, self._index = file, header.chunk_size, 0
-        self._aes = AESGCM(payload_key(header, file_key))
-        self._rest = bytearray()
-        file.write(header.to_bytes(file_key))
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: Buffer, /) -> int:
-        """Seal bytes. A chunk is written out once at least one byte follows it.
-
-        Returns:
-            The number of bytes, always all of them.
-        """
-        view, start = memoryview(data).cast('B'), 0
-        while len(self._rest) + len(view) - start > self._size:
-            end = start + self._size - len(self._rest)
-            self._put(self._rest + view[start:end] if self._rest else view[start:end], last=False)
-            self._rest, start = bytearray(), end
-        self._rest += view[start:]
-        return len(view)
-
-    def finish(self) -> None:
-        """Write the last chunk, and close this writer."""
-        self._put(self._rest, last=True)
-        self.close()
-
-    def _put(self, data: bytearray | memoryview, last: bool) -> None:
-        self._file.write(self._aes.encrypt(_nonce(self._index, last), data, None))
-        self._index += 1
 
 
 class SealedReader(io.RawIOBase):
@@ -97,17 +38,23 @@ class SealedReader(io.RawIOBase):
 
     Args:
         file: The sealed file, seekable; it is closed with this reader.
-        key: The secret key, if any.
+        key: The secret key or another identity, if any.
         passphrase: The passphrase, or a function that returns it, if any.
+        publisher: The text of the publisher who must have signed the file; empty where anybody or nobody may.
+        licence: Whether the licence of a signed file counts.
 
     Attributes:
         header (~mmseg_keyprotect.sealing.header.Header): The header of the file.
         file_key (bytes): The key of the file.
-        opened_as (str): The type of the recipient that opened it: ``key``, ``x25519`` or ``passphrase``.
+        opened_as (str): The type of the recipient that opened it: ``key``, ``x25519``, ``p256``, ``age`` or
+            ``passphrase``.
         size (int): The number of plain bytes.
+        chunks (int): The number of chunks.
         failure (SealedFileError | None): The error of a damaged chunk, once one was met.
 
     Raises:
+        SignatureError: The signature is of another file, of another publisher, or missing.
+        LicenceError: The licence has not begun, has ended, or is for another device.
         WrongKeyError: The file is sealed for other recipients.
         SealedFileError: The file is damaged. The reader finds a damaged chunk when it decrypts the chunk; see
             :meth:`~mmseg_keyprotect.sealing.SealedReader.read_all_chunks`.
@@ -124,31 +71,54 @@ class SealedReader(io.RawIOBase):
         (5, b'plain')
     """
 
-    def __init__(self, file: io.BufferedIOBase, key: SecretKey | None = None, passphrase: Passphrase = None) -> None:
+    def __init__(
+        self,
+        file: io.BufferedIOBase,
+        key: SecretKey | Identity | None = None,
+        passphrase: Passphrase = None,
+        publisher: str = '',
+        licence: bool = True,
+    ) -> None:
         super().__init__()
         self._file = file
         self.header, head, mac = read_header(file)
+        self.header.check(publisher, licence)
+        self._start = file.tell()
+        self.size = self._measure(file.seek(0, io.SEEK_END) - self._start)
         self.file_key, self.opened_as = self.header.open(key, passphrase, head, mac)
         self._aes = AESGCM(payload_key(self.header, self.file_key))
-        self._start = file.tell()
-        sealed = file.seek(0, io.SEEK_END) - self._start
-        self._step = self.header.chunk_size + TAG
-        self._chunks = -(-sealed // self._step)
-        if self._chunks > MAX_CHUNKS:
-            raise SealedFileError(
-                f'Expected at most {MAX_CHUNKS} chunks, but got {self._chunks}: the file was made to exhaust this '
-                'machine. Use another copy of it.'
-            )
-        last = sealed - (self._chunks - 1) * self._step
-        if self._chunks == 0 or last < TAG or (last == TAG and self._chunks > 1):  # a chunk is empty in an empty file
-            raise self._damaged(max(self._chunks - 1, 0))
-        self.size = sealed - self._chunks * TAG
         self._position, self._held, self._plain = 0, -1, memoryview(b'')
         self.failure: SealedFileError | None = None
-        self._sealed = bytearray(min(self._step, sealed))
+        self._sealed = bytearray(self._step)
         self._buffer = bytearray()
-        self._seen = bytearray(self._chunks)
-        self._load(self._chunks - 1)  # finds a truncated file and an appended tail at once
+        self._seen = bytearray(self.chunks)
+        self._load(self.chunks - 1)  # finds a truncated file and an appended tail at once
+
+    def _measure(self, sealed: int) -> int:
+        """Return the number of plain bytes, and find the chunks and their digests.
+
+        Args:
+            sealed: Bytes behind the header.
+        """
+        self._step, digest = self.header.chunk_size + TAG, 0 if self.header.signature is None else DIGEST
+        self.chunks = -(-sealed // (self._step + digest))
+        if self.chunks > MAX_CHUNKS:
+            raise SealedFileError(
+                f'Expected at most {MAX_CHUNKS} chunks, but got {self.chunks}: the file was made to exhaust this '
+                'machine. Use another copy of it.'
+            )
+        self._end = sealed - self.chunks * digest
+        last = self._end - (self.chunks - 1) * self._step
+        if self.chunks == 0 or last < TAG or (last == TAG and self.chunks > 1):  # a chunk is empty in an empty file
+            raise self._damaged(max(self.chunks - 1, 0))
+        self._step = min(self._step, self._end)
+        self._digests = b''
+        if self.header.signature is not None:
+            self._file.seek(self._start + self._end)
+            self._digests = self._file.read(self.chunks * DIGEST)
+            if content_digest(self._digests) != self.header.signature.content:
+                raise self._damaged(self.chunks - 1)
+        return self._end - self.chunks * TAG
 
     def readable(self) -> bool:
         """Return True."""
@@ -201,10 +171,16 @@ class SealedReader(io.RawIOBase):
         self._file.close()
 
     def _load(self, index: int) -> None:
-        self._file.seek(self._start + index * self._step)
-        sealed = memoryview(self._sealed)[: self._file.readinto(self._sealed)]
+        start = index * self._step
+        self._file.seek(self._start + start)
+        sealed = memoryview(self._sealed)[: min(self._step, self._end - start)]
+        sealed = sealed[: self._file.readinto(sealed)]
+        place = slice(index * DIGEST, (index + 1) * DIGEST)
+        if self._digests and sha256(sealed).digest() != self._digests[place]:
+            self.failure = self._damaged(index)
+            raise self.failure
         try:
-            plain = self._decrypt(_nonce(index, index == self._chunks - 1), sealed)
+            plain = self._decrypt(nonce(index, index == self.chunks - 1), sealed)
         except InvalidTag:
             self.failure = self._damaged(index)  # kept, because a reader in C++ may replace the exception
             raise self.failure from None
@@ -223,7 +199,7 @@ class SealedReader(io.RawIOBase):
 
     def _damaged(self, index: int) -> SealedFileError:
         return SealedFileError(
-            f'Expected an untouched sealed file, but chunk {index + 1} of {max(self._chunks, 1)} is damaged, out of '
+            f'Expected an untouched sealed file, but chunk {index + 1} of {max(self.chunks, 1)} is damaged, out of '
             'its place, or missing: the file was changed or cut off. Use another copy of it.'
         )
 
