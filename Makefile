@@ -2,6 +2,7 @@
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
 # make docs-test   every code block of README and docs, the slow ones too
 # make test-onedl, make test-lowest   the suite beside the fork of MMSegmentation, and beside the lowest versions
+# make test-recipes   other libraries, Triton's configuration and model-signing, in an environment of their own
 # make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 DATA ?=
 KEY_LINE := MMSEG-KEYPROTECT-KEY-1\.[A-Za-z0-9_-]{48}
 
-.PHONY: demo test test-slow docs-test test-onedl test-lowest bench lint docs install
+.PHONY: demo test test-slow docs-test test-onedl test-lowest test-recipes bench lint docs install
 
 install: $(VENV)/checks-installed
 
@@ -49,7 +50,10 @@ test-onedl: $(VENV)/onedl/installed
 test-lowest: $(VENV)/lowest/installed
 	$(VENV)/lowest/bin/pytest -n 2 --dist loadfile $(OTHER)
 
-$(VENV)/onedl/installed $(VENV)/lowest/installed: $(VENV)/%/installed: requirements-%.txt setup.cfg
+test-recipes: $(VENV)/recipes/installed
+	$(VENV)/recipes/bin/pytest -W default tests/recipes
+
+$(patsubst %,$(VENV)/%/installed,onedl lowest recipes): $(VENV)/%/installed: requirements-%.txt setup.cfg
 	test -d $(VENV)/$* || $(PYTHON) -m venv $(VENV)/$*
 	$(VENV)/$*/bin/pip install -q -r requirements-$*.txt
 	$(VENV)/$*/bin/pip install -q --no-build-isolation --no-deps -e .
