@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -28,6 +29,8 @@ from mmseg_keyprotect.sealing import (
     sealing_into,
     unseal_file,
 )
+from mmseg_keyprotect.sealing.header import SIGNED_MAGIC
+from mmseg_keyprotect.sealing.writing import SealedWriter
 
 PLAIN = bytes(range(256)) * 2250  # three chunks
 PUBLISHER = SecretKey.from_bytes(hashlib.sha256(b'publisher').digest())
@@ -40,6 +43,19 @@ def days(number):
 def read_all(path, key, **options):
     with open_sealed(path, key, **options) as reader:
         return reader.read()
+
+
+def split(path):
+    """Return the JSON of the header, and what follows it."""
+    data = path.read_bytes()
+    start = len(SIGNED_MAGIC) + 4
+    size = int.from_bytes(data[start - 4 : start], 'little')
+    return json.loads(data[start : start + size]), data[start + size :]
+
+
+def joined(header, rest):
+    text = json.dumps(header, sort_keys=True, separators=(',', ':')).encode()
+    return SIGNED_MAGIC + len(text).to_bytes(4, 'little') + text + rest
 
 
 @pytest.fixture
@@ -131,8 +147,6 @@ class TestPublisher:
         with open(path, 'rb') as file:
             reader = SealedReader(file, key)
             header, file_key = reader.header, reader.file_key
-        from mmseg_keyprotect.sealing.writing import SealedWriter
-
         with open(tmp_path / 'forged', 'wb') as file:
             writer = SealedWriter(file, header, file_key)
             writer.write(PLAIN[::-1])
@@ -140,6 +154,19 @@ class TestPublisher:
             file.write(path.read_bytes()[-96:])
         with pytest.raises(SealedFileError):
             read_all(tmp_path / 'forged', key)
+
+    def test_a_signature_of_another_file(self, seal, key, tmp_path):
+        """Its licence is better, but it is not of this file."""
+        ended, better = seal('ended', not_after=days(-1)), seal('better', not_after=days(300))
+        header, chunks = split(ended)
+        header['signature'] = split(better)[0]['signature']
+        (tmp_path / 'x').write_bytes(joined(header, chunks))
+        with pytest.raises(SignatureError, match='it was changed after signing'):
+            read_all(tmp_path / 'x', key)
+        header['signature'] = split(ended)[0]['signature'] | dict(licence=header['signature']['licence'])
+        (tmp_path / 'y').write_bytes(joined(header, chunks))
+        with pytest.raises(SignatureError, match='it was changed after signing'):
+            read_all(tmp_path / 'y', key)
 
     def test_no_chunk_is_decrypted_that_is_not_signed(self, seal, key):
         """Each chunk is compared with its digest first, wherever reading begins."""
