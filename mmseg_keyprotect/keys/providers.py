@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, LeakedKeyError
 from mmseg_keyprotect.keys.files import AnyPath, read_key_line
@@ -18,6 +18,8 @@ from mmseg_keyprotect.keys.key import SecretKey
 from mmseg_keyprotect.keys.key_stores import TIMEOUT, line_of_command, line_of_keyring
 from mmseg_keyprotect.keys.line import KEY_MARK
 from mmseg_keyprotect.keys.passphrases import find_passphrase
+from mmseg_keyprotect.keys.provider_fields import Provider, check_fields
+from mmseg_keyprotect.keys.vault import ADDRESS, VAULT_TIMEOUT, line_of_vault
 
 KEY_FILE_VARIABLE, KEY_COMMAND_VARIABLE = 'KEYPROTECT_KEY_FILE', 'KEYPROTECT_KEY_COMMAND'
 SEAL_KEY_FILE_VARIABLE, SEAL_KEY_COMMAND_VARIABLE = 'KEYPROTECT_SEAL_KEY_FILE', 'KEYPROTECT_SEAL_KEY_COMMAND'
@@ -27,7 +29,7 @@ _loaded: dict[bytes, SecretKey] = {}
 """The keys that this process has loaded, by the SHA-256 of their key lines."""
 
 _from_stores: dict[tuple[Any, ...], SecretKey] = {}
-"""The keys that this process has got from programs and keyrings, by what it asked: asking may need a PIN or a touch."""
+"""The keys that this process has got from programs, keyrings and vaults, by what it asked: it may need a PIN."""
 
 
 @without_locals
@@ -36,7 +38,7 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
 
     One run asks for the same key many times (training, validation, test, preprocessor, hook). The process therefore
     keeps a loaded key: a passphrase is asked for once, and scrypt runs once. The file is read each time, so that a
-    changed file is always noticed; a program or a keyring is asked once.
+    changed file is always noticed; a program, a keyring or a vault is asked once.
 
     Args:
         cfg: One of
@@ -50,7 +52,9 @@ def build_key(cfg: SecretKey | Callable[[], SecretKey] | Mapping[str, Any] | Non
             * ``dict(type='EnvKey', name=...)``: the name of an environment variable that holds the key line;
             * ``dict(type='KeyCommand', command=...)``: a program that prints the key line, a list of words or text, run
               without a shell; ``timeout`` in seconds;
-            * ``dict(type='Keyring', service=..., name=...)``: an entry of the keyring of the operating system.
+            * ``dict(type='Keyring', service=..., name=...)``: an entry of the keyring of the operating system;
+            * ``dict(type='Vault', path=..., field=...)``: a field of a secret in HashiCorp Vault or OpenBao, whose
+              address and token are in the environment; ``mount``, ``kv_version``, ``timeout``.
 
             Each dict may have ``passphrase_file``, the path of a text file that holds the passphrase of a sealed key.
 
@@ -148,17 +152,37 @@ def _key_command(
     command: str | Sequence[str], timeout: float = TIMEOUT, passphrase_file: AnyPath | None = None
 ) -> SecretKey:
     """Load the key that a program prints."""
-    asked = ('command', command if isinstance(command, str) else tuple(command), passphrase_file)
-    if asked not in _from_stores:
-        _from_stores[asked] = _load(line_of_command(command, timeout), passphrase_file, 'key of a command')
-    return _from_stores[asked]
+    asked = ('command', command if isinstance(command, str) else tuple(command))
+    return _asked_once(asked, lambda: line_of_command(command, timeout), passphrase_file, 'key of a command')
 
 
 def _keyring(service: str, name: str, passphrase_file: AnyPath | None = None) -> SecretKey:
     """Load the key that the keyring of the operating system keeps."""
-    asked = ('keyring', service, name, passphrase_file)
+    asked = ('keyring', service, name)
+    return _asked_once(asked, lambda: line_of_keyring(service, name), passphrase_file, f'keyring entry {name!r}')
+
+
+def _vault(
+    path: str,
+    field: str,
+    mount: str = 'secret',
+    kv_version: float = 2,
+    timeout: float = VAULT_TIMEOUT,
+    passphrase_file: AnyPath | None = None,
+) -> SecretKey:
+    """Load the key that a vault keeps."""
+    asked = ('vault', os.environ.get(ADDRESS), path, field, mount, kv_version)
+    source = f'field {field!r} of {path!r} in the vault'
+    return _asked_once(asked, lambda: line_of_vault(path, field, mount, kv_version, timeout), passphrase_file, source)
+
+
+def _asked_once(
+    asked: tuple[Any, ...], line: Callable[[], str], passphrase_file: AnyPath | None, source: str
+) -> SecretKey:
+    """Load the key of a store that this process asks once."""
+    asked = (*asked, passphrase_file)
     if asked not in _from_stores:
-        _from_stores[asked] = _load(line_of_keyring(service, name), passphrase_file, f'keyring entry {name!r}')
+        _from_stores[asked] = _load(line(), passphrase_file, source)
     return _from_stores[asked]
 
 
@@ -172,39 +196,15 @@ def _default_key(file_variable: str, command_variable: str) -> SecretKey:
     return _key_command(command) if command else _env_key_file(file_variable)
 
 
-class Provider(NamedTuple):
-    """How a configuration of one ``type`` gives a key.
-
-    Args:
-        function: Takes the fields of the configuration, and returns the key.
-        required: The fields that it must have.
-        optional: The fields that it can have besides ``passphrase_file``.
-    """
-
-    function: Callable[..., SecretKey]
-    required: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-
-
 PROVIDERS: dict[str, Provider] = {
     'KeyFile': Provider(_key_file, ('path',)),
     'EnvKeyFile': Provider(_env_key_file, ('name',)),
     'EnvKey': Provider(_env_key, ('name',)),
     'KeyCommand': Provider(_key_command, ('command',), ('timeout',)),
     'Keyring': Provider(_keyring, ('service', 'name')),
+    'Vault': Provider(_vault, ('path', 'field'), ('mount', 'kv_version', 'timeout')),
 }
 """The provider of every ``type`` of a key's configuration."""
-
-_PATHS: tuple[Any, ...] = (str, os.PathLike)
-_NUMBERS: tuple[Any, ...] = (int, float)
-_FIELD_TYPES: dict[str, tuple[Any, ...]] = {
-    'path': _PATHS,
-    'passphrase_file': _PATHS,
-    'name': (str,),
-    'service': (str,),
-    'command': (str, list, tuple),
-    'timeout': _NUMBERS,
-}
 
 
 def _load(line: str, passphrase_file: AnyPath | None, source: str) -> SecretKey:
@@ -232,30 +232,5 @@ def _from_mapping(cfg: Mapping[str, Any]) -> SecretKey:
             'them.'
         )
     provider = PROVIDERS[kind]
-    optional = (*provider.optional, 'passphrase_file')
-    known = (*provider.required, *optional)
-    problems = [f'unknown field {field!r}' for field in fields if field not in known]
-    problems += [f'no field {field!r}' for field in provider.required if field not in fields]
-    for field in known:
-        value: Any = fields.get(field)
-        if field not in fields or (field == 'passphrase_file' and value is None):
-            continue
-        if not isinstance(value, _FIELD_TYPES[field]) or isinstance(value, bool):
-            what = 'a number' if _FIELD_TYPES[field] == _NUMBERS else 'text'
-            problems.append(f'field {field!r} of type {type(value).__name__} where {what} belongs')
-        elif _FIELD_TYPES[field] == _NUMBERS and not value > 0:
-            problems.append(f'field {field!r} that is not above 0')
-        elif not value or (isinstance(value, os.PathLike) and not os.fspath(value)):
-            problems.append(f'an empty field {field!r}')
-    if problems:
-        plural = 's' * (len(provider.required) > 1)
-        raise ConfigError(
-            f'Expected the key provider {kind} to have the field{plural} {_listed(provider.required)}, optionally '
-            f'{_listed(optional)}, and no others, but got: {"; ".join(problems)}. Correct the provider.',
-            tuple(ConfigError(problem) for problem in problems),
-        )
+    check_fields(kind, provider, fields)
     return provider.function(**fields)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ', '.join(map(repr, names))

@@ -151,8 +151,8 @@ def test_other_types(cfg):
 @pytest.mark.parametrize(
     ('cfg', 'match'),
     [
-        (dict(), 'one of KeyFile, EnvKeyFile, EnvKey, KeyCommand, Keyring, but got None'),
-        (dict(path='my.key'), 'one of KeyFile, EnvKeyFile, EnvKey, KeyCommand, Keyring, but got None'),
+        (dict(), 'one of KeyFile, EnvKeyFile, EnvKey, KeyCommand, Keyring, Vault, but got None'),
+        (dict(path='my.key'), 'one of KeyFile, EnvKeyFile, EnvKey, KeyCommand, Keyring, Vault, but got None'),
         (dict(type='Keyfile', path='my.key'), "got 'Keyfile'"),
         (dict(type=SecretKey, path='my.key'), 'got <class'),
         (dict(type=['KeyFile']), 'got .*KeyFile'),
