@@ -51,9 +51,8 @@ def make_app(model: ExportedModel, encryptor: Encryptor | None = None) -> FastAP
 
     def answer(content: bytes) -> bytes:
         image = _decode(content)
-        height, width = image.shape[:2]
         try:
-            found = model.predict(encryptor.encrypt(image)[0] if encryptor else image)[:height, :width]
+            found = model.predict(encryptor.encrypt(image)[0] if encryptor else image, image.shape[:2])
         except (ImageFormatError, BlockAlignmentError) as error:
             raise HTTPException(422, str(error)) from None
         file = BytesIO()

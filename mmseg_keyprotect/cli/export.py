@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--size', nargs=2, type=int, metavar=('H', 'W'), help='size of the images, in pixels; default: any'
     )
     parser.add_argument('--logits', action='store_true', help='with a second output, the logits')
+    parser.add_argument(
+        '--true-size', action='store_true', help='with a second input, the size of the image that the mask is cut to'
+    )
     parser.add_argument('--seal', action='store_true', help='seal the file, with the key of sealed checkpoints')
     parser.add_argument(
         '--images', metavar='DIR', help='folder of plain images to compare with torch; default: those of noise'
@@ -40,6 +43,9 @@ def run(args: argparse.Namespace) -> None:
     images = images_in(args.images, args.count) if args.images else []
     seal = seal_key(key_of(args.key_file)) if args.seal else None
     size = tuple(args.size) if args.size else None
-    for one in export_onnx(model_config(args), args.checkpoint, args.out, size, args.logits, seal, images):
+    found = export_onnx(
+        model_config(args), args.checkpoint, args.out, size, args.logits, seal, images, true_size=args.true_size
+    )
+    for one in found:
         print(f'{one.size[0]} x {one.size[1]} pixels: {one.same:.4%} of the classes are those of torch')
     print(f'exported: {args.out}')

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmseg_keyprotect.errors import CheckpointError, ImageFormatError, MissingDependencyError
+from mmseg_keyprotect.export.true_size import SIZE
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
@@ -31,6 +33,7 @@ class ExportedModel:
         session: The ``onnxruntime.InferenceSession``.
         about: The metadata: ``spec_version``, ``key_id`` and ``cipher`` (None for a plain model), ``block_size`` in
             pixels, ``channel_order``, ``classes`` and ``palette``.
+        cuts: Whether the graph itself cuts the mask to the true size of the image.
 
     Raises:
         MissingDependencyError: onnxruntime is missing.
@@ -45,7 +48,10 @@ class ExportedModel:
         try:
             self.session = onnxruntime.InferenceSession(content, **options)
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
-            (self._input,) = self.session.get_inputs()
+            self._input, *others = self.session.get_inputs()
+            self.cuts = bool(others)
+            if [(one.name, one.type, one.shape) for one in others] not in ([], [(SIZE, 'tensor(int64)', [2])]):
+                raise ValueError('it has other inputs')
             if len(self._input.shape) != 4 or not 1 <= int(self.about['block_size']) < 2**16:
                 raise ValueError('its input or its metadata is of another kind')
         except Exception as error:  # onnxruntime has a class of its own for each cause
@@ -85,25 +91,31 @@ class ExportedModel:
             with open_file(path) as file:
                 return cls(file.read(), str(path), **options)
         with open_sealed(path, key, passphrase) as reader:
-            content = reader.read()
+            content = reader.read(reader.raw.size)  # in one piece: without a size it comes in pieces of 8 KiB
         return cls(content, str(path), **options)
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
+    def predict(self, image: np.ndarray, size: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the class of each pixel.
 
         Args:
             image: (H, W, C), uint8, RGB; for a model of encrypted images an encrypted one, uint8 or uint16, as
                 :class:`~mmseg_keyprotect.images.Encryptor` makes it.
+            size: (height, width) of the image before it was extended to whole blocks, as in the encryptor's note. The
+                mask is cut to it: by the graph if it can, else here. By default the mask is as large as the image.
 
         Returns:
             Integers (H, W).
 
         Raises:
-            ImageFormatError: The image has another size or type than the model takes.
+            ImageFormatError: The image has another size or type than the model takes, or ``size`` is none within it.
         """
         self._check(image)
-        mask: np.ndarray = self.session.run(['mask'], {self._input.name: image[None]})[0][0]
-        return mask
+        height, width = image.shape[:2] if size is None else _checked_size(size, image)
+        inputs = {self._input.name: image[None]}
+        if self.cuts:
+            inputs[SIZE] = np.array([height, width], np.int64)
+        mask: np.ndarray = self.session.run(['mask'], inputs)[0][0]
+        return mask[:height, :width]
 
     def _check(self, image: np.ndarray) -> None:
         wanted, dtype = self._input.shape[1:], self._input.type.removeprefix('tensor(').removesuffix(')')
@@ -117,3 +129,16 @@ class ExportedModel:
                 f'Expected an image of {sides}, {dtype}, but got {" x ".join(map(str, image.shape))}, {image.dtype}. '
                 'Resize it, or export the model for this size.'
             )
+
+
+def _checked_size(size: Any, image: np.ndarray) -> tuple[int, int]:
+    limit = image.shape[:2]
+    listed = isinstance(size, list | tuple) or (isinstance(size, np.ndarray) and size.ndim == 1)
+    sides = list(size) if listed else []
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 2 or not whole or not all(0 < a <= b for a, b in zip(sides, limit, strict=True)):
+        raise ImageFormatError(
+            f'Expected `size` to be the height and the width in pixels, integers from 1 to {limit[0]} and {limit[1]}, '
+            f'but got {size!r:.80}. Give that of the image before it was extended.'
+        )
+    return int(sides[0]), int(sides[1])

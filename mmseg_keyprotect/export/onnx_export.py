@@ -39,6 +39,7 @@ def export_onnx(
     logits: bool = False,
     seal: SecretKey | None = None,
     images: Sequence[np.ndarray] = (),
+    true_size: bool = False,
 ) -> list[Comparison]:
     """Write a model as one ONNX file, from the pixels of an image to its classes.
 
@@ -60,6 +61,8 @@ def export_onnx(
         seal: The key that seals the file. By default the file is plain.
         images: Images to compare with torch, uint8 (H, W, C), RGB; plain ones, which are encrypted here if need be. By
             default noise, which has the largest number of close decisions.
+        true_size: Whether the graph has a second input ``size``, int64 (2,): height and width of the image before it
+            was extended to whole blocks. The graph cuts its outputs to it.
 
     Returns:
         What the comparison found, for each image.
@@ -85,7 +88,7 @@ def export_onnx(
         order, max_value = (cipher.channel_order, cipher.cipher_for(channels).max_value) if cipher else ('bgr', 255)
         rgb = (order == 'rgb') != swaps_channels(model.data_preprocessor)
         graph = SegmentationGraph(model, rgb, max_value, logits).eval()
-        content = onnx_bytes(graph, size, channels, block_size, _about(model, meta, block_size))
+        content = onnx_bytes(graph, size, channels, block_size, _about(model, meta, block_size), true_size)
         found = compare(graph, ExportedModel(content), _samples(images, size, channels, cipher))
         with open(temporary, 'wb') as file:
             if seal is None:

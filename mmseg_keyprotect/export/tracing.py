@@ -15,6 +15,7 @@ import torch
 from mmseg_keyprotect.errors import ConfigError, MissingDependencyError
 from mmseg_keyprotect.export.exported_model import METADATA
 from mmseg_keyprotect.export.graph import SegmentationGraph
+from mmseg_keyprotect.export.true_size import add_true_size
 
 OPSET = 20
 """The version of ONNX's operators."""
@@ -31,6 +32,7 @@ def onnx_bytes(
     channels: int,
     block_size: int,
     about: Mapping[str, Any],
+    true_size: bool = False,
 ) -> bytes:
     """Return a graph as an ONNX file.
 
@@ -40,6 +42,7 @@ def onnx_bytes(
         channels: C, of the images.
         block_size: M, in pixels.
         about: The metadata.
+        true_size: Whether the graph has the input ``size``, to which it cuts its outputs.
 
     Raises:
         ConfigError: torch cannot export the model.
@@ -71,7 +74,10 @@ def onnx_bytes(
         for node in program.model.graph.all_nodes():  # the paths of source files on this machine
             node.metadata_props.clear()
             node.doc_string = None
-        content: bytes = program.model_proto.SerializeToString()
+        proto = program.model_proto
+        if true_size:
+            add_true_size(proto)
+        content: bytes = proto.SerializeToString()
         return content
     except Exception as error:  # torch has a class of its own for each cause
         line = (str(error.__cause__ or error).strip().splitlines() or [''])[0][:200]
