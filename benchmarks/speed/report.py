@@ -26,7 +26,7 @@ def cipher_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         ms = {name: times['ms'] for name, times in row['times'].items()}
         name = f'{row["cipher"]}, {row["block_size"]}, {row["size"][0]}x{row["size"][1]}, {row["threads"]}'
-        numbers = [_quartiles(row['times'][column]) for column in columns]
+        numbers = [quartiles(row['times'][column]) for column in columns]
         lines.append([name, *numbers, f'{ms["published"] / ms["numpy"]:.0f}', f'{ms["numpy"] / ms["copy"]:.1f}'])
     return table_of(fields, lines)
 
@@ -57,7 +57,7 @@ def mmseg_table(result: dict[str, Any]) -> str:
         for name, times in result[key].items():
             ratio = times['ms'] / result[key][first]['ms']
             memory = f'{times["mb"]:.0f}' if 'mb' in times else ''
-            lines.append([f'{title}: {name}', _quartiles(times), f'{100 * (ratio - 1):+.1f}%', memory])
+            lines.append([f'{title}: {name}', quartiles(times), f'{100 * (ratio - 1):+.1f}%', memory])
     return table_of(['what', 'ms', 'against the first', 'peak MB'], lines)
 
 
@@ -66,7 +66,7 @@ def sealing_table(result: dict[str, Any]) -> str:
     lines = []
     for what, rows in result['sealing'].items():
         plain = next(iter(rows.values()))['ms']
-        lines += [[f'{what}: {name}', _quartiles(row), f'{row["ms"] / plain:.2f}'] for name, row in rows.items()]
+        lines += [[f'{what}: {name}', quartiles(row), f'{row["ms"] / plain:.2f}'] for name, row in rows.items()]
     return table_of(['checkpoint of 200 MB', 'ms', 'against plain torch'], lines)
 
 
@@ -106,5 +106,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _quartiles(times: dict[str, float]) -> str:
+def quartiles(times: dict[str, float]) -> str:
+    """Return the median and, in brackets, the quartiles."""
     return f'{times["ms"]:.3g} ({times["low"]:.3g} to {times["high"]:.3g})'

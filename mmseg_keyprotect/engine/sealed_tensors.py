@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
@@ -74,18 +76,15 @@ class SealedTensors(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]
         begin, end = entry['data_offsets']
-        head = json.dumps({name: {**entry, 'data_offsets': [0, end - begin]}}).encode()
-        # a file of this one tensor, which the library reads and checks
-        content = bytearray(len(head).to_bytes(8, 'little') + head + bytes(end - begin))
-        with self._lock:  # the reader has one position
-            self._reader.seek(self._start + begin)
-            read = self._reader.readinto(memoryview(content)[8 + len(head) :])
-        if read != end - begin:
-            raise self._damaged('a tensor lies behind its end')
-        try:
-            return self._load(bytes(content))[name]
-        except Exception as error:  # a class of the library's own
-            raise self._damaged(str(error)) from None
+        empty = self._checked({**entry, 'shape': [0], 'data_offsets': [0, 0]}, b'')
+        shape = entry.get('shape')
+        whole = isinstance(shape, list) and all(type(side) is int and side >= 0 for side in shape)
+        if not whole or math.prod(shape) * empty.itemsize != end - begin:
+            # the library says what is wrong, or reads a type whose elements are smaller than a byte
+            return self._checked({**entry, 'data_offsets': [0, end - begin]}, self._read(begin, bytearray(end - begin)))
+        content = torch.empty(end - begin, dtype=torch.uint8)
+        self._read(begin, content.numpy())
+        return content.view(empty.dtype).reshape(shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -119,6 +118,24 @@ class SealedTensors(Mapping[str, Tensor]):
                         raise ValueError(f'the place of {name!r} is impossible')
             return dict(entries)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self._damaged(str(error)) from None
+
+    def _read(self, begin: int, content: Any) -> Any:
+        """Fill memory with what lies at a place behind the header, and return it."""
+        view = memoryview(content)
+        with self._lock:  # the reader has one position
+            self._reader.seek(self._start + begin)
+            read = self._reader.readinto(view)
+        if read != view.nbytes:
+            raise self._damaged('a tensor lies behind its end')
+        return content
+
+    def _checked(self, entry: Mapping[str, Any], content: bytes | bytearray) -> Tensor:
+        """Return a tensor that the library reads from a file of this one tensor."""
+        try:
+            head = json.dumps(dict(tensor=entry)).encode()
+            return self._load(b''.join((len(head).to_bytes(8, 'little'), head, content)))['tensor']
+        except Exception as error:  # a class of the library's own
             raise self._damaged(str(error)) from None
 
     def _damaged(self, reason: str) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 import time
 import warnings
@@ -52,6 +53,28 @@ def test_turns_are_timed():
     times = take_turns(dict(slow=lambda: time.sleep(0.02), fast=lambda: None), repeats=3)
     assert times['slow']['low'] <= times['slow']['ms'] <= times['slow']['high']
     assert times['slow']['ms'] >= 20 > times['fast']['ms']
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads the memory of a process as Linux gives it')
+def test_opening_sealed_files(tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('safetensors')
+    page, out = tmp_path / 'page.md', tmp_path / 'sealed.json'
+    page.write_text('<!-- table sealed -->\n<!-- end -->\n')
+    words = ['--megabytes', '8', '--turns', '1', '--page', str(page), '-o', str(out)]
+    done = subprocess.run(
+        [sys.executable, '-m', 'benchmarks.speed.sealed', *words], cwd=ROOT, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    sizes = result['sizes']
+    assert all(8e6 < sizes[name] < sizes[f'{name}.sealed'] < 1.01 * sizes[name] for name in ('pth', 'safetensors'))
+    for kind, ways in (('pth', 2), ('safetensors', 4), ('onnx', 3)):
+        found = result['found'][kind]
+        assert [len(found[column]) for column in ('cached', 'disk', 'peak')] == [ways] * 3
+        assert all(times['ms'] > 0 for times in found['cached'].values())
+    assert 'ExportedModel, sealed' in page.read_text()
+    assert 'ExportedModel, sealed' in done.stdout
 
 
 @pytest.mark.slow
