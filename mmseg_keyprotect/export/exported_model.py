@@ -91,7 +91,7 @@ class ExportedModel:
             with open_file(path) as file:
                 return cls(file.read(), str(path), **options)
         with open_sealed(path, key, passphrase) as reader:
-            content = reader.read(reader.raw.size)  # in one piece: without a size it comes in pieces of 8 KiB
+            content = reader.read()
         return cls(content, str(path), **options)
 
     def predict(self, image: np.ndarray, size: Sequence[int] | np.ndarray | None = None) -> np.ndarray:

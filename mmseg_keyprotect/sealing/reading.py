@@ -147,12 +147,16 @@ class SealedReader(io.RawIOBase):
         view, done = memoryview(buffer).cast('B'), 0
         while done < len(view) and self._position < self.size:
             index, offset = divmod(self._position, self.header.chunk_size)
-            if index != self._held:
-                self._load(index)
-            part = self._plain[offset : offset + len(view) - done]
-            view[done : done + len(part)] = part
-            done += len(part)
-            self._position += len(part)
+            length = min(self.header.chunk_size, self.size - index * self.header.chunk_size)
+            if index != self._held and not offset and len(view) - done >= length:
+                self._load(index, view[done : done + length])  # without a copy
+            else:
+                if index != self._held:
+                    self._load(index)
+                length = min(length - offset, len(view) - done)
+                view[done : done + length] = self._plain[offset : offset + length]
+            done += length
+            self._position += length
         return done
 
     def read_all_chunks(self) -> None:
@@ -170,32 +174,41 @@ class SealedReader(io.RawIOBase):
         super().close()
         self._file.close()
 
-    def _load(self, index: int) -> None:
+    def _load(self, index: int, into: memoryview | None = None) -> None:
+        """Decrypt a chunk, and hold it; or write it into memory that is as long as its plain bytes."""
         start = index * self._step
         self._file.seek(self._start + start)
         sealed = memoryview(self._sealed)[: min(self._step, self._end - start)]
         sealed = sealed[: self._file.readinto(sealed)]
-        place = slice(index * DIGEST, (index + 1) * DIGEST)
-        if self._digests and sha256(sealed).digest() != self._digests[place]:
-            self.failure = self._damaged(index)
-            raise self.failure
         try:
-            plain = self._decrypt(nonce(index, index == self.chunks - 1), sealed)
+            place = slice(index * DIGEST, (index + 1) * DIGEST)
+            if self._digests and sha256(sealed).digest() != self._digests[place]:
+                raise InvalidTag
+            plain = self._decrypt(nonce(index, index == self.chunks - 1), sealed, into)
         except InvalidTag:
+            if into is not None:
+                into[:] = bytes(len(into))  # nothing of a damaged chunk stays there
             self.failure = self._damaged(index)  # kept, because a reader in C++ may replace the exception
             raise self.failure from None
-        self._plain, self._held, self._seen[index] = memoryview(plain), index, 1
+        self._seen[index] = 1
+        if into is None:
+            self._plain, self._held = memoryview(plain), index
 
-    def _decrypt(self, nonce: bytes, sealed: memoryview) -> Buffer:
+    def _decrypt(self, nonce: bytes, sealed: memoryview, into: memoryview | None) -> Buffer:
         """Decrypt a chunk, reusing one buffer where ``decrypt_into`` exists."""
+        if into is not None and len(sealed) != len(into) + TAG:  # the file has shrunk since it was opened
+            raise InvalidTag
         if not hasattr(self._aes, 'decrypt_into'):
-            return self._aes.decrypt(nonce, sealed, None)
-        if not self._buffer:
-            self._buffer = bytearray(self.header.chunk_size)
-        plain = memoryview(self._buffer)[: max(len(sealed) - TAG, 0)]
-        self._held = -1  # the buffer holds no valid chunk until the tag is verified
-        self._aes.decrypt_into(nonce, sealed, None, plain)
-        return plain
+            plain = self._aes.decrypt(nonce, sealed, None)
+            if into is not None:
+                into[:] = plain
+            return plain
+        if into is None:
+            self._held = -1  # the buffer holds no valid chunk until the tag is verified
+            self._buffer = self._buffer or bytearray(self.header.chunk_size)
+            into = memoryview(self._buffer)[: max(len(sealed) - TAG, 0)]
+        self._aes.decrypt_into(nonce, sealed, None, into)
+        return into
 
     def _damaged(self, index: int) -> SealedFileError:
         return SealedFileError(
@@ -227,6 +240,10 @@ class VerifiedReader(_Buffered):
 
     def __init__(self, raw: SealedReader) -> None:
         super().__init__(raw, _BUFFER)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes; all of them in one piece, where the class above collects pieces of 8 KiB."""
+        return super().read(max(self.raw.size - self.tell(), 0) if size is None or size < 0 else size)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

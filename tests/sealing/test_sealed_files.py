@@ -107,6 +107,25 @@ def test_seeking(sealed, key):
         assert reader.read() == PLAIN[-7:]
 
 
+def test_nothing_of_a_damaged_chunk_stays_in_memory(sealed, key):
+    """A whole chunk is decrypted into the memory of the caller, before its tag is known to be right."""
+    data = bytearray(sealed.read_bytes())
+    data[-len(PLAIN) - 3 * 16 + 1000] ^= 1  # in the first chunk
+    memory = bytearray(b'x' * len(PLAIN))
+    with open_sealed(io.BytesIO(bytes(data)), key) as reader:
+        with pytest.raises(SealedFileError, match='chunk 1 of 3'):
+            reader.raw.readinto(memory)
+        reader.close()
+    assert memory[: 1 << 18] in (bytes(1 << 18), b'x' * (1 << 18))
+
+
+@pytest.mark.parametrize('sizes', [[1 << 18, 5, -1], [10, 1 << 18, -1], [-1], [600000], [0, None]])
+def test_reading_in_pieces(sizes, sealed, key):
+    with open_sealed(sealed, key) as reader:
+        assert b''.join(reader.read(size) for size in sizes) == PLAIN
+        assert reader.read() == b''
+
+
 def test_two_files_share_nothing(plain, tmp_path, key):
     for name in 'ab':
         seal_file(plain, tmp_path / name, [KeyRecipient(key)])
