@@ -1,4 +1,4 @@
-"""Time a checkpoint saved and loaded as plain and as sealed file."""
+"""Time a checkpoint saved as plain and as sealed file; benchmarks.speed.sealed times opening."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 
 import mmseg_keyprotect  # noqa: F401  registers
 from benchmarks.speed.timing import take_turns
-from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed
 from mmseg_keyprotect.keys.providers import seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
@@ -18,13 +17,12 @@ MEGABYTES = 200
 
 
 def measure_sealing(repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Time saving and loading a checkpoint of 200 MB, plain and sealed, in the temporary folder."""
+    """Time saving a checkpoint of 200 MB, plain and sealed, in the temporary folder."""
     state = {f'layer{i}.weight': torch.randn(1000, 250) for i in range(MEGABYTES)}
     recipients = [KeyRecipient(seal_key())]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         torch.save(state, folder / 'plain')
-        seal_file(folder / 'plain', folder / 'sealed', recipients)
 
         def save_sealed() -> None:
             with open(folder / 'saved', 'wb') as file, sealing_into(file, recipients) as writer:
@@ -37,13 +35,6 @@ def measure_sealing(repeats: int) -> dict[str, dict[str, dict[str, float]]]:
         return {
             'save': take_turns(
                 {'torch.save': lambda: torch.save(state, folder / 'saved'), 'sealed': save_sealed, 'seal_file': seal},
-                repeats,
-            ),
-            'load': take_turns(
-                {
-                    'torch.load': lambda: torch.load(folder / 'plain', weights_only=True),
-                    'sealed': lambda: load_from_sealed(f'sealed://{folder}/sealed'),
-                },
                 repeats,
             ),
         }
