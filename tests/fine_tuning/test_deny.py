@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
 from helpers import ROOT
@@ -160,7 +163,18 @@ def test_a_number_of_images(count, bind, monkeypatch):
     assert len(seen) == 3 * count
 
 
+@OPTIM_WRAPPERS.register_module()
+class BfloatOptimWrapper(OptimWrapper):
+    """Mixed precision on a CPU, where mmengine's own wrapper refuses to work."""
+
+    @contextmanager
+    def optim_context(self, model):
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
+
+
 KINDS = {
+    'mixed precision': {'optim_wrapper.type': 'BfloatOptimWrapper', 'val_cfg.fp16': True},
     'moving average': {'custom_hooks': [dict(type='KeyGuardHook'), dict(type='EMAHook', momentum=0.1)]},
     'frozen norms': {'model.decode_head.norm_cfg': dict(type='BN', requires_grad=False)},
     'checkpoints by epochs': {'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)},
