@@ -16,10 +16,9 @@ from mmengine.runner import Runner
 
 from benchmarks.paper.cells import Cell, Training, find_config, key_file
 from benchmarks.paper.ownership_attacks import ATTACKS, UNSCORED, Copies, recipients
-from benchmarks.paper.tuning import LR_SCALE, plain_tuning
 from mmseg_keyprotect.config.view import load_config
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.ownership import DEFAULT_STRENGTH, mark_weights
+from mmseg_keyprotect.ownership import DEFAULT_STRENGTH
 from mmseg_keyprotect.ownership.comparison import compare
 from mmseg_keyprotect.ownership.trace import score_of
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
@@ -118,47 +117,6 @@ class ForeignScores(OfOriginal):
         """Score the recipients."""
         suspect = None if self.apart is None else Training(self.config, self.apart).checkpoint()
         return foreign(self.original(), key_file(self.seed), suspect)
-
-
-@dataclass(frozen=True)
-class TunedCopy(OfOriginal):
-    """A marked copy that is fine-tuned without any key, then traced.
-
-    Args:
-        strength: Of the mark, in standard deviations of a tensor.
-        iterations: Number of iterations.
-        lr_scale: Of the learning rate of the config.
-        images: Number of training images. Default: all.
-    """
-
-    strength: float = DEFAULT_STRENGTH
-    iterations: int = 300
-    lr_scale: float = LR_SCALE
-    images: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the result file and of the work folder."""
-        images = '' if self.images is None else f'-{self.images}-images'
-        return f'tuned-copy-{self.strength:g}-{self.iterations}x{self.lr_scale:g}{images}_{super().name}'
-
-    def measure(self) -> dict[str, Any]:
-        """Mark, fine-tune, trace, and measure the mIoU."""
-        config, owner = find_config(self.config), SecretKey.load(key_file(self.seed))
-        original = read_checkpoint(self.original())[0]
-        marked, tuning, out = self.work / 'marked.pth', self.work / 'tune.py', self.work / 'tuned'
-        (recipient,) = recipients(1)
-        torch.save(dict(state_dict=mark_weights(original, owner, recipient, self.strength)), marked)
-        plain_tuning(config, marked, self.iterations, self.seed + 1, self.lr_scale, self.images).dump(tuning)
-        self.call('train.log', 'train', tuning, '--work-dir', out)
-        tuned = out / f'iter_{self.iterations}.pth'
-        return dict(mIoU=self.tested(config, tuned), **self.traced(tuned, original, owner, recipient))
-
-    def traced(self, tuned: Path, original: dict[str, Any], owner: SecretKey, recipient: str) -> dict[str, Any]:
-        """Return the score of the recipient in the fine-tuned copy."""
-        found = compare(read_checkpoint(tuned)[0], original)
-        z = round(score_of(found, owner, recipient), 2)
-        return dict(z=z, compared=len(found), aligned=sum(one.aligned for one in found))
 
 
 def survival(config: str, checkpoint: Path, key: Path, attack: str, scored: bool) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.paper.ownership_attacks import ATTACKS
-from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival, TunedCopy
+from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival
+from benchmarks.paper.ownership_training import Distilled, TunedCopy
 from benchmarks.paper.tables import Row, Table, make_table
 
 DEEPLAB = 'deeplabv3_mobilenet-v2-d16_voc440-516x516'
@@ -56,7 +57,7 @@ def tuned_table(rows: list[Row]) -> str:
             return ['missing'] * len(fields)
         return [f'{results[0]["mIoU"]:.2f}', *(f'{one["z"]:.1f}' for one in results), _aligned(results[0])]
 
-    return make_table('SegFormer-B0, fine-tuned', fields, rows, line)
+    return make_table('trained by somebody', fields, rows, line)
 
 
 def foreign_table(rows: list[Row]) -> str:
@@ -108,8 +109,13 @@ def ownership(segformer: str, pspnet: str, setr: str) -> dict[str, tuple[Table, 
         'the whole schedule again: 400 iterations, full learning rate': dict(iterations=400, lr_scale=1.0),
     }
     tuned = [
-        Row(label, [TunedCopy(segformer, strength=x, **options) for x in STRENGTHS])
+        Row(f'SegFormer-B0: {label}', [TunedCopy(segformer, strength=x, **options) for x in STRENGTHS])
         for label, options in tunings.items()
+    ]
+    first = next(iter(tunings))
+    tuned += [
+        Row(f'PSPNet: {first}', [TunedCopy(pspnet, strength=x) for x in STRENGTHS]),
+        Row('SegFormer-B0: distilled from the masks', [Distilled(segformer, strength=x) for x in STRENGTHS]),
     ]
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
