@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.paper import cells, feature_cells, ownership_cells
+from benchmarks.paper import cells, feature_cells, ownership_cells, ownership_training
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
@@ -108,9 +108,9 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, 'CELLS', tmp_path / 'cells')
     monkeypatch.setattr(cells, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(feature_cells, 'DATASETS', SimpleNamespace(build=lambda cfg: range(367)))
-    monkeypatch.setattr(ownership_cells, 'read_checkpoint', lambda path: ({}, {}))
-    monkeypatch.setattr(ownership_cells, 'mark_weights', lambda state, *arguments: state)
-    monkeypatch.setattr(ownership_cells.TunedCopy, 'traced', lambda self, *arguments: dict(z=0.0))
+    monkeypatch.setattr(ownership_training, 'read_checkpoint', lambda path: ({}, {}))
+    monkeypatch.setattr(ownership_training, 'mark_weights', lambda state, *arguments: state)
+    monkeypatch.setattr(ownership_training.MarkedCopy, 'traced', lambda self, *arguments: dict(z=0.0))
     monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
     monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
