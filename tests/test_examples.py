@@ -19,6 +19,10 @@ for package in PACKAGES:
     MODULES += [module.name for module in pkgutil.iter_modules(package.__path__, f'{package.__name__}.')]
 
 
+OPTIONAL = {'mmseg_keyprotect.sealing.age': 'pyrage', 'mmseg_keyprotect.sealing.licences': 'machineid'}
+"""The packages that the examples of a module need, which are no requirement."""
+
+
 def public_names():
     """The names that an example may use without importing them."""
     names = {name: getattr(package, name) for package in PACKAGES for name in package.__all__}
@@ -29,6 +33,8 @@ def public_names():
 @pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name])
     module = importlib.import_module(name)
     result = doctest.testmod(module, globs={**public_names(), **vars(module)})
     assert result.failed == 0

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pkcs11
-import pyrage
 import pytest
 
 from helpers import age_plugin
@@ -40,6 +38,7 @@ from mmseg_keyprotect.sealing import (
 )
 from mmseg_keyprotect.sealing.header import MAGIC, read_header
 
+pkcs11, pyrage = pytest.importorskip('pkcs11'), pytest.importorskip('pyrage')
 PLAIN = b'weights' * 100
 MODULE = next((path for path in Path('/usr/lib').rglob('libsofthsm2.so')), None)
 needs_age = pytest.mark.skipif(not shutil.which('age'), reason='the tool age is missing: apt-get install age')

@@ -32,6 +32,7 @@ from mmseg_keyprotect.sealing import (
 from mmseg_keyprotect.sealing.header import SIGNED_MAGIC
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
+pytest.importorskip('machineid')
 PLAIN = bytes(range(256)) * 2250  # three chunks
 PUBLISHER = SecretKey.from_bytes(hashlib.sha256(b'publisher').digest())
 
