@@ -43,13 +43,14 @@ def show(path: str) -> None:
     if licence is not None:
         terms = {name: value for name, value in licence.items() if value}
         for name, value in terms.items():
-            print(f'licence, {name}: {printable(value)}')
+            lines = map(printable, value.splitlines() or [''])
+            print(f'licence, {name}:', '\n  '.join(lines) if name == 'text' else printable(value))
         print(f'licence: {_state(licence) if terms else "no terms"}')
 
 
 def printable(text: str) -> str:
     """Return text of a hostile file without what could steer a terminal."""
-    return ''.join(letter if letter.isprintable() or letter == '\n' else '?' for letter in text)
+    return ''.join(letter if letter.isprintable() else '?' for letter in text)
 
 
 def _state(licence: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from mmseg_keyprotect.cli.seal_options import (
     sealing_key,
     signer_of,
 )
+from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.sealing import KeyRecipient, seal_file, seal_folder
 
 EXAMPLE = '  keyprotect seal model.pth -o sealed.pth'
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     if not args.no_key:
         key = sealing_key(args)
         recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
+        if signer is not None and signer.key.key_id == key_id:
+            raise UsageError('--sign needs another key than the one that opens the file: who opens it could sign too')
     folder = Path(args.checkpoint).is_dir()
     (seal_folder if folder else seal_file)(args.checkpoint, args.out, recipients, key_id, signer)
     how = '' if folder else 'load it by its path, as any other; '

@@ -10,7 +10,7 @@ from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.sealing import Licence, PassphraseRecipient, Recipient, Signer, identity_from, recipient_from
+from mmseg_keyprotect.sealing import Licence, PassphraseRecipient, Recipient, Signer, opener_from, recipient_from
 from mmseg_keyprotect.sealing.licences import MAX_TEXT
 from mmseg_keyprotect.sealing.sealed_files import open_file
 
@@ -18,16 +18,19 @@ from mmseg_keyprotect.sealing.sealed_files import open_file
 def add_seal_key_file(parser: argparse.ArgumentParser) -> None:
     """Add ``--key-file``."""
     parser.add_argument(
-        '--key-file', metavar='FILE', help='default: KEYPROTECT_SEAL_KEY_FILE, else KEYPROTECT_KEY_FILE'
+        '--key-file', type=not_empty, metavar='FILE', help='default: KEYPROTECT_SEAL_KEY_FILE, else KEYPROTECT_KEY_FILE'
     )
 
 
 def add_openers(parser: argparse.ArgumentParser) -> None:
     """Add what opens a sealed file."""
     add_seal_key_file(parser)
-    parser.add_argument('--passphrase-file', metavar='FILE', help='open it with this passphrase in place of a key')
+    parser.add_argument(
+        '--passphrase-file', type=not_empty, metavar='FILE', help='open it with this passphrase in place of a key'
+    )
     parser.add_argument(
         '--identity',
+        type=not_empty,
         metavar='FILE|URI',
         help='open it with this identity file of age, or this token, pkcs11:..., in place of a key',
     )
@@ -48,12 +51,18 @@ def add_recipients(parser: argparse.ArgumentParser) -> None:
 def add_signer(parser: argparse.ArgumentParser) -> None:
     """Add who signs, and the terms of the licence."""
     group = parser.add_argument_group('signature and licence')
-    group.add_argument('--sign', metavar='KEY_FILE', help="sign with this key, the publisher's, which no customer has")
-    group.add_argument('--licensee', metavar='NAME', help='whose copy it is')
-    group.add_argument('--not-before', metavar='DAY', help='the first day, such as 2026-01-31, or a time in UTC')
-    group.add_argument('--not-after', metavar='DAY', help='the last day, or a time in UTC')
-    group.add_argument('--device', metavar='ID', help='what `keyprotect inspect --this-device` prints there')
-    group.add_argument('--terms', metavar='FILE', help='text file with further terms')
+    group.add_argument(
+        '--sign', type=not_empty, metavar='KEY_FILE', help="sign with this key, the publisher's, which no customer has"
+    )
+    group.add_argument('--licensee', type=not_empty, metavar='NAME', help='whose copy it is')
+    group.add_argument(
+        '--not-before', type=not_empty, metavar='DAY', help='the first day, such as 2026-01-31, or a time in UTC'
+    )
+    group.add_argument('--not-after', type=not_empty, metavar='DAY', help='the last day, or a time in UTC')
+    group.add_argument(
+        '--device', type=not_empty, metavar='ID', help='what `keyprotect inspect --this-device` prints there'
+    )
+    group.add_argument('--terms', type=not_empty, metavar='FILE', help='text file with further terms')
 
 
 def signer_of(args: argparse.Namespace) -> Signer | None:
@@ -63,14 +72,21 @@ def signer_of(args: argparse.Namespace) -> Signer | None:
         UsageError: There are terms, and nobody signs.
     """
     terms = dict(recipient=args.licensee, not_before=args.not_before, not_after=args.not_after, device=args.device)
-    given = {name: value for name, value in terms.items() if value}
+    terms = {name: value for name, value in terms.items() if value}
     if args.terms:
-        given['text'] = _terms(args.terms)
+        terms['text'] = _terms(args.terms)
     if not args.sign:
-        if given:
+        if terms:
             raise UsageError('a licence needs --sign KEY_FILE, the key of its publisher')
         return None
-    return Signer(build_key(key_of(args.sign)), Licence(**given))
+    return Signer(build_key(key_of(args.sign)), Licence(**terms) if terms else None)
+
+
+def not_empty(text: str) -> str:
+    """Return an argument that says something; an empty one, of a variable that is not set, would mean the opposite."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError('it is empty')
+    return text
 
 
 def sealing_key(args: argparse.Namespace) -> SecretKey:
@@ -82,7 +98,7 @@ def sealing_key(args: argparse.Namespace) -> SecretKey:
 def opener(args: argparse.Namespace) -> dict[str, Any]:
     """Return what opens the file: an identity or a passphrase where one is named, else a key."""
     if args.identity:
-        return dict(key=identity_from(args.identity))
+        return dict(key=opener_from(args.identity))
     if args.passphrase_file:
         return dict(passphrase=find_passphrase(args.passphrase_file))
     return dict(key=sealing_key(args))
@@ -99,8 +115,10 @@ def recipients_of(args: argparse.Namespace) -> list[Recipient]:
 def _terms(path: str) -> str:
     """Return the text of a file with terms."""
     with open_file(path) as file:
-        content = file.read(MAX_TEXT + 1)
+        content = file.read(4 * MAX_TEXT + 1)  # of four bytes a character at most
     try:
-        return content.decode()
+        if len(content) <= 4 * MAX_TEXT:
+            return content.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f'Expected terms as UTF-8 text of at most {MAX_TEXT} bytes, but {path} is none.') from None
+        pass
+    raise ConfigError(f'Expected terms as UTF-8 text of at most {MAX_TEXT} characters, but {path} is none.')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_keyprotect.cli.seal_options import add_openers, opener
+from mmseg_keyprotect.cli.seal_options import add_openers, not_empty, opener
 from mmseg_keyprotect.sealing import open_sealed
 
 EXAMPLE = '  keyprotect verify sealed.pth'
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--own', action='store_true', help='refuse a file that was not sealed under this key itself')
     parser.add_argument(
         '--publisher',
+        type=not_empty,
         metavar='TEXT',
         help='refuse what this publisher did not sign; default: KEYPROTECT_PUBLISHER',
     )

@@ -20,7 +20,7 @@ from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.files import replacing
 from mmseg_keyprotect.keys.providers import seal_key
 from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, open_by_environment
-from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
+from mmseg_keyprotect.sealing.sealed_files import open_file, refuse_plain, sealing_into
 
 SCHEME = 'sealed://'
 
@@ -46,6 +46,7 @@ def read_content(path: str | Path, key: Any = None) -> bytes:
     if is_sealed(path):
         with open_by_environment(without_scheme(path), key) as reader:
             return reader.read()
+    refuse_plain(path)
     with open_file(path) as file:
         return file.read()
 
@@ -68,7 +69,10 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise MissingFileError(f'Expected a checkpoint file, but {path} does not exist. Check the path.')
-    return load_from_sealed(str(path), map_location) if is_sealed(path) else load_weights_only(path, path, map_location)
+    if is_sealed(path):
+        return load_from_sealed(str(path), map_location)
+    refuse_plain(path)
+    return load_weights_only(path, path, map_location)
 
 
 @CheckpointLoader.register_scheme(SCHEME)

@@ -18,7 +18,7 @@ from mmseg_keyprotect.errors import CheckpointError, MissingDependencyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing import Identity, SealedReader
+from mmseg_keyprotect.sealing import Opener, SealedReader
 from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher
 
 MAX_HEADER = 100_000_000
@@ -56,9 +56,7 @@ class SealedTensors(Mapping[str, Tensor]):
     """
 
     @without_locals
-    def __init__(
-        self, path: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None
-    ) -> None:
+    def __init__(self, path: str | Path, key: SecretKey | Opener | None = None, passphrase: Passphrase = None) -> None:
         try:
             import safetensors.torch
         except ImportError:

@@ -14,8 +14,8 @@ from mmseg_keyprotect.export.true_size import SIZE
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing import Identity, is_sealed_file, open_sealed
-from mmseg_keyprotect.sealing.sealed_files import open_file
+from mmseg_keyprotect.sealing import Opener, is_sealed_file, open_sealed
+from mmseg_keyprotect.sealing.sealed_files import open_file, refuse_plain
 
 METADATA = 'mmseg-keyprotect'
 """The entry of the file's metadata that says what the model is, as JSON."""
@@ -64,7 +64,7 @@ class ExportedModel:
     @classmethod
     @without_locals
     def open(
-        cls, path: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None, **options: Any
+        cls, path: str | Path, key: SecretKey | Opener | None = None, passphrase: Passphrase = None, **options: Any
     ) -> ExportedModel:
         """Read a file, plain or sealed. Nothing of a sealed file touches the disk.
 
@@ -88,6 +88,7 @@ class ExportedModel:
             (720, 960)
         """
         if not is_sealed_file(path):
+            refuse_plain(path)
             with open_file(path) as file:
                 return cls(file.read(), str(path), **options)
         with open_sealed(path, key, passphrase) as reader:

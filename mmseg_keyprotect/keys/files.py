@@ -67,6 +67,27 @@ def read_secret_text(path: AnyPath, what: str, *, mark: str = '', allow_world_re
         KeyFileError: The file is missing, unreadable, exposed, empty, too large or not UTF-8.
         LeakedKeyError: ``path`` holds a key instead of a path.
     """
+    data, name, mode = _read(path, what)
+    text = data.decode('utf-8', 'replace')
+    if text.encode() != data:  # compared, because a UnicodeDecodeError would carry the data
+        raise KeyFileError(
+            f'{name}: Expected UTF-8 text, but got other bytes. This is another kind of file, or a damaged one: check '
+            'the path, or restore the file from your backup.'
+        )
+    if mark in text:  # otherwise the file is no secret, and its mode is not what is wrong
+        _check_mode(name, _checked_path(path), mode, allow_world_readable)
+    return text
+
+
+def read_secret_bytes(path: AnyPath, what: str) -> bytes:
+    """Read a small private file of 1 byte to 64 KiB. The arguments and errors are those of :func:`read_secret_text`."""
+    data, name, mode = _read(path, what)
+    _check_mode(name, _checked_path(path), mode, allow_world_readable=False)
+    return data
+
+
+def _read(path: AnyPath, what: str) -> tuple[bytes, str, int]:
+    """Return what a small file holds, its name for messages, and its mode."""
     path = _checked_path(path)
     name = f'{what} {path!r}'
     try:
@@ -88,15 +109,7 @@ def read_secret_text(path: AnyPath, what: str, *, mark: str = '', allow_world_re
         raise KeyFileError(
             f'{name}: Expected at most 64 KiB, but got more. This is another kind of file; check the path.'
         )
-    text = data.decode('utf-8', 'replace')
-    if text.encode() != data:  # compared, because a UnicodeDecodeError would carry the data
-        raise KeyFileError(
-            f'{name}: Expected UTF-8 text, but got other bytes. This is another kind of file, or a damaged one: check '
-            'the path, or restore the file from your backup.'
-        )
-    if mark in text:  # otherwise the file is no secret, and its mode is not what is wrong
-        _check_mode(name, path, mode, allow_world_readable)
-    return text
+    return data, name, mode
 
 
 def _check_mode(name: str, path: str, mode: int, allow_world_readable: bool) -> None:

@@ -171,7 +171,7 @@ def _vault(
     passphrase_file: AnyPath | None = None,
 ) -> SecretKey:
     """Load the key that a vault keeps."""
-    asked = ('vault', os.environ.get(ADDRESS), path, field, mount, kv_version)
+    asked = ('vault', os.environ.get(ADDRESS), os.environ.get('VAULT_NAMESPACE'), path, field, mount, kv_version)
     source = f'field {field!r} of {path!r} in the vault'
     return _asked_once(asked, lambda: line_of_vault(path, field, mount, kv_version, timeout), passphrase_file, source)
 

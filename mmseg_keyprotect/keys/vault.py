@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from threading import TIMEOUT_MAX, Thread
 from typing import Any
 
@@ -135,7 +136,7 @@ def _refusal(status: int, path: str, field: str, mount: str) -> str:
     if status == 404:
         return (
             'Expected a secret, but there is none at this path (404). Check `mount`, `path` and `kv_version`, or store '
-            f'it: grep ^MMSEG my.key | vault kv put -mount={mount} {path} {field}=-'
+            f'it: grep ^MMSEG my.key | vault kv put {shlex.join([f"-mount={mount}", path, f"{field}=-"])}'
         )
     if status in range(300, 400):
         return f'Expected a secret, but got a redirect ({status}). Set {ADDRESS} to the address that it leads to.'

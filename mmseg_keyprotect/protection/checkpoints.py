@@ -20,7 +20,7 @@ from mmseg_keyprotect.errors import CheckpointError, MissingFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import META_KEY, PARTS, Identity
 from mmseg_keyprotect.sealing import KeyRecipient
-from mmseg_keyprotect.sealing.sealed_files import open_file, sealing_into
+from mmseg_keyprotect.sealing.sealed_files import open_file, refuse_plain, sealing_into
 
 
 def read_checkpoint(path: str | Path, key: Any = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -62,6 +62,7 @@ def is_bound(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bool:
 
 def _load(path: Path) -> dict[str, Any]:
     """Load a plain checkpoint; memory mapping leaves the parts that are not used on disk."""
+    refuse_plain(path)
     with open_file(path) as file:
         mapped = file.read(4) == b'PK\x03\x04'  # a file of torch's old format cannot be mapped
     return load_weights_only(path, path, 'cpu', mmap=mapped)

@@ -16,18 +16,12 @@ Example:
 
 from mmseg_keyprotect.sealing.age import AgeIdentity, AgeRecipient
 from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_recipient
+from mmseg_keyprotect.sealing.entries import Opener, Recipient
 from mmseg_keyprotect.sealing.folders import seal_folder
 from mmseg_keyprotect.sealing.licences import Licence, device_id
-from mmseg_keyprotect.sealing.named import identity_from, identity_of_environment, open_by_environment, recipient_from
+from mmseg_keyprotect.sealing.named import open_by_environment, opener_from, opener_of_environment, recipient_from
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
-from mmseg_keyprotect.sealing.recipients import (
-    Identity,
-    KeyRecipient,
-    PassphraseRecipient,
-    PublicRecipient,
-    Recipient,
-    recipient_of,
-)
+from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of
 from mmseg_keyprotect.sealing.sealed_files import (
     is_sealed_file,
     open_sealed,
@@ -43,9 +37,9 @@ from mmseg_keyprotect.sealing.writing import SealedWriter
 __all__ = [
     'AgeIdentity',
     'AgeRecipient',
-    'Identity',
     'KeyRecipient',
     'Licence',
+    'Opener',
     'PassphraseRecipient',
     'PublicRecipient',
     'Recipient',
@@ -58,11 +52,11 @@ __all__ = [
     'add_recipients',
     'device_id',
     'file_info',
-    'identity_from',
-    'identity_of_environment',
     'is_sealed_file',
     'open_by_environment',
     'open_sealed',
+    'opener_from',
+    'opener_of_environment',
     'publisher_of',
     'recipient_from',
     'recipient_of',

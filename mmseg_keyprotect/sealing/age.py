@@ -7,23 +7,26 @@ section 9), which the tool itself opens, too.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from mmseg_keyprotect.errors import KeyFileError, MissingDependencyError, SealedFileError
 from mmseg_keyprotect.keys.encoding import decode, encode
-from mmseg_keyprotect.keys.files import AnyPath, read_secret_text
+from mmseg_keyprotect.keys.files import AnyPath, read_secret_bytes
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.keys.passphrases import prompt_passphrase
+from mmseg_keyprotect.sealing.entries import FILE_KEY, Entry, Opener, Recipient
 from mmseg_keyprotect.sealing.public_texts import name_of
-from mmseg_keyprotect.sealing.recipients import FILE_KEY, Entry, Identity, Recipient
 
 PREFIXES = ('age1', 'ssh-ed25519 ', 'ssh-rsa ')
 """How the texts of these recipients begin."""
 
 _PLUGIN = 'AGE-PLUGIN-'
-_ARMOR = '-----BEGIN AGE ENCRYPTED FILE-----'
+_BINARY, _ARMOR = b'age-encryption.org/', b'-----BEGIN AGE ENCRYPTED FILE-----'
+_NO_MATCH = 'No matching keys'
+"""What pyrage says of a file that is for somebody else."""
 
 
 class AgeRecipient(Recipient):
@@ -55,7 +58,7 @@ class AgeRecipient(Recipient):
             raise KeyFileError(f'Expected age to encrypt for {self.text[:60]!r}, but got: {error}.') from None
 
 
-class AgeIdentity(Identity):
+class AgeIdentity(Opener):
     """The identities in a file of ``age-keygen``, of a plugin, or an SSH private key.
 
     Args:
@@ -76,16 +79,19 @@ class AgeIdentity(Identity):
     def __init__(self, path: AnyPath, passphrase: Callable[[], str] | None = None) -> None:
         self.path = os.fsdecode(path)
         what = f'an identity file of age, but {self.path!r} is none'
-        text = read_secret_text(self.path, 'age identity file')
-        if text.startswith(_ARMOR):
-            text = _decrypted(text, passphrase, what)
+        content = read_secret_bytes(self.path, 'age identity file')
+        if content.startswith((_BINARY, _ARMOR)):
+            content = _decrypted(content, passphrase, what)
+        text = content.decode('utf-8', 'replace')
         if 'PRIVATE KEY-----' in text:
+            what += ' that works: age opens RSA and Ed25519 keys without a passphrase'
             self._identities = [_parse(lambda rage, key: rage.ssh.Identity.from_buffer(key.encode()), text, what)]
         else:
             lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith('#')]
             self._identities = [_parse(_identity, line, what) for line in lines]
+        self._has_plugin = any(line.startswith(_PLUGIN) for line in text.splitlines())
         if not self._identities:
-            raise KeyFileError(f'Expected {what}. Make one with `age-keygen -o {self.path}`.')
+            raise KeyFileError(f'Expected {what}. Make one with `age-keygen -o {shlex.quote(self.path)}`.')
 
     def __str__(self) -> str:
         """Return the name for messages."""
@@ -99,8 +105,14 @@ class AgeIdentity(Identity):
         pyrage = _pyrage()
         try:
             content: bytes = pyrage.decrypt(decode(entry['file'], len(entry['file']) * 3 // 4), self._identities)
-        except pyrage.DecryptError:
-            return None
+        except pyrage.DecryptError as error:
+            if _NO_MATCH in str(error):
+                return None
+            kind = KeyFileError if self._has_plugin else SealedFileError
+            raise kind(
+                f'Expected {self} to open its entry, but got: {error}. Put the token of a plugin in, or ask for '
+                'another copy of the file.'
+            ) from None
         if len(content) != FILE_KEY:
             raise SealedFileError(
                 f'Expected a file key of {FILE_KEY} bytes from age, but got another size: the file is damaged. Use '
@@ -157,11 +169,12 @@ def _identity(pyrage: Any, text: str) -> Any:
 
 
 @without_locals
-def _decrypted(text: str, passphrase: Callable[[], str] | None, what: str) -> str:
-    """Return the text of an identity file that is encrypted with a passphrase."""
+def _decrypted(content: bytes, passphrase: Callable[[], str] | None, what: str) -> bytes:
+    """Return the content of an identity file that is encrypted with a passphrase."""
     if passphrase is None:
         raise KeyFileError(f'Expected a passphrase for the age identity file, since {what} without one. Give it.')
-    return str(_parse(lambda rage, secret: rage.passphrase.decrypt(text.encode(), secret).decode(), passphrase(), what))
+    decrypted: bytes = _parse(lambda rage, secret: rage.passphrase.decrypt(content, secret), passphrase(), what)
+    return decrypted
 
 
 @without_locals

@@ -13,12 +13,13 @@ from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing.header import describe, read_header
+from mmseg_keyprotect.sealing.entries import Entry, Opener, Recipient
+from mmseg_keyprotect.sealing.header import describe
+from mmseg_keyprotect.sealing.parsing import read_header
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
-from mmseg_keyprotect.sealing.recipients import Entry, Identity, Recipient
 from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher
 from mmseg_keyprotect.sealing.signatures import Signature, Signer, publisher_of
-from mmseg_keyprotect.sealing.writing import TAG, ChunkWriter
+from mmseg_keyprotect.sealing.writing import ChunkWriter
 
 
 def file_info(path: str | Path) -> dict[str, Any]:
@@ -59,14 +60,14 @@ def add_recipients(
     source: str | Path,
     target: str | Path,
     recipients: Sequence[Recipient],
-    key: SecretKey | Identity | None = None,
+    key: SecretKey | Opener | None = None,
     passphrase: Passphrase = None,
     signer: Signer | None = None,
 ) -> None:
     """Copy a sealed file for more recipients. The chunks are copied unchanged.
 
-    The copy of a signed file must be signed anew, with a licence of its own. Who signs can have the copy signed of a
-    file that was not, and can renew a licence that has ended.
+    The copy of a signed file must be signed anew. It keeps the licence, unless the signer gives another; so a publisher
+    renews one that has ended. The copy of an unsigned file can be signed.
 
     Args:
         source: The sealed file; it stays as it is.
@@ -95,7 +96,7 @@ def add_recipients(
     """
     with new_file(target) as temporary, _opened(source, key, passphrase, signer) as reader:
         wrapped = [one.wrap(reader.raw.file_key) for one in recipients]
-        _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], source, temporary, signer)
+        _copy_with(reader.raw, [*reader.raw.header.recipients, *wrapped], temporary, signer)
 
 
 @without_locals
@@ -103,7 +104,7 @@ def remove_recipient(
     source: str | Path,
     target: str | Path,
     name: str,
-    key: SecretKey | Identity | None = None,
+    key: SecretKey | Opener | None = None,
     passphrase: Passphrase = None,
     signer: Signer | None = None,
 ) -> None:
@@ -146,42 +147,37 @@ def remove_recipient(
             )
         if not left:
             raise SealedFileError('Expected a recipient to be left, but this is the last one. Delete the file instead.')
-        _copy_with(reader.raw, left, source, temporary, signer)
+        _copy_with(reader.raw, left, temporary, signer)
 
 
 def _opened(
-    source: str | Path, key: SecretKey | Identity | None, passphrase: Passphrase, signer: Signer | None
+    source: str | Path, key: SecretKey | Opener | None, passphrase: Passphrase, signer: Signer | None
 ) -> VerifiedReader:
     """Open a sealed file for copying. Its publisher may do so when its licence has ended."""
     file = open_file(source)
     try:
-        reader = SealedReader(file, key, passphrase, required_publisher(), licence=signer is None)
-        signature = reader.header.signature
+        signature = read_header(file)[0].signature
+        file.seek(0)
         if signature is not None and signer is None:
             raise SignatureError(
                 f'Expected the key that signs the copy, since {source} is signed, but got none. Give the key of '
                 f'{signature.publisher_text}.'
             )
-        if signature is not None and signer is not None and signature.publisher_text != publisher_of(signer.key):
-            signature.licence.check()
-        return VerifiedReader(reader)
+        ours = signature is not None and signer is not None and signature.publisher_text == publisher_of(signer.key)
+        return VerifiedReader(SealedReader(file, key, passphrase, required_publisher(), licence=not ours))
     except BaseException:
         file.close()
         raise
 
 
-def _copy_with(
-    reader: SealedReader, entries: Sequence[Entry], source: str | Path, target: Path, signer: Signer | None
-) -> None:
-    """Write a copy of a sealed file with other recipients."""
-    header = reader.header.with_recipients(entries)
+def _copy_with(reader: SealedReader, entries: Sequence[Entry], target: Path, signer: Signer | None) -> None:
+    """Write a copy of a sealed file with other recipients, of chunks that are verified one by one."""
+    header, before = reader.header.with_recipients(entries), reader.header.signature
+    if signer is not None and signer.licence is None and before is not None:
+        signer = replace(signer, licence=before.licence)
     header = replace(header, signature=None if signer is None else Signature.of(signer))
-    with open_file(source) as old, open(target, 'wb') as new:
-        read_header(old)
-        writer = ChunkWriter(new, header, reader.file_key, signer)
-        left = reader.size + reader.chunks * TAG
-        while left:
-            sealed = old.read(min(left, header.chunk_size + TAG))
-            left -= len(sealed)
+    with open(target, 'wb') as file:
+        writer = ChunkWriter(file, header, reader.file_key, signer)
+        for sealed in reader.sealed_chunks():
             writer.write(sealed)
         writer.finish()

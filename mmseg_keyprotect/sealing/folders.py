@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError, SealedFileError
+from mmseg_keyprotect.sealing.entries import Recipient
 from mmseg_keyprotect.sealing.reading import VerifiedReader
-from mmseg_keyprotect.sealing.recipients import Recipient
 from mmseg_keyprotect.sealing.sealed_files import sealed_output
 from mmseg_keyprotect.sealing.signatures import Signer
 

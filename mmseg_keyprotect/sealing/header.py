@@ -5,29 +5,25 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BufferedIOBase
 from typing import Any
 
-from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError, WrongKeyError
+from mmseg_keyprotect.errors import SealedFileError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import SEALED_HEADER, SEALED_PAYLOAD, Passphrase, encode, hkdf
-from mmseg_keyprotect.sealing.recipients import FIELDS, Entry, Identity, Recipient, check_entry, header_bytes, unwrap
+from mmseg_keyprotect.sealing.entries import FIELDS, Entry, Opener, Recipient
+from mmseg_keyprotect.sealing.recipients import unwrap
 from mmseg_keyprotect.sealing.signatures import Signature, Signer, require_publisher
 
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
 SIGNED_MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-2\n'
 """Of files with a signature."""
 
-_ANY_VERSION = re.compile(rb'MMSEG-KEYPROTECT-SEALED-FILE-(\d{1,9})\n')
 CHUNK_SIZE = 1 << 18
-MAX_CHUNK_SIZE = 1 << 24
 MAX_HEADER = 1 << 20
-MAX_PASSPHRASES = 8
-MAX_LOG2N_OF_ALL = 21
-"""Of the work of scrypt for all passphrases of a file: eight that this package writes are half of it."""
+SHOWN = 8
+"""Recipients that an error message names."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class Header:
         """Return the JSON that is signed."""
         fields = self._fields()
         del fields['signature']['value']
-        return _canonical(fields)
+        return canonical(fields)
 
     def to_bytes(self, file_key: bytes) -> bytes:
         """Return the bytes of the header: magic, length, JSON and their authentication.
@@ -131,16 +127,17 @@ class Header:
         Raises:
             SealedFileError: There are too many recipients.
         """
-        text = _canonical(self._fields())
+        text = canonical(self._fields())
         if len(text) > MAX_HEADER:
             raise SealedFileError(
-                f'Expected a header of at most {MAX_HEADER} bytes, but got {len(text)}. Name fewer recipients.'
+                f'Expected a header of at most {MAX_HEADER} bytes, but got {len(text)}. Name fewer recipients, or '
+                'shorten the terms.'
             )
         head = (MAGIC if self.signature is None else SIGNED_MAGIC) + len(text).to_bytes(4, 'little') + text
         return head + _mac(file_key, head)
 
     def open(
-        self, key: SecretKey | Identity | None, passphrase: Passphrase, head: bytes, mac: bytes
+        self, key: SecretKey | Opener | None, passphrase: Passphrase, head: bytes, mac: bytes
     ) -> tuple[bytes, str]:
         """Return the file key, and the type of the recipient that opens the file.
 
@@ -179,46 +176,13 @@ class Header:
                     'Expected an untouched header, but it was changed after sealing. Use another copy of the file.'
                 )
             return file_key, entry['type']
-        names = ', '.join(describe(entry) for entry in self.recipients)
+        shown = [describe(entry) for entry in self.recipients[:SHOWN]]
+        names = ', '.join(shown + ['others'] * (len(self.recipients) > SHOWN))
         raise WrongKeyError(
             f'Expected one of the recipients of the file, {names}, but got {" and ".join(given) or "none"}, '
             'which does not open it. Give the right key file or passphrase, or ask for a copy that is sealed for your '
             'key.'
         )
-
-
-def read_header(file: BufferedIOBase) -> tuple[Header, bytes, bytes]:
-    """Read the header of a sealed file, which may be hostile.
-
-    Args:
-        file: Open at its start; afterwards its position is the first chunk.
-
-    Returns:
-        The header, its bytes before the authentication, and the authentication.
-
-    Raises:
-        SealedFileError: This is not a sealed file, or its header is damaged.
-        UnsupportedSpecError: The file has a newer version.
-    """
-    magic = file.read(len(MAGIC))
-    if magic not in (MAGIC, SIGNED_MAGIC):
-        match = _ANY_VERSION.match(magic)
-        if match:
-            raise UnsupportedSpecError(
-                f'Expected a sealed file of version 1 or 2, but got version {match[1].decode()}. '
-                'Install a newer mmseg-keyprotect.'
-            )
-        raise SealedFileError(
-            'Expected a sealed file, but got one that does not begin like a sealed file. Leave `sealed://` out for a '
-            'plain file.'
-        )
-    length = file.read(4)
-    size = int.from_bytes(length, 'little')
-    text = file.read(size) if size <= MAX_HEADER else b''
-    mac = file.read(32)
-    if size > MAX_HEADER or len(text) < size or len(mac) < 32:
-        raise _damaged()
-    return _parse(text, magic == SIGNED_MAGIC), magic + length + text, mac
 
 
 def describe(entry: Entry) -> str:
@@ -231,37 +195,7 @@ def payload_key(header: Header, file_key: bytes) -> bytes:
     return hkdf(file_key, SEALED_PAYLOAD, salt=header.salt)
 
 
-def _parse(text: bytes, signed: bool) -> Header:
-    """Parse the JSON of a header, which may be hostile."""
-    names = {'chunk_size', 'key_id', 'salt', 'recipients', *(('signature',) if signed else ())}
-    try:
-        fields = json.loads(text.decode('utf-8'))
-        canonical = _canonical(fields) == text
-    except (ValueError, TypeError, RecursionError):
-        raise _damaged() from None
-    if not canonical:  # blanks, a name twice, another encoding
-        raise _damaged()
-    if not isinstance(fields, dict) or set(fields) != names:
-        raise _damaged()
-    size, key_id, recipients = fields['chunk_size'], fields['key_id'], fields['recipients']
-    if type(size) is not int or not 1 <= size <= MAX_CHUNK_SIZE or not isinstance(recipients, list) or not recipients:
-        raise _damaged()
-    if not isinstance(key_id, str) or not re.fullmatch('(?:[0-9a-f]{16})?', key_id):
-        raise _damaged()
-    for entry in recipients:
-        check_entry(entry)
-    factors = [entry['log2n'] for entry in recipients if entry['type'] == 'passphrase']
-    if len(factors) > MAX_PASSPHRASES or sum(2**factor for factor in factors) > 2**MAX_LOG2N_OF_ALL:
-        raise SealedFileError(
-            f'Expected at most {MAX_PASSPHRASES} recipients that are passphrases, with work factors that sum to at '
-            f'most 2**{MAX_LOG2N_OF_ALL}, but the header holds more: it was made to exhaust this machine. Use another '
-            'copy of the file.'
-        )
-    signature = Signature.from_fields(fields['signature']) if signed else None
-    return Header(size, key_id, header_bytes(fields['salt'], 16), tuple(recipients), signature)
-
-
-def _canonical(fields: Any) -> bytes:
+def canonical(fields: Any) -> bytes:
     """Return the one form that the JSON of a header has."""
     return json.dumps(fields, sort_keys=True, separators=(',', ':'), allow_nan=False).encode()
 
@@ -269,8 +203,3 @@ def _canonical(fields: Any) -> bytes:
 def _mac(file_key: bytes, head: bytes) -> bytes:
     """Return the authentication of a header."""
     return hmac.digest(hkdf(file_key, SEALED_HEADER), head, 'sha256')
-
-
-def _damaged() -> SealedFileError:
-    """Return the error for a header that cannot be parsed."""
-    return SealedFileError('Expected the header of a sealed file, but it is damaged. Use another copy of the file.')

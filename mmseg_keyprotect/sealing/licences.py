@@ -153,9 +153,9 @@ def _time(text: str, clock: str, name: str) -> str:
     if not text:
         return ''
     try:
-        if re.fullmatch(r'\d{4}-\d\d-\d\d', text):
+        if re.fullmatch('[0-9]{4}-[0-9]{2}-[0-9]{2}', text):
             return date.fromisoformat(text).isoformat() + clock
-        if re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', text):
+        if re.fullmatch('[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z', text):
             datetime.strptime(text, _TIME)
             return text
     except ValueError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes
+import os
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.request import url2pathname
 
 from mmseg_keyprotect.errors import ConfigError, LeakedKeyError
 from mmseg_keyprotect.keys.files import read_secret_text
@@ -12,6 +12,19 @@ from mmseg_keyprotect.keys.frames import without_locals
 
 SCHEME = 'pkcs11:'
 _ATTRIBUTES = {'token', 'serial', 'object', 'id', 'module-path', 'pin-source'}
+_IGNORED = {
+    'manufacturer',
+    'model',
+    'type',
+    'slot-id',
+    'slot-description',
+    'slot-manufacturer',
+    'library-description',
+    'library-manufacturer',
+    'library-version',
+    'module-name',
+}
+"""Other attributes of RFC 7512, which programs print: the token and the key are found without them."""
 
 
 class TokenUri:
@@ -46,23 +59,20 @@ class TokenUri:
         path, _, query = uri.removeprefix(SCHEME).partition('?')
         parts = [part.partition('=') for part in [*path.split(';'), *query.split('&')] if part]
         found = {name: value for name, equals, value in parts if equals}
-        unknown = sorted({name for name, _, _ in parts} - _ATTRIBUTES)
-        if (
-            not uri.startswith(SCHEME)
-            or unknown
-            or not {'token', 'serial'} & found.keys()
-            or 'module-path' not in found
-        ):
+        unknown = sorted({name for name, _, _ in parts} - _ATTRIBUTES - _IGNORED)
+        if not uri.startswith(SCHEME) or not {'token', 'serial'} & found.keys() or 'module-path' not in found:
+            unknown.append('no token or no module-path')
+        if unknown:  # the URI is not shown: it may hold a PIN under a mistyped name
             raise ConfigError(
                 'Expected a URI such as pkcs11:token=NAME;object=LABEL?module-path=LIBRARY, with '
-                f'{", ".join(sorted(_ATTRIBUTES))}, but got {uri[:80]!r}. Correct it.'
+                f'{", ".join(sorted(_ATTRIBUTES))}, but got: {", ".join(name[:20] for name in unknown)}. Correct it.'
             )
         self.token, self.serial, self.object = (
             unquote(found[name]) if name in found else None for name in ('token', 'serial', 'object')
         )
         self.id = unquote_to_bytes(found['id']) if 'id' in found else None
         self.module = unquote(found['module-path'])
-        self._pin_source = re.sub('^file:', '', unquote(found.get('pin-source', '')))
+        self._pin_source = _path(found.get('pin-source', ''))
         self.name = f'{self.object or found.get("id", "")!r} of {self.token or self.serial!r}'
 
     @without_locals
@@ -70,4 +80,11 @@ class TokenUri:
         """Return the PIN in the file, or empty text."""
         if not self._pin_source:
             return ''
-        return read_secret_text(str(Path(self._pin_source).expanduser()), 'PIN file').strip()
+        return read_secret_text(os.path.expanduser(self._pin_source), 'PIN file').strip()
+
+
+def _path(source: str) -> str:
+    """Return the path of a ``pin-source``, which may be a file URI."""
+    if not source.startswith('file:'):
+        return unquote(source)
+    return url2pathname(urlsplit(source).path)

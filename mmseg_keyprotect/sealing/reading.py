@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from hashlib import sha256
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mmseg_keyprotect.errors import SealedFileError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
-from mmseg_keyprotect.sealing.header import payload_key, read_header
-from mmseg_keyprotect.sealing.recipients import Identity
+from mmseg_keyprotect.sealing.entries import Opener
+from mmseg_keyprotect.sealing.header import payload_key
+from mmseg_keyprotect.sealing.parsing import read_header
 from mmseg_keyprotect.sealing.signatures import DIGEST, content_digest
 from mmseg_keyprotect.sealing.writing import TAG, nonce
 
@@ -74,7 +76,7 @@ class SealedReader(io.RawIOBase):
     def __init__(
         self,
         file: io.BufferedIOBase,
-        key: SecretKey | Identity | None = None,
+        key: SecretKey | Opener | None = None,
         passphrase: Passphrase = None,
         publisher: str = '',
         licence: bool = True,
@@ -169,13 +171,27 @@ class SealedReader(io.RawIOBase):
             if not seen:
                 self._load(index)
 
+    def sealed_chunks(self) -> Iterator[memoryview]:
+        """Yield every chunk as it is sealed, once it has decrypted. The memory is used again for the next one.
+
+        Raises:
+            SealedFileError: A chunk is damaged.
+        """
+        for index in range(self.chunks):
+            yield self._load(index)
+
     def close(self) -> None:
         """Close this reader and the sealed file."""
         super().close()
         self._file.close()
 
-    def _load(self, index: int, into: memoryview | None = None) -> None:
-        """Decrypt a chunk, and hold it; or write it into memory that is as long as its plain bytes."""
+    def _load(self, index: int, into: memoryview | None = None) -> memoryview:
+        """Decrypt a chunk, and return it as it was sealed.
+
+        Args:
+            index: Of the chunk.
+            into: Receives the plain bytes, and is as long as they are. Default: the reader holds them.
+        """
         start = index * self._step
         self._file.seek(self._start + start)
         sealed = memoryview(self._sealed)[: min(self._step, self._end - start)]
@@ -193,6 +209,7 @@ class SealedReader(io.RawIOBase):
         self._seen[index] = 1
         if into is None:
             self._plain, self._held = memoryview(plain), index
+        return sealed
 
     def _decrypt(self, nonce: bytes, sealed: memoryview, into: memoryview | None) -> Buffer:
         """Decrypt a chunk, reusing one buffer where ``decrypt_into`` exists."""

@@ -10,14 +10,14 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from mmseg_keyprotect.errors import MissingFileError, SealedFileError, WrongKeyError
+from mmseg_keyprotect.errors import MissingFileError, SealedFileError, SignatureError, WrongKeyError
 from mmseg_keyprotect.files import new_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing.entries import Opener, Recipient
 from mmseg_keyprotect.sealing.header import Header
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
-from mmseg_keyprotect.sealing.recipients import Identity, Recipient
 from mmseg_keyprotect.sealing.signatures import Signer
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
@@ -125,7 +125,7 @@ def seal_file(
 @without_locals
 def open_sealed(
     path: str | Path | BytesIO,
-    key: SecretKey | Identity | None = None,
+    key: SecretKey | Opener | None = None,
     passphrase: Passphrase = None,
     *,
     own: bool = False,
@@ -147,6 +147,7 @@ def open_sealed(
 
     Raises:
         MissingFileError: The file is missing or cannot be read.
+        KeyFileError: ``publisher`` is no text of a publisher.
         SignatureError: The signature is of another file, of another publisher, or missing where one is required.
         LicenceError: The licence has not begun, has ended, or is for another device.
         WrongKeyError: The file is sealed for other recipients, or with ``own`` not under ``key``.
@@ -183,7 +184,26 @@ def required_publisher(publisher: str | None = None) -> str:
         >>> required_publisher()
         ''
     """
-    return os.environ.get(PUBLISHER_VARIABLE, '') if publisher is None else publisher
+    return publisher or os.environ.get(PUBLISHER_VARIABLE, '')
+
+
+def refuse_plain(path: str | Path) -> None:
+    """Refuse a plain file where the environment requires a publisher, since nobody can have signed it.
+
+    Args:
+        path: The plain file, for the message.
+
+    Raises:
+        SignatureError: ``KEYPROTECT_PUBLISHER`` is set.
+
+    Example:
+        >>> refuse_plain('weights.pth')
+    """
+    if required_publisher():
+        raise SignatureError(
+            f'Expected a sealed file that the publisher of {PUBLISHER_VARIABLE} signed, but {path} is a plain one. Ask '
+            f'for a signed copy, or unset {PUBLISHER_VARIABLE}.'
+        )
 
 
 def is_sealed_file(path: str | Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -29,7 +29,7 @@ class Signer:
 
     Args:
         key: The publisher's secret key. It should be one that no customer has.
-        licence: The licence of the copy. Default: no terms.
+        licence: The licence. Default: no terms; a copy of a signed file keeps those that it has.
 
     Example:
         >>> signer = Signer(SecretKey.generate(), Licence('ACME', not_after='2099-12-31'))
@@ -41,7 +41,7 @@ class Signer:
     """
 
     key: SecretKey
-    licence: Licence = field(default_factory=Licence)
+    licence: Licence | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Signature:
     @classmethod
     def of(cls, signer: Signer) -> Signature:
         """Return the place of a signature that is still to be made."""
-        return cls(_private(signer.key).public_key().public_bytes_raw(), signer.licence)
+        return cls(_private(signer.key).public_key().public_bytes_raw(), signer.licence or Licence())
 
     def to_fields(self) -> dict[str, Any]:
         """Return the signature as the header holds it."""

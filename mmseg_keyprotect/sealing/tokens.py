@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mmseg_keyprotect.errors import KeyFileError, MissingDependencyError, SealedFileError
 from mmseg_keyprotect.keys.encoding import SEALED_FILE_P256, decode, encode, hkdf
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing.entries import Entry, Opener, Recipient, unbox, wrap
 from mmseg_keyprotect.sealing.pkcs11_uris import TokenUri
 from mmseg_keyprotect.sealing.public_texts import name_of, public_bytes, public_text
-from mmseg_keyprotect.sealing.recipients import Entry, Identity, Recipient, unbox, wrap
 
 TOKEN_PREFIX = 'MMSEG-KEYPROTECT-RECIPIENT-P256-1.'
 _HOW = 'keyprotect keygen --show-recipient pkcs11:...'
@@ -59,7 +59,7 @@ class TokenRecipient(Recipient):
         return dict(type='p256', name=self.name, ephemeral=encode(ephemeral), **box)
 
 
-class Token(Identity):
+class Token(Opener):
     """A P-256 key on a PKCS#11 token, by its URI (RFC 7512).
 
     Args:
@@ -81,22 +81,14 @@ class Token(Identity):
 
     @without_locals
     def __init__(self, uri: str, pin: Callable[[], str] | None = None) -> None:
-        self.uri = TokenUri(uri)
+        self.uri, self._pin = TokenUri(uri), pin
         try:
             import pkcs11
         except ImportError:
             raise MissingDependencyError.of('python-pkcs11', 'pkcs11') from None
         self._pkcs11 = pkcs11
-        self._session = self._open(pin)
-        public = self._find(pkcs11.ObjectClass.PUBLIC_KEY)
-        try:
-            from pkcs11.util.ec import encode_ec_public_key
-
-            self._public = _of_der(encode_ec_public_key(public))
-        except (ValueError, pkcs11.PKCS11Error):
-            raise KeyFileError(f'Expected a P-256 key, but {self} is another key. Make one on the token.') from None
+        self._connect()
         self._raw = _compressed(self._public)
-        self._private = self._find(pkcs11.ObjectClass.PRIVATE_KEY)
 
     def __str__(self) -> str:
         """Return the name for messages."""
@@ -122,29 +114,60 @@ class Token(Identity):
             ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), ephemeral)
         except ValueError:
             raise SealedFileError('Expected a point of P-256, but got another. Do not use the file.') from None
-        lib = self._pkcs11
-        template = {lib.Attribute.SENSITIVE: False, lib.Attribute.EXTRACTABLE: True, lib.Attribute.TOKEN: False}
         try:
-            secret = self._private.derive_key(
-                lib.KeyType.GENERIC_SECRET, 256, mechanism_param=(lib.KDF.NULL, None, ephemeral), template=template
-            )
-            shared = bytes(secret[lib.Attribute.VALUE])
-        except lib.PKCS11Error as error:
-            raise KeyFileError(
-                f'Expected {self} to compute a shared secret, but got {type(error).__name__}. Put the token in again, '
-                'or make a key that may derive.'
-            ) from None
+            shared = self._exchange(ephemeral)
+        except self._pkcs11.PKCS11Error:
+            self._connect()  # the token may have been taken out and put in again
+            try:
+                shared = self._exchange(ephemeral)
+            except self._pkcs11.PKCS11Error as error:
+                raise KeyFileError(
+                    f'Expected {self} to compute a shared secret, but got {type(error).__name__}. Make a key that may '
+                    'derive.'
+                ) from None
         return unbox(_shared_key(shared, ephemeral, self._raw), entry)
 
-    def _open(self, pin: Callable[[], str] | None) -> Any:
+    @without_locals
+    def _exchange(self, ephemeral: bytes) -> bytes:
+        """Return the shared secret that the token computes."""
+        lib = self._pkcs11
+        template = {lib.Attribute.SENSITIVE: False, lib.Attribute.EXTRACTABLE: True, lib.Attribute.TOKEN: False}
+        secret = self._private.derive_key(
+            lib.KeyType.GENERIC_SECRET, 256, mechanism_param=(lib.KDF.NULL, None, ephemeral), template=template
+        )
+        try:
+            return bytes(secret[lib.Attribute.VALUE])
+        finally:
+            secret.destroy()  # others who are logged in could read it
+
+    def _connect(self) -> None:
+        """Log in to the token, and find the key.
+
+        Raises:
+            KeyFileError: The module, the token or the key is missing, or the PIN is wrong.
+        """
+        self._session = self._open()
+        public = self._find(self._pkcs11.ObjectClass.PUBLIC_KEY)
+        try:
+            from pkcs11.util.ec import encode_ec_public_key
+
+            self._public = _of_der(encode_ec_public_key(public))
+        except (ValueError, self._pkcs11.PKCS11Error):
+            raise KeyFileError(f'Expected a P-256 key, but {self} is another key. Make one on the token.') from None
+        self._private = self._find(self._pkcs11.ObjectClass.PRIVATE_KEY)
+
+    @without_locals
+    def _open(self) -> Any:
         """Log in to the token."""
         lib, uri = self._pkcs11, self.uri
         try:
             tokens = list(lib.lib(uri.module).get_tokens(token_label=uri.token, token_serial=uri.serial))
             if not tokens:
                 raise lib.NoSuchToken
+            if len(tokens) > 1:
+                raise lib.MultipleTokensReturned('name one by its serial')
             try:
-                return tokens[0].open(user_pin=uri.pin() or (pin() if pin else None))
+                return tokens[0].open(user_pin=uri.pin() or (self._pin() if self._pin else None))
             except lib.UserAlreadyLoggedIn:  # a login holds for all sessions of a process
                 return tokens[0].open()
         except (lib.PKCS11Error, RuntimeError) as error:

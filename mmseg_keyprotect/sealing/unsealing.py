@@ -9,14 +9,14 @@ from mmseg_keyprotect.files import new_file, new_folder
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing.entries import Opener
 from mmseg_keyprotect.sealing.folders import extract_folder, holds_folder
-from mmseg_keyprotect.sealing.recipients import Identity
 from mmseg_keyprotect.sealing.sealed_files import COPY_BYTES, open_sealed
 
 
 @without_locals
 def unseal_file(
-    source: str | Path, target: str | Path, key: SecretKey | Identity | None = None, passphrase: Passphrase = None
+    source: str | Path, target: str | Path, key: SecretKey | Opener | None = None, passphrase: Passphrase = None
 ) -> None:
     """Write what a sealed file holds to disk, a file or a folder. Everyone who can read the disk can read it there.
 

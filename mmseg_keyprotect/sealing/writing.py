@@ -40,7 +40,7 @@ class ChunkWriter:
         self._start = 0 if signer is None else file.tell()
         file.write(header.to_bytes(file_key))
 
-    def write(self, sealed: bytes) -> None:
+    def write(self, sealed: Buffer) -> None:
         """Write one chunk."""
         self._file.write(sealed)
         if self._signer is not None:

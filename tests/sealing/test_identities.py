@@ -1,5 +1,6 @@
 """Sealed files for identities of age and for keys on a PKCS#11 token, with the real tools of both."""
 
+import base64
 import json
 import os
 import shutil
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from helpers import age_plugin
+from helpers import VECTORS, age_plugin
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import (
     ConfigError,
@@ -28,21 +31,30 @@ from mmseg_keyprotect.sealing import (
     PassphraseRecipient,
     Token,
     file_info,
-    identity_from,
     named,
     open_by_environment,
     open_sealed,
+    opener_from,
     recipient_from,
     remove_recipient,
     sealed_output,
 )
-from mmseg_keyprotect.sealing.header import MAGIC, read_header
+from mmseg_keyprotect.sealing.header import MAGIC
+from mmseg_keyprotect.sealing.parsing import read_header
+from mmseg_keyprotect.sealing.pkcs11_uris import TokenUri
 
-pkcs11, pyrage = pytest.importorskip('pkcs11'), pytest.importorskip('pyrage')
+try:
+    import pkcs11
+    import pyrage
+except ImportError:
+    pkcs11 = pyrage = None
 PLAIN = b'weights' * 100
 MODULE = next((path for path in Path('/usr/lib').rglob('libsofthsm2.so')), None)
 needs_age = pytest.mark.skipif(not shutil.which('age'), reason='the tool age is missing: apt-get install age')
-needs_token = pytest.mark.skipif(not MODULE, reason='SoftHSM2 is missing: apt-get install softhsm2')
+needs_pyrage = pytest.mark.skipif(not pyrage, reason='pyrage is missing: the extra age')
+needs_token = pytest.mark.skipif(
+    not (MODULE and pkcs11), reason='SoftHSM2 or python-pkcs11 is missing: apt-get install softhsm2, the extra pkcs11'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +92,7 @@ def private(path, text):
     return path
 
 
+@needs_pyrage
 class TestAge:
     @pytest.fixture
     def identity_file(self, tmp_path):
@@ -101,14 +114,13 @@ class TestAge:
         file_key = subprocess.run(age, input=decode(text, len(text) * 3 // 4), capture_output=True, check=True).stdout
         assert len(file_key) == 32
         theirs = subprocess.run(['age', '-r', recipient], input=file_key, capture_output=True, check=True).stdout
-        header, mac = changed_entry(sealed, file=encode(theirs)), None
-        with open(header, 'rb') as file, pytest.raises(SealedFileError, match='changed after sealing'):
-            read_header(file)[0].open(identity, None, b'', mac or bytes(32))  # their wrapping opens; the mac is of ours
+        assert identity.unwrap(dict(type='age', name='', file=encode(theirs))) == file_key
 
-    @needs_age
-    def test_an_identity_file_with_a_passphrase(self, tmp_path, identity_file):
-        content = pyrage.passphrase.encrypt(identity_file.read_bytes(), 'correct horse', armored=True)
-        locked = private(tmp_path / 'locked.txt', content.decode())
+    @pytest.mark.parametrize('armored', [True, False])
+    def test_an_identity_file_with_a_passphrase(self, armored, tmp_path, identity_file):
+        content = pyrage.passphrase.encrypt(identity_file.read_bytes(), 'correct horse', armored=armored)
+        locked = private(tmp_path / 'locked.txt', '')
+        locked.write_bytes(content)
         recipient = AgeIdentity(identity_file).recipient
         sealed = seal(tmp_path / 'x', AgeRecipient(recipient))
         assert read_all(sealed, AgeIdentity(locked, lambda: 'correct horse')) == PLAIN
@@ -117,6 +129,7 @@ class TestAge:
         with pytest.raises(KeyFileError, match='passphrase'):
             AgeIdentity(locked)
 
+    @pytest.mark.skipif(not shutil.which('ssh-keygen'), reason='ssh-keygen is missing: apt-get install openssh-client')
     def test_ssh_keys(self, tmp_path):
         subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', tmp_path / 'id'], check=True)
         recipient = AgeRecipient((tmp_path / 'id.pub').read_text())
@@ -124,6 +137,11 @@ class TestAge:
         assert read_all(seal(tmp_path / 'x', recipient), identity) == PLAIN
         with pytest.raises(KeyFileError, match='Its own program prints'):
             _ = identity.recipient
+        subprocess.run(['ssh-keygen', '-q', '-p', '-N', 'correct horse', '-f', tmp_path / 'id'], check=True)
+        with pytest.raises(KeyFileError, match='without a passphrase'):
+            AgeIdentity(tmp_path / 'id')
+        with pytest.raises(KeyFileError, match='into quotes'):
+            recipient_from((tmp_path / 'id.pub').read_text().split()[1])
 
     def test_a_plugin(self, tmp_path, monkeypatch):
         program = tmp_path / 'bin' / 'age-plugin-sealtest'
@@ -135,6 +153,9 @@ class TestAge:
         monkeypatch.setenv('PATH', f'{program.parent}:{os.environ["PATH"]}')
         sealed = seal(tmp_path / 'x', AgeRecipient(age_plugin.RECIPIENT))
         assert read_all(sealed, AgeIdentity(private(tmp_path / 'me.txt', age_plugin.IDENTITY))) == PLAIN
+        program.write_text(f'#!{sys.executable}\nraise SystemExit(1)\n')  # as where its token is gone
+        with pytest.raises(KeyFileError, match='Put the token of a plugin in'):
+            open_sealed(sealed, AgeIdentity(tmp_path / 'me.txt'))
 
     def test_beside_a_key(self, tmp_path, identity_file, key):
         recipient = AgeRecipient(AgeIdentity(identity_file).recipient)
@@ -244,10 +265,11 @@ class TestToken:
         assert '0000' not in str(info.value)
 
     def test_a_pin_that_is_asked_for(self, token, tmp_path, monkeypatch):
-        private(tmp_path / 'pass', '1234\n')
-        monkeypatch.setenv('KEYPROTECT_PASSPHRASE_FILE', str(tmp_path / 'pass'))
+        """The passphrase of a key is not tried as the PIN, which would count as a wrong one."""
+        monkeypatch.setenv('KEYPROTECT_PASSPHRASE_FILE', str(private(tmp_path / 'pass', 'of a key\n')))
+        monkeypatch.setattr(named, 'prompt_passphrase', {'PIN of the token: ': '1234'}.__getitem__)
         asking = token.partition('&')[0]
-        assert identity_from(asking).recipient == Token(token).recipient
+        assert opener_from(asking).recipient == Token(token).recipient
 
     @pytest.mark.parametrize(
         ('old', 'new', 'text'),
@@ -267,12 +289,48 @@ class TestToken:
             Token(token.replace('seal?', 'large?'))
 
     def test_a_token_that_is_gone(self, token, tmp_path):
+        """And that works again once it is back."""
+        mine = opener_from(token)
+        sealed = seal(tmp_path / 'x', recipient_from(mine.recipient))
+        (tmp_path / 'tokens').rename(tmp_path / 'elsewhere')
+        (tmp_path / 'tokens').mkdir()
+        self.module.reinitialize()
+        with pytest.raises(KeyFileError, match='Put the token in, and check'):
+            open_sealed(sealed, mine)
+        (tmp_path / 'tokens').rmdir()
+        (tmp_path / 'elsewhere').rename(tmp_path / 'tokens')
+        self.module.reinitialize()
+        assert read_all(sealed, opener_from(token)) == PLAIN
+
+    def test_nothing_stays_on_the_token(self, token, tmp_path):
         mine = Token(token)
         sealed = seal(tmp_path / 'x', recipient_from(mine.recipient))
-        self.module.finalize()
-        with pytest.raises(KeyFileError, match='Put the token in again'):
-            open_sealed(sealed, mine)
-        self.module.initialize()
+        for _ in range(3):
+            read_all(sealed, mine)
+        secret = {pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY}
+        assert list(mine._session.get_objects(secret)) == []
+
+    def test_two_tokens_of_one_name(self, token):
+        new = ['softhsm2-util', '--init-token', '--free', '--label', 'my safe', '--pin', '9999', '--so-pin', '5678']
+        subprocess.run(new, check=True, capture_output=True)
+        self.module.reinitialize()
+        with pytest.raises(KeyFileError, match='name one by its serial'):
+            Token(token)
+
+    def test_the_vector(self, token, tmp_path):
+        """A file that was made by the letter of the specification, for a key that is put on the token here."""
+        document = json.loads((VECTORS / 'sealed_files.json').read_text())
+        (vector,) = (one for one in document['vectors'] if one['name'] == 'p256')
+        private_key = ec.derive_private_key(int(vector['p256'], 16), ec.SECP256R1())
+        form = (Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        with self.module.get_token(token_label='my safe').open(rw=True, user_pin='1234') as session:
+            label = {pkcs11.Attribute.LABEL: 'vector', pkcs11.Attribute.TOKEN: True}
+            new = pkcs11.util.ec.decode_ec_private_key(private_key.private_bytes(*form))
+            session.create_object(new | label | {pkcs11.Attribute.DERIVE: True})
+            public = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            session.create_object(pkcs11.util.ec.decode_ec_public_key(public) | label)
+        (tmp_path / 'x').write_bytes(base64.b64decode(vector['file']))
+        assert read_all(tmp_path / 'x', Token(token.replace('seal?', 'vector?'))) == base64.b64decode(vector['plain'])
 
     def test_a_hostile_point(self, token, tmp_path):
         mine = Token(token)
@@ -302,17 +360,23 @@ class TestToken:
         'pkcs11:token=a',
         'pkcs11:object=a?module-path=/b',
         'pkcs11:token=a?module-path=/b&slot=1',
-        'pkcs11:token=a;model=x?module-path=/b',
+        'pkcs11:token=a;pin=4711?module-path=/b',
     ],
 )
 def test_bad_uris(uri):
-    with pytest.raises(ConfigError, match='Expected a URI such as pkcs11:'):
-        identity_from(uri)
+    with pytest.raises(ConfigError, match='Expected a URI such as pkcs11:') as info:
+        opener_from(uri)
+    assert '4711' not in str(info.value)
+
+
+def test_what_programs_print():
+    uri = TokenUri('pkcs11:model=SoftHSM%20v2;manufacturer=x;serial=1;token=a;id=%01;type=private?module-path=/b')
+    assert (uri.token, uri.serial, uri.id) == ('a', '1', b'\x01')
 
 
 def test_a_pin_in_a_uri_is_refused():
     with pytest.raises(LeakedKeyError) as info:
-        identity_from('pkcs11:token=a?module-path=/b&pin-value=4711')
+        opener_from('pkcs11:token=a?module-path=/b&pin-value=4711')
     assert '4711' not in str(info.value)
 
 
@@ -324,6 +388,7 @@ def test_bad_recipients_of_tokens(text):
         recipient_from(text)
 
 
+@needs_pyrage
 def test_the_environment_names_who_opens(tmp_path, monkeypatch, key_file, key):
     """The identity for files that are sealed for one, the key for all others."""
     path = private(tmp_path / 'me.txt', str(pyrage.x25519.Identity.generate()))
@@ -335,3 +400,29 @@ def test_the_environment_names_who_opens(tmp_path, monkeypatch, key_file, key):
     monkeypatch.setenv('KEYPROTECT_IDENTITY', str(tmp_path / 'none'))
     with pytest.raises(KeyFileError, match='age identity file'):
         open_by_environment(tmp_path / 'a')
+    both = AgeRecipient(AgeIdentity(path).recipient), KeyRecipient(key)
+    with open_by_environment(seal(tmp_path / 'both', *both)) as reader:  # the key is enough
+        assert reader.read() == PLAIN
+    with pytest.raises(KeyFileError, match='Expected a file'):
+        opener_from('~nobody-of-this-name/me.txt')
+
+
+@needs_pyrage
+def test_a_named_key_and_an_identity(tmp_path, monkeypatch, key, other_key):
+    """A file that is not for the key is opened by the identity; one that claims the key's name is a forgery."""
+    path = private(tmp_path / 'me.txt', str(pyrage.x25519.Identity.generate()))
+    monkeypatch.setenv('KEYPROTECT_IDENTITY', str(path))
+    recipient = AgeRecipient(AgeIdentity(path).recipient)
+    with open_by_environment(seal(tmp_path / 'a', recipient), key) as reader:
+        assert reader.read() == PLAIN
+    with sealed_output(tmp_path / 'forged', [recipient], key.key_id) as writer:
+        writer.write(PLAIN)
+    with pytest.raises(WrongKeyError):
+        open_by_environment(tmp_path / 'forged', key)
+
+
+@needs_pyrage
+def test_a_header_with_thousands_of_recipients(tmp_path):
+    recipient = AgeRecipient(str(pyrage.x25519.Identity.generate().to_public()))
+    with pytest.raises(SealedFileError, match='at most 64 recipients of age'):
+        file_info(seal(tmp_path / 'x', *[recipient] * 65))

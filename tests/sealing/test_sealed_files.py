@@ -48,7 +48,9 @@ def read_all(path, key=None, passphrase=None):
         return reader.read()
 
 
-@pytest.mark.parametrize('vector', DOCUMENT['vectors'], ids=lambda vector: vector['name'])
+@pytest.mark.parametrize(  # test_identities.py opens those for a token
+    'vector', [one for one in DOCUMENT['vectors'] if 'p256' not in one], ids=lambda vector: vector['name']
+)
 def test_vector(vector, tmp_path):
     path = tmp_path / 'vector'
     path.write_bytes(base64.b64decode(vector['file']))

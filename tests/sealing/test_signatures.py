@@ -30,9 +30,9 @@ from mmseg_keyprotect.sealing import (
     unseal_file,
 )
 from mmseg_keyprotect.sealing.header import SIGNED_MAGIC
+from mmseg_keyprotect.sealing.sealed_files import refuse_plain
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
-pytest.importorskip('machineid')
 PLAIN = bytes(range(256)) * 2250  # three chunks
 PUBLISHER = SecretKey.from_bytes(hashlib.sha256(b'publisher').digest())
 
@@ -137,9 +137,45 @@ class TestPublisher:
             lambda: open_sealed(tmp_path / 'unsigned', key),
             lambda: unseal_file(tmp_path / 'unsigned', tmp_path / 'x', key),
             lambda: add_recipients(tmp_path / 'unsigned', tmp_path / 'x', [], key),
+            lambda: refuse_plain(plain),
         ):
             with pytest.raises(SignatureError):
                 act()
+        assert not (tmp_path / 'x').exists()
+
+    def test_a_plain_file_is_refused_too(self, tmp_path, key_file, monkeypatch):
+        """Where it stands in the place of a signed one."""
+        torch = pytest.importorskip('torch')
+        pytest.importorskip('mmengine')
+        from mmseg_keyprotect.engine.sealed_checkpoints import load_from_local, read_content
+
+        path = tmp_path / 'plain.pth'
+        torch.save(dict(state_dict=dict(a=torch.zeros(1))), path)
+        assert load_from_local(str(path))
+        monkeypatch.setenv('KEYPROTECT_PUBLISHER', publisher_of(PUBLISHER))
+        for act in (load_from_local, read_content):
+            with pytest.raises(SignatureError, match='is a plain one'):
+                act(str(path))
+
+    def test_empty_text_requires_what_the_environment_does(self, seal, key, other_key, monkeypatch):
+        monkeypatch.setenv('KEYPROTECT_PUBLISHER', f' {publisher_of(other_key)}\n')
+        with pytest.raises(SignatureError):
+            open_sealed(seal(), key, publisher='')
+
+    def test_what_is_signed_was_verified(self, plain, tmp_path, key, other_key, monkeypatch):
+        """Another recipient changes the file while it is copied."""
+        base = tmp_path / 'base'
+        seal_file(plain, base, [KeyRecipient(key)])
+
+        class Late(KeyRecipient):
+            def wrap(self, file_key):
+                data = bytearray(base.read_bytes())
+                data[-100] ^= 1
+                base.write_bytes(data)
+                return super().wrap(file_key)
+
+        with pytest.raises(SealedFileError, match='damaged'):
+            add_recipients(base, tmp_path / 'x', [Late(other_key)], key, signer=Signer(PUBLISHER))
         assert not (tmp_path / 'x').exists()
 
     def test_who_has_the_file_key_cannot_sign(self, seal, key, tmp_path):
@@ -192,8 +228,11 @@ class TestLicence:
             (dict(not_before=days(1)), 'it begins at'),
             (dict(device='0' * 16), 'it is for the device 0000000000000000'),
         ],
+        ids=['ended', 'early', 'device'],
     )
     def test_what_it_does_not_allow(self, terms, text, seal, key, tmp_path):
+        if 'device' in terms:
+            pytest.importorskip('machineid')
         path = seal(**terms)
         with pytest.raises(LicenceError, match=text):
             read_all(path, key)
@@ -204,6 +243,7 @@ class TestLicence:
         assert not (tmp_path / 'x').exists()
 
     def test_what_it_allows(self, seal, key):
+        pytest.importorskip('machineid')
         path = seal(not_before=days(-1), not_after=days(1), device=device_id(), text='as agreed')
         assert read_all(path, key) == PLAIN
 
@@ -218,6 +258,20 @@ class TestLicence:
         assert (tmp_path / 'new').read_bytes()[-end:] == ended.read_bytes()[-end:]
         remove_recipient(tmp_path / 'new', tmp_path / 'one', f'key {key.key_id}', key, signer=renewed)
         assert read_all(tmp_path / 'one', other_key) == PLAIN
+
+    def test_a_copy_keeps_it(self, seal, key, other_key, tmp_path):
+        path = seal(recipient='ACME', not_after=days(9))
+        add_recipients(path, tmp_path / 'x', [KeyRecipient(other_key)], key, signer=Signer(PUBLISHER))
+        assert file_info(tmp_path / 'x')['licence'] == file_info(path)['licence']
+        remove_recipient(tmp_path / 'x', tmp_path / 'y', f'key {key.key_id}', other_key, signer=Signer(PUBLISHER))
+        assert file_info(tmp_path / 'y')['licence'] == file_info(path)['licence']
+        add_recipients(path, tmp_path / 'z', [], key, signer=Signer(PUBLISHER, Licence()))
+        assert file_info(tmp_path / 'z')['licence'] == Licence().to_fields()
+
+    def test_a_foreign_signer_is_told_before_the_key_is_tried(self, seal, tmp_path):
+        path = seal(not_after=days(-1))
+        with pytest.raises(LicenceError):
+            add_recipients(path, tmp_path / 'x', [], SecretKey.generate(), signer=Signer(SecretKey.generate()))
 
     def test_a_signed_file_is_not_copied_unsigned(self, seal, key, tmp_path):
         path = seal()
@@ -239,6 +293,7 @@ class TestLicence:
         [
             dict(not_after='tomorrow'),
             dict(not_after='2026-02-30'),
+            dict(not_after='\uff12\uff10\uff12\uff16-01-01'),
             dict(not_after='2026-01-01T25:00:00Z'),
             dict(not_before='2026-01-02', not_after='2026-01-01'),
             dict(device='my laptop'),
@@ -259,6 +314,12 @@ class TestLicence:
             ('2026-02-01T00:00:00', False),
         ):
             assert (licence.problem(datetime.fromisoformat(second + '+00:00')) == '') is allowed
+
+
+def test_this_device(capsys):
+    pytest.importorskip('machineid')
+    assert main(['inspect', '--this-device']) == 0
+    assert capsys.readouterr().out.strip() == device_id()
 
 
 def test_commands(plain, key_file, other_key_file, tmp_path, capsys, monkeypatch):
@@ -284,8 +345,6 @@ def test_commands(plain, key_file, other_key_file, tmp_path, capsys, monkeypatch
     ):
         assert main(['inspect', name]) == 0
         assert text in capsys.readouterr().out
-    assert main(['inspect', '--this-device']) == 0
-    assert capsys.readouterr().out.strip() == device_id()
     assert main(['verify', 'x', '--publisher', publisher]) == 0
     assert f'signed by {publisher}' in capsys.readouterr().out
     assert main(['verify', 'unsigned', '--publisher', publisher]) == 1
@@ -303,10 +362,30 @@ def test_commands(plain, key_file, other_key_file, tmp_path, capsys, monkeypatch
     ]
     assert main(renewing) == 0
     assert main(['verify', 'renewed']) == 0
-    for bad in (['seal', 'plain.pth', '-o', 'y', '--licensee', 'ACME'], ['inspect'], ['inspect', 'x', '--this-device']):
+    (tmp_path / 'long.txt').write_text('é' * 65537)
+    assert main([*sealing, '-o', 'y', '--terms', 'long.txt']) == 1
+    bad = [
+        ['seal', 'plain.pth', '-o', 'y', '--licensee', 'ACME'],
+        ['seal', 'plain.pth', '-o', 'y', '--sign', str(key_file)],  # who opens it could sign
+        ['inspect'],
+        ['inspect', 'x', '--this-device'],
+        ['verify', 'unsigned', '--publisher', ''],
+        *([*sealing, '-o', 'y', option, ' '] for option in ('--not-after', '--device', '--licensee', '--terms')),
+        ['seal', 'plain.pth', '-o', 'y', '--sign', ''],
+    ]
+    for words in bad:
         with pytest.raises(SystemExit):
-            main(bad)
+            main(words)
     assert not (tmp_path / 'y').exists()
+
+
+def test_text_cannot_look_like_a_line_of_ours(seal, capsys):
+    path = seal(recipient='ACME\npublisher: good', text='one\nlicence: allows to open it here now', not_after=days(-1))
+    assert main(['inspect', str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert 'publisher: good' not in lines
+    assert 'licence: allows to open it here now' not in lines
+    assert '  licence: allows to open it here now' in lines
 
 
 def test_a_tampered_header_is_not_shown(seal, tmp_path, capsys):

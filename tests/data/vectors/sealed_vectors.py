@@ -7,11 +7,13 @@ import json
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 SALT = b'mmseg-keyprotect/1'
 MAGIC = b'MMSEG-KEYPROTECT-SEALED-FILE-1\n'
@@ -58,6 +60,23 @@ def by_x25519(file_key: bytes, secret: bytes) -> dict[str, Any]:
     name = hashlib.sha256(public).hexdigest()[:16]
     wrapped = AESGCM(key).encrypt(nonce, file_key, b'x25519')
     return dict(type='x25519', name=name, ephemeral=b64(ephemeral), nonce=b64(nonce), wrapped=b64(wrapped))
+
+
+def p256_key(label: str) -> ec.EllipticCurvePrivateKey:
+    """A fixed key of P-256."""
+    return ec.derive_private_key(int.from_bytes(noise(label, 32), 'big') >> 1, ec.SECP256R1())
+
+
+def by_p256(file_key: bytes) -> dict[str, Any]:
+    """A recipient of type p256."""
+    public, mine = p256_key('token').public_key(), p256_key('ephemeral token')
+    compressed = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    ephemeral = mine.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    key = hkdf(mine.exchange(ec.ECDH(), public), SALT, b'sealed-file-p256' + ephemeral + compressed)
+    nonce = noise('nonce p256', 12)
+    name = hashlib.sha256(compressed).hexdigest()[:16]
+    wrapped = AESGCM(key).encrypt(nonce, file_key, b'p256')
+    return dict(type='p256', name=name, ephemeral=b64(ephemeral), nonce=b64(nonce), wrapped=b64(wrapped))
 
 
 def by_passphrase(file_key: bytes, passphrase: str, log2n: int = 10) -> dict[str, Any]:
@@ -132,6 +151,7 @@ def sealed_files() -> dict[str, Any]:
                 expect=expect,
                 secret=secret.hex() if secret else None,
                 passphrase=more.pop('passphrase', None),
+                **({'p256': more.pop('p256')} if 'p256' in more else {}),
                 file=base64.b64encode(file).decode(),
                 **({'plain': base64.b64encode(more.pop('plain', plain)).decode()} if expect == 'ok' else {}),
             )
@@ -148,6 +168,9 @@ def sealed_files() -> dict[str, Any]:
     add('x25519', 'for the public side of another key', public, secret=OTHER)
     spoken = head(file_key, [by_passphrase(file_key, 'correct horse')], 16, '') + b''.join(body)
     add('passphrase', 'for a passphrase, no key id', spoken, secret=None, passphrase='correct horse')
+    token = p256_key('token').private_numbers().private_value
+    for_token = head(file_key, [by_p256(file_key)], 16, '') + b''.join(body)
+    add('p256', 'for a token with this private key', for_token, secret=None, p256=f'{token:064x}')
     several = [by_passphrase(file_key, 'correct horse'), by_x25519(file_key, OTHER), mine]
     everybody = head(file_key, several, 16, id_) + b''.join(body)
     for name, secret, passphrase in (('key', COUNTING, None), ('x25519', OTHER, None), ('word', None, 'correct horse')):
