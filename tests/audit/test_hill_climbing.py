@@ -56,7 +56,7 @@ def voting(word, noise=False, pool=1):
 
 
 @pytest.mark.parametrize('name', ['hill-climbing-labels', 'query-masks'])
-@pytest.mark.parametrize('word', ['negative-positive', 'shuffle'])
+@pytest.mark.parametrize('word', ['negative-positive', pytest.param('shuffle', marks=pytest.mark.slow)])
 def test_labels_lead_to_the_key(word, name):
     for seconds in (3, 10, 40):  # the last for busy machines
         _, shares = attack(name, voting(word, noise=True), seconds)

@@ -61,6 +61,7 @@ def opened(tiny, tmp_path):
     return open_
 
 
+@pytest.mark.slow
 def test_every_attack_runs_on_what_it_declares(opened, tmp_path):
     """Images and feature maps are encrypted; whatever an attack reaches for beyond its needs is an error."""
     demo = dict(KEYED, feature_encryption=dict(stages=(3,)), block_stem=dict())

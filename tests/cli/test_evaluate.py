@@ -40,6 +40,7 @@ def run(*words, launcher=()):
     return subprocess.run(command, text=True, capture_output=True, env=environment)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
     words = [*arguments, '--wrong-keys', '30', '--draws', '2']
     with open(tmp_path / 'out.txt', 'w+') as out:
@@ -60,6 +61,7 @@ def test_ctrl_c_leaves_a_state_that_the_next_run_continues(arguments, tmp_path):
     assert [key['draws'] for key in report['random_keys']] == [30, 2, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_two_processes_count_what_one_counts(arguments, tmp_path):
     words = [*arguments, '--wrong-keys', '0', '--known']
     alone = run(*words)

@@ -191,6 +191,7 @@ def test_with(kind, bind, tmp_path):
     assert ProtectedModel(load(tmp_path / 'out' / config.name), found['checkpoint'])
 
 
+@pytest.mark.slow
 def test_two_processes(bind, tmp_path):
     config, checkpoint = bind(features=dict(stages='all'))
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
