@@ -80,7 +80,10 @@ def read_secret_text(path: AnyPath, what: str, *, mark: str = '', allow_world_re
 
 
 def read_secret_bytes(path: AnyPath, what: str) -> bytes:
-    """Read a small private file of 1 byte to 64 KiB. The arguments and errors are those of :func:`read_secret_text`."""
+    """Read a small private file of 1 byte to 64 KiB.
+
+    The arguments and errors are those of :func:`~mmseg_keyprotect.keys.files.read_secret_text`.
+    """
     data, name, mode = _read(path, what)
     _check_mode(name, _checked_path(path), mode, allow_world_readable=False)
     return data

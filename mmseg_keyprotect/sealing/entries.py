@@ -53,7 +53,7 @@ class Opener(ABC):
         """Return the file key of one entry of a header, or None where it is for somebody else.
 
         Args:
-            entry: A recipient that :func:`~mmseg_keyprotect.sealing.recipients.check_entry` has accepted.
+            entry: A recipient that :func:`~mmseg_keyprotect.sealing.entries.check_entry` has accepted.
         """
 
     @property

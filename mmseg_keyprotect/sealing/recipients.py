@@ -124,7 +124,7 @@ def unwrap(entry: Entry, key: SecretKey | Opener | None, passphrase: Passphrase)
     """Return the file key of one entry, or None where the entry is not for this key or passphrase.
 
     Args:
-        entry: A recipient that :func:`~mmseg_keyprotect.sealing.recipients.check_entry` has accepted.
+        entry: A recipient that :func:`~mmseg_keyprotect.sealing.entries.check_entry` has accepted.
         key: The secret key or another identity, if any.
         passphrase: The passphrase, if any.
     """

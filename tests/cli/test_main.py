@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT
 from mmseg_keyprotect import compat
 from mmseg_keyprotect.cli import main as module
+from mmseg_keyprotect.cli.former_names import FORMER
 from mmseg_keyprotect.cli.main import COMMANDS, NEED_ONLY_THE_CLIENT, build_parser, command_module, main
 from mmseg_keyprotect.errors import ConfigError, MissingDependencyError
 from mmseg_keyprotect.version import __version__
@@ -154,6 +155,7 @@ def test_without_mmseg_a_command_names_the_extra(command, monkeypatch, capsys):
         'keygen': ['x'],
         'encrypt': ['x', '-o', 'y'],
         'recipients': ['list', 'x'],
+        'inspect': ['x'],
         'verify': ['x'],
         'train': ['x'],
         'test': ['x', 'y'],
@@ -198,7 +200,9 @@ def test_scripts_are_the_commands(script):
 
 
 def test_every_command_has_a_script():
-    assert set(COMMANDS) <= set(SCRIPTS)
+    assert set(COMMANDS) <= {FORMER.get(name, name) for name in SCRIPTS}
+    hidden = (set(SCRIPTS) - {'test', 'trace'}) & sys.stdlib_module_names  # hardly anybody imports these two
+    assert not hidden
 
 
 def test_the_former_name_of_the_client():
