@@ -9,7 +9,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
@@ -36,7 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', required=True, help='folder to write to; for one file also a file name')
     add_key_file(parser)
     parser.add_argument('--resize', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help="as the model's pipeline does")
+    parser.add_argument(
+        '--jobs', type=_jobs, default=os.cpu_count(), metavar='N', help='images at once; default: one for each core'
+    )
     add_cipher_arguments(parser)
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError('it is a whole number above 0')
+    return int(text)
 
 
 @dataclass
@@ -163,23 +174,35 @@ def run(args: argparse.Namespace) -> int:
         for error in found.unreadable
     ]
     unread = len(problems)
-    for number, (target, image) in enumerate(targets.items(), 1):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made += encryptor.encrypt_file(image, target)
-        except KeyProtectError as error:
-            problems.append(error)
-        except OSError as error:
-            problems.append(
-                OutputError(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
-            )
-        _progress(number, len(targets), time.monotonic() - start)
+    executor = ThreadPoolExecutor(args.jobs)  # reading, writing and the ciphers leave the interpreter to other threads
+    try:
+        outcomes = executor.map(partial(_encrypt_one, encryptor), targets.items())
+        for number, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, Exception):
+                problems.append(outcome)
+            else:
+                made += outcome
+            _progress(number, len(targets), time.monotonic() - start)
+    finally:
+        executor.shutdown(cancel_futures=True)  # after an interruption, those at work end
     for problem in problems:
         report(problem)
     there = len(targets) - made - (len(problems) - unread)
     counts = f'{made} encrypted, {there} were there already, {len(problems)} failed, {found.others}'
     print(f'{counts}; key {key.key_id}, {args.out}')
     return 1 if problems else 0
+
+
+def _encrypt_one(encryptor: Encryptor, named: tuple[Path, Path]) -> bool | Exception:
+    """Return whether the target was made now, or why it could not be made."""
+    target, image = named
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return encryptor.encrypt_file(image, target)
+    except KeyProtectError as error:
+        return error
+    except OSError as error:
+        return OutputError(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
 
 
 def _progress(done: int, total: int, seconds: float) -> None:

@@ -363,6 +363,34 @@ def test_bad_commands(words, message, tmp_path, key_file, capsys, monkeypatch):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize('jobs', [0, -1, 'two', '\uff12'])
+def test_a_bad_number_of_jobs(jobs, capsys):
+    with pytest.raises(SystemExit):
+        encrypt('a.png', '-o', 'out', '--jobs', jobs)
+    assert 'a whole number above 0' in capsys.readouterr().err
+
+
+def test_several_at_once(tmp_path, key_file, capsys):
+    """The same files and the same report, whatever their number."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(12):
+        sides = 40 + number, 80 - number  # tables of many widths
+        Image.fromarray(noise.integers(0, 256, (*sides, 3), dtype=np.uint8)).save(folder / f'{number:02}.png')
+    (folder / '05.png').write_bytes(b'no image')
+    found = {}
+    for jobs in (1, 7):
+        out = tmp_path / f'out{jobs}'
+        assert encrypt(folder, '-o', out, '--key-file', key_file, '--jobs', jobs) == 1
+        shown = capsys.readouterr()
+        assert '11 encrypted, 0 were there already, 1 failed' in shown.out
+        assert '05.png' in shown.err
+        found[jobs] = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert found[1] == found[7]
+    assert len(found[1]) == 11
+
+
 def test_never_twice_never_over_something_else(photo, tmp_path, key, other_key):
     encryptor = Encryptor(key)
     encryptor.encrypt_file(photo, tmp_path / 'x.png')
