@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import ROOT
 from mmseg_keyprotect.ciphers import build_cipher
@@ -91,3 +92,18 @@ def test_the_tool(tmp_path, monkeypatch, capsys, real_data):
     assert (tmp_path / 'out' / 'growth.png').stat().st_size > 10_000
     assert 'shuffle+negative-positive' in page.read_text()
     assert 'training step' in capsys.readouterr().out
+
+
+def test_the_client(tmp_path):
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f'{number}.jpg')
+    page, out = tmp_path / 'page.md', tmp_path / 'client.json'
+    page.write_text('<!-- table client -->\n<!-- end -->\n')
+    words = [tmp_path, '--repeats', 1, '--page', page, '-o', out]
+    command = [sys.executable, '-m', 'benchmarks.speed.client', *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert (found['images'], found['size']) == (3, '60x40')
+    assert '1 at once: keyprotect encrypt' in page.read_text()
