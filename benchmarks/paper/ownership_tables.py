@@ -112,11 +112,7 @@ def ownership(segformer: str, pspnet: str, setr: str) -> dict[str, tuple[Table, 
         Row(f'SegFormer-B0: {label}', [TunedCopy(segformer, strength=x, **options) for x in STRENGTHS])
         for label, options in tunings.items()
     ]
-    first = next(iter(tunings))
-    tuned += [
-        Row(f'PSPNet: {first}', [TunedCopy(pspnet, strength=x) for x in STRENGTHS]),
-        Row('SegFormer-B0: distilled from the masks', [Distilled(segformer, strength=x) for x in STRENGTHS]),
-    ]
+    tuned.append(Row('SegFormer-B0: distilled from the masks', [Distilled(segformer, strength=x) for x in STRENGTHS]))
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
         Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),

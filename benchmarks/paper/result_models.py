@@ -134,6 +134,8 @@ def worst_keys() -> list[Row]:
     }
     attacks = ('hill-climbing-labels', 'hill-climbing-entropy', 'un-key', 'fine-tuning')
     large = Features(**options, block_size=16)
+    short = dict(iterations=400, wrong_keys=4)
+    others = {'DeepLabV3+, MobileNetV2': (DEEPLAB.format(''), {}), 'PSPNet, MobileNetV2': (PSPNET.format(''), short)}
     rows = [
         Row(
             f'SegFormer-B0, CamVid: images, {label}',
@@ -145,7 +147,12 @@ def worst_keys() -> list[Row]:
         )
         for label, of in models.items()
     ]
-    return [*rows, Row('the same, M = 16, before', [audit(large, ('query-masks',), 'queries', minutes=5)])]
+    rows.append(Row('the same, M = 16, before', [audit(large, ('query-masks',), 'queries', minutes=5)]))
+    for label, (config, denial) in others.items():
+        bound: dict[str, Any] = dict(config=config, seed=1, places=(), cipher=IMAGE_CIPHER)
+        for when, of in (('before', Features(**bound)), ('denial', Denied(**bound, **denial))):
+            rows.append(Row(f'{label}, CamVid: images, {when}', [audit(of, attacks, 'denial', minutes=2)]))
+    return rows
 
 
 def watermarks() -> list[Row]:
