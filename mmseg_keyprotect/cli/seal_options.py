@@ -121,4 +121,6 @@ def _terms(path: str) -> str:
             return content.decode()
     except UnicodeDecodeError:
         pass
-    raise ConfigError(f'Expected terms as UTF-8 text of at most {MAX_TEXT} characters, but {path} is none.')
+    raise ConfigError(
+        f'Expected terms as UTF-8 text of at most {MAX_TEXT} characters, but {path} is none. Shorten or convert it.'
+    )

@@ -55,7 +55,9 @@ class AgeRecipient(Recipient):
         try:
             return dict(type='age', name=self.name, file=encode(pyrage.encrypt(file_key, [self._recipient])))
         except pyrage.EncryptError as error:  # of a plugin
-            raise KeyFileError(f'Expected age to encrypt for {self.text[:60]!r}, but got: {error}.') from None
+            raise KeyFileError(
+                f'Expected age to encrypt for {self.text[:60]!r}, but got: {error}. Check the plugin.'
+            ) from None
 
 
 class AgeIdentity(Opener):

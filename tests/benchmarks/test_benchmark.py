@@ -56,6 +56,7 @@ def test_turns_are_timed():
     assert times['slow']['ms'] >= 20 > times['fast']['ms']
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads the memory of a process as Linux gives it')
 def test_opening_sealed_files(tmp_path):
     pytest.importorskip('onnxruntime')

@@ -503,6 +503,7 @@ def test_a_model_without_the_key(where, cipher, tiny, real_data, tmp_path, key, 
         assert (got == mask).all()
 
 
+@pytest.mark.slow
 def test_the_client_alone_in_a_fresh_environment(tmp_path, key_file, photo):
     """`pip install .` installs the client, and neither torch nor OpenMMLab."""
     tree = tmp_path / 'tree'  # pip builds in the tree
