@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,7 @@ def client_table(result: dict[str, Any]) -> str:
 
 
 def _images(folder: Path, count: int) -> list[Path]:
-    files: Iterable[Path] = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return list(files)[:count]
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:count]
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ from PIL import Image
 from mmseg_keyprotect.errors import BlockAlignmentError, ImageFormatError
 from mmseg_keyprotect.export import ExportedModel
 from mmseg_keyprotect.images import Encryptor
-from mmseg_keyprotect.sealing import is_sealed_file, open_by_environment
 
 MAX_BYTES, MAX_PIXELS = 2**25, 2**24
 PNG = 'image/png'
@@ -97,14 +96,6 @@ def _decode(content: bytes) -> np.ndarray:
         raise HTTPException(422, 'Expected a PNG file, but it cannot be read as one.') from None
 
 
-def open_model(path: str) -> ExportedModel:
-    """Open a model, plain or sealed."""
-    if not is_sealed_file(path):
-        return ExportedModel.open(path)
-    with open_by_environment(path) as file:
-        return ExportedModel(file.read(), path)
-
-
 def main() -> None:
     """Serve a model until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,7 +104,7 @@ def main() -> None:
     parser.add_argument('--host', default='127.0.0.1')
     parser.add_argument('--port', type=int, default=8000)
     args = parser.parse_args()
-    model = open_model(args.model)
+    model = ExportedModel.open(args.model)
     app = make_app(model, encryptor_for(model.about) if args.encrypt else None)
     uvicorn.run(app, host=args.host, port=args.port)
 

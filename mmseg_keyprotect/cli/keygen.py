@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.show_publisher is not None:
         show(args.show_publisher, args.passphrase_file, publisher_of)
     elif (args.show_recipient or '').startswith(SCHEME):
-        print(Token(args.show_recipient, lambda: find_passphrase(args.passphrase_file)).recipient)
+        print(Token(args.show_recipient).recipient)
     elif args.show_recipient is not None:
         show(args.show_recipient, args.passphrase_file, recipient_of)
     else:

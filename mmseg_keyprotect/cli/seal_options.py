@@ -10,7 +10,16 @@ from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys.passphrases import find_passphrase
-from mmseg_keyprotect.sealing import Licence, PassphraseRecipient, Recipient, Signer, opener_from, recipient_from
+from mmseg_keyprotect.keys.providers import names_a_key
+from mmseg_keyprotect.sealing import (
+    Licence,
+    PassphraseRecipient,
+    Recipient,
+    Signer,
+    opener_for,
+    opener_from,
+    recipient_from,
+)
 from mmseg_keyprotect.sealing.licences import MAX_TEXT
 from mmseg_keyprotect.sealing.sealed_files import open_file
 
@@ -96,12 +105,13 @@ def sealing_key(args: argparse.Namespace) -> SecretKey:
 
 
 def opener(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what opens the file: an identity or a passphrase where one is named, else a key."""
+    """Return what opens the file: what the command line names, else what the environment names."""
     if args.identity:
         return dict(key=opener_from(args.identity))
     if args.passphrase_file:
         return dict(passphrase=find_passphrase(args.passphrase_file))
-    return dict(key=sealing_key(args))
+    key = sealing_key(args) if args.key_file or names_a_key() else None
+    return dict(key=opener_for(args.checkpoint, key) or sealing_key(args))  # the latter says that none is named
 
 
 def recipients_of(args: argparse.Namespace) -> list[Recipient]:

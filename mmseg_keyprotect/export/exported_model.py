@@ -14,7 +14,7 @@ from mmseg_keyprotect.export.true_size import SIZE
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.sealing import Opener, is_sealed_file, open_sealed
+from mmseg_keyprotect.sealing import Opener, is_sealed_file, open_by_environment, open_sealed
 from mmseg_keyprotect.sealing.sealed_files import open_file, refuse_plain
 
 METADATA = 'mmseg-keyprotect'
@@ -70,8 +70,9 @@ class ExportedModel:
 
         Args:
             path: The file.
-            key: The key or another identity that opens a sealed file, if any.
-            passphrase: The passphrase that does, or a function that returns it, if any.
+            key: The key or another identity that opens a sealed file. Without it and a passphrase, what the environment
+                names, as for :func:`~mmseg_keyprotect.sealing.open_by_environment`.
+            passphrase: The passphrase that opens it, or a function that returns it, if any.
             **options: As of the class.
 
         Raises:
@@ -80,6 +81,7 @@ class ExportedModel:
             LicenceError: It is sealed, and its licence does not allow to open it.
             WrongKeyError: The file is sealed for others.
             SealedFileError: The file is sealed, and damaged.
+            KeyFileError: It is sealed, and there is neither a key nor a passphrase.
             CheckpointError: It holds no exported model.
 
         Example:
@@ -91,9 +93,9 @@ class ExportedModel:
             refuse_plain(path)
             with open_file(path) as file:
                 return cls(file.read(), str(path), **options)
-        with open_sealed(path, key, passphrase) as reader:
-            content = reader.read()
-        return cls(content, str(path), **options)
+        given = key is not None or passphrase is not None
+        with open_sealed(path, key, passphrase) if given else open_by_environment(path) as reader:
+            return cls(reader.read(), str(path), **options)
 
     def predict(self, image: np.ndarray, size: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the class of each pixel.

@@ -19,7 +19,7 @@ from mmseg_keyprotect.sealing.copies import add_recipients, file_info, remove_re
 from mmseg_keyprotect.sealing.entries import Opener, Recipient
 from mmseg_keyprotect.sealing.folders import seal_folder
 from mmseg_keyprotect.sealing.licences import Licence, device_id
-from mmseg_keyprotect.sealing.named import open_by_environment, opener_from, opener_of_environment, recipient_from
+from mmseg_keyprotect.sealing.named import open_by_environment, opener_for, opener_from, recipient_from
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
 from mmseg_keyprotect.sealing.recipients import KeyRecipient, PassphraseRecipient, PublicRecipient, recipient_of
 from mmseg_keyprotect.sealing.sealed_files import (
@@ -55,8 +55,8 @@ __all__ = [
     'is_sealed_file',
     'open_by_environment',
     'open_sealed',
+    'opener_for',
     'opener_from',
-    'opener_of_environment',
     'publisher_of',
     'recipient_from',
     'recipient_of',

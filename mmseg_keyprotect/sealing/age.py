@@ -16,7 +16,7 @@ from mmseg_keyprotect.errors import KeyFileError, MissingDependencyError, Sealed
 from mmseg_keyprotect.keys.encoding import decode, encode
 from mmseg_keyprotect.keys.files import AnyPath, read_secret_bytes
 from mmseg_keyprotect.keys.frames import without_locals
-from mmseg_keyprotect.keys.passphrases import prompt_passphrase
+from mmseg_keyprotect.keys.passphrases import find_passphrase, prompt_passphrase
 from mmseg_keyprotect.sealing.entries import FILE_KEY, Entry, Opener, Recipient
 from mmseg_keyprotect.sealing.public_texts import name_of
 
@@ -65,7 +65,8 @@ class AgeIdentity(Opener):
 
     Args:
         path: The file. Only its owner may read it. One that ``age -p`` encrypted needs the passphrase.
-        passphrase: A function that returns the passphrase, called where it is needed.
+        passphrase: A function that returns the passphrase, called where it is needed. Default: what is asked for a
+            sealed key, :func:`~mmseg_keyprotect.keys.passphrases.find_passphrase`.
 
     Raises:
         KeyFileError: The file is missing, exposed, or holds no identity.
@@ -78,12 +79,13 @@ class AgeIdentity(Opener):
     """
 
     @without_locals
-    def __init__(self, path: AnyPath, passphrase: Callable[[], str] | None = None) -> None:
+    def __init__(self, path: AnyPath, passphrase: Callable[[], str] = find_passphrase) -> None:
         self.path = os.fsdecode(path)
         what = f'an identity file of age, but {self.path!r} is none'
         content = read_secret_bytes(self.path, 'age identity file')
         if content.startswith((_BINARY, _ARMOR)):
-            content = _decrypted(content, passphrase, what)
+            locked = content
+            content = _parse(lambda rage, word: rage.passphrase.decrypt(locked, word), passphrase(), what)
         text = content.decode('utf-8', 'replace')
         if 'PRIVATE KEY-----' in text:
             what += ' that works: age opens RSA and Ed25519 keys without a passphrase'
@@ -122,21 +124,6 @@ class AgeIdentity(Opener):
             )
         return content
 
-    @property
-    def recipient(self) -> str:
-        """The recipient of the first identity, as ``age-keygen -y`` prints it.
-
-        Raises:
-            KeyFileError: It is an SSH key or of a plugin, whose own program prints it.
-        """
-        first = self._identities[0]
-        if not hasattr(first, 'to_public'):
-            raise KeyFileError(
-                f'Expected an X25519 identity of age, but {self.path!r} holds another. Its own program prints its '
-                'recipient.'
-            )
-        return str(first.to_public())
-
 
 class _Terminal:
     """What a plugin asks the user: to touch a token, to confirm, or for a PIN."""
@@ -168,15 +155,6 @@ def _identity(pyrage: Any, text: str) -> Any:
         identity = pyrage.plugin.Identity.from_str(text)
         return pyrage.plugin.IdentityPluginV1(identity.plugin(), [identity], _Terminal())
     return pyrage.x25519.Identity.from_str(text)
-
-
-@without_locals
-def _decrypted(content: bytes, passphrase: Callable[[], str] | None, what: str) -> bytes:
-    """Return the content of an identity file that is encrypted with a passphrase."""
-    if passphrase is None:
-        raise KeyFileError(f'Expected a passphrase for the age identity file, since {what} without one. Give it.')
-    decrypted: bytes = _parse(lambda rage, secret: rage.passphrase.decrypt(content, secret), passphrase(), what)
-    return decrypted
 
 
 @without_locals

@@ -56,11 +56,6 @@ class Opener(ABC):
             entry: A recipient that :func:`~mmseg_keyprotect.sealing.entries.check_entry` has accepted.
         """
 
-    @property
-    @abstractmethod
-    def recipient(self) -> str:
-        """The public text of this identity, for which others can seal files."""
-
 
 def check_entry(entry: Any) -> None:
     """Check that an entry of a header is of a known type, with its fields and no others.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmseg_keyprotect.errors import KeyFileError
 from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.passphrases import find_passphrase, prompt_passphrase
+from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.keys.providers import names_a_key, seal_key
 from mmseg_keyprotect.sealing.age import PREFIXES, AgeIdentity, AgeRecipient
 from mmseg_keyprotect.sealing.copies import file_info
@@ -69,28 +69,50 @@ def opener_from(text: str) -> Opener:
         MissingDependencyError: A package that is needed is not installed.
 
     Example:
-        >>> opener_from('me.txt').recipient   # doctest: +SKIP
-        'age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa'
+        >>> str(opener_from('me.txt'))   # doctest: +SKIP
+        "the age identity '/home/me/me.txt'"
     """
-    if text.startswith(SCHEME):
-        if text not in _opened:
-            _opened[text] = Token(text, lambda: prompt_passphrase('PIN of the token: '))
-        return _opened[text]
-    path = os.path.abspath(os.path.expanduser(text))
-    if path not in _opened:
-        _opened[path] = AgeIdentity(path, find_passphrase)
-    return _opened[path]
+    is_token = text.startswith(SCHEME)
+    name = text if is_token else os.path.abspath(os.path.expanduser(text))
+    if name not in _opened:
+        _opened[name] = Token(name) if is_token else AgeIdentity(name)
+    return _opened[name]
 
 
-def opener_of_environment() -> Opener | None:
-    """Return the identity that ``KEYPROTECT_IDENTITY`` names, if any. The errors are those of ``opener_from``.
+def opener_for(path: str | Path, key: SecretKey | None = None) -> SecretKey | Opener | None:
+    """Return what opens a sealed file: a key, or the identity of ``KEYPROTECT_IDENTITY``.
+
+    Args:
+        path: The sealed file.
+        key: The key, if any.
+
+    Returns:
+        The identity, if the environment names one, the file is for a token or for age, and the header names the key
+        neither as a recipient nor as the one that sealed the file; else the key.
+
+    Raises:
+        MissingFileError: The file is missing or cannot be read.
+        SignatureError: The header was changed after signing.
+        SealedFileError: The file is not a sealed file, or its header is damaged.
+        KeyFileError: The identity cannot be used.
 
     Example:
-        >>> opener_of_environment() is None
-        True
+        >>> key = SecretKey.from_bytes(bytes(32))
+        >>> with sealed_output('mine.sealed', [KeyRecipient(key)]) as writer:
+        ...     _ = writer.write(b'weights')
+        >>> opener_for('mine.sealed', key)
+        <SecretKey key_id=70a28782cc93edea>
     """
-    named = os.environ.get(IDENTITY_VARIABLE)
-    return opener_from(named) if named else None
+    identity = os.environ.get(IDENTITY_VARIABLE)
+    if not identity:
+        return key
+    found = file_info(path)
+    names = set(found['recipients'])
+    if key is not None:
+        public = PublicRecipient(recipient_of(key))
+        if key.key_id == found['key_id'] or names & {f'key {key.key_id}', f'x25519 {public.name}'}:
+            return key
+    return opener_from(identity) if {name.split()[0] for name in names} & IDENTITY_KINDS else key
 
 
 def open_by_environment(path: str | Path, key: Any = None) -> VerifiedReader:
@@ -99,8 +121,8 @@ def open_by_environment(path: str | Path, key: Any = None) -> VerifiedReader:
     Args:
         path: The sealed file.
         key: The configuration of a key, as for :func:`~mmseg_keyprotect.keys.providers.seal_key`. Default: the key of
-            the environment, if any. Where the header does not name it, the identity of ``KEYPROTECT_IDENTITY`` opens
-            a file that is for a token or for age. A passphrase is asked for last.
+            the environment, if any. :func:`~mmseg_keyprotect.sealing.opener_for` says when an identity opens the file
+            in its place. A passphrase is asked for last.
 
     Raises:
         MissingFileError: The file is missing or cannot be read.
@@ -117,16 +139,5 @@ def open_by_environment(path: str | Path, key: Any = None) -> VerifiedReader:
         ...     reader.read()
         b'weights'
     """
-    opener: SecretKey | Opener | None = seal_key(key) if key is not None or names_a_key() else None
-    found = file_info(path)
-    if {name.split()[0] for name in found['recipients']} & IDENTITY_KINDS and not _names(found, opener):
-        opener = opener_of_environment() or opener
-    return open_sealed(path, opener, find_passphrase)
-
-
-def _names(found: dict[str, Any], key: SecretKey | Opener | None) -> bool:
-    """Tell whether a header names a key, as the one that sealed the file or as a recipient."""
-    if not isinstance(key, SecretKey):
-        return False
-    own = PublicRecipient(recipient_of(key)).name
-    return key.key_id == found['key_id'] or bool({f'key {key.key_id}', f'x25519 {own}'} & set(found['recipients']))
+    own = seal_key(key) if key is not None or names_a_key() else None
+    return open_sealed(path, opener_for(path, own), find_passphrase)

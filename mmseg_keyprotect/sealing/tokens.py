@@ -6,7 +6,6 @@ unwraps the file key (docs/spec.md, section 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mmseg_keyprotect.errors import KeyFileError, MissingDependencyError, SealedFileError
 from mmseg_keyprotect.keys.encoding import SEALED_FILE_P256, decode, encode, hkdf
 from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.keys.passphrases import prompt_passphrase
 from mmseg_keyprotect.sealing.entries import Entry, Opener, Recipient, unbox, wrap
 from mmseg_keyprotect.sealing.pkcs11_uris import TokenUri
 from mmseg_keyprotect.sealing.public_texts import name_of, public_bytes, public_text
@@ -64,8 +64,8 @@ class Token(Opener):
 
     Args:
         uri: ``pkcs11:token=NAME;object=LABEL?module-path=LIBRARY&pin-source=FILE``. ``serial`` can name the token,
-            ``id`` the key. ``pin-source`` is a file with the PIN, which only its owner may read.
-        pin: A function that returns the PIN, called where there is no ``pin-source``.
+            ``id`` the key. ``pin-source`` is a file with the PIN, which only its owner may read; without it the PIN is
+            asked for at the terminal.
 
     Raises:
         ConfigError: The URI has another form, or no ``module-path``.
@@ -80,8 +80,8 @@ class Token(Opener):
     """
 
     @without_locals
-    def __init__(self, uri: str, pin: Callable[[], str] | None = None) -> None:
-        self.uri, self._pin = TokenUri(uri), pin
+    def __init__(self, uri: str) -> None:
+        self.uri = TokenUri(uri)
         try:
             import pkcs11
         except ImportError:
@@ -167,7 +167,7 @@ class Token(Opener):
             if len(tokens) > 1:
                 raise lib.MultipleTokensReturned('name one by its serial')
             try:
-                return tokens[0].open(user_pin=uri.pin() or (self._pin() if self._pin else None))
+                return tokens[0].open(user_pin=uri.pin() or prompt_passphrase('PIN of the token: '))
             except lib.UserAlreadyLoggedIn:  # a login holds for all sessions of a process
                 return tokens[0].open()
         except (lib.PKCS11Error, RuntimeError) as error:

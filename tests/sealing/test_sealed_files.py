@@ -12,6 +12,7 @@ from itertools import product
 import pytest
 
 from helpers import VECTORS
+from helpers.sealed_files import PLAIN
 from mmseg_keyprotect import errors
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import (
@@ -40,7 +41,6 @@ from mmseg_keyprotect.sealing.sealed_files import sealed_output, sealing_into
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
 DOCUMENT = json.loads((VECTORS / 'sealed_files.json').read_text())
-PLAIN = bytes(range(256)) * 2250  # three chunks
 
 
 def read_all(path, key=None, passphrase=None):
@@ -63,13 +63,6 @@ def test_vector(vector, tmp_path):
     with pytest.raises(getattr(errors, vector['expect'])):
         unseal_file(path, tmp_path / 'out', key, vector['passphrase'])
     assert [file.name for file in tmp_path.iterdir()] == ['vector']
-
-
-@pytest.fixture
-def plain(tmp_path):
-    path = tmp_path / 'plain.pth'
-    path.write_bytes(PLAIN)
-    return path
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import hashlib
 import io
-import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from helpers.sealed_files import PLAIN, joined, split
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import ConfigError, KeyFileError, LicenceError, SealedFileError, SignatureError
 from mmseg_keyprotect.keys import SecretKey
@@ -29,11 +29,9 @@ from mmseg_keyprotect.sealing import (
     sealing_into,
     unseal_file,
 )
-from mmseg_keyprotect.sealing.header import SIGNED_MAGIC
 from mmseg_keyprotect.sealing.sealed_files import refuse_plain
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
-PLAIN = bytes(range(256)) * 2250  # three chunks
 PUBLISHER = SecretKey.from_bytes(hashlib.sha256(b'publisher').digest())
 
 
@@ -44,26 +42,6 @@ def days(number):
 def read_all(path, key, **options):
     with open_sealed(path, key, **options) as reader:
         return reader.read()
-
-
-def split(path):
-    """Return the JSON of the header, and what follows it."""
-    data = path.read_bytes()
-    start = len(SIGNED_MAGIC) + 4
-    size = int.from_bytes(data[start - 4 : start], 'little')
-    return json.loads(data[start : start + size]), data[start + size :]
-
-
-def joined(header, rest):
-    text = json.dumps(header, sort_keys=True, separators=(',', ':')).encode()
-    return SIGNED_MAGIC + len(text).to_bytes(4, 'little') + text + rest
-
-
-@pytest.fixture
-def plain(tmp_path):
-    path = tmp_path / 'plain.pth'
-    path.write_bytes(PLAIN)
-    return path
 
 
 @pytest.fixture
@@ -195,13 +173,13 @@ class TestPublisher:
     def test_a_signature_of_another_file(self, seal, key, tmp_path):
         """Its licence is better, but it is not of this file."""
         ended, better = seal('ended', not_after=days(-1)), seal('better', not_after=days(300))
-        header, chunks = split(ended)
-        header['signature'] = split(better)[0]['signature']
-        (tmp_path / 'x').write_bytes(joined(header, chunks))
+        magic, header, rest = split(ended)
+        mine, theirs = header['signature'], split(better)[1]['signature']
+        (tmp_path / 'x').write_bytes(joined(magic, header | dict(signature=theirs), rest))
         with pytest.raises(SignatureError, match='it was changed after signing'):
             read_all(tmp_path / 'x', key)
-        header['signature'] = split(ended)[0]['signature'] | dict(licence=header['signature']['licence'])
-        (tmp_path / 'y').write_bytes(joined(header, chunks))
+        mixed = mine | dict(licence=theirs['licence'])
+        (tmp_path / 'y').write_bytes(joined(magic, header | dict(signature=mixed), rest))
         with pytest.raises(SignatureError, match='it was changed after signing'):
             read_all(tmp_path / 'y', key)
 
