@@ -109,6 +109,7 @@ def denials() -> list[Row]:
         'SegFormer-B0, CamVid: images': dict(config=SEGFORMER.format('')),
         'the same, 400 iterations': dict(config=SEGFORMER.format(''), **short),
         'SegFormer-B0, CamVid: images and every stage': dict(config=SEGFORMER.format(''), places=('all',)),
+        'the same, 2400 iterations': dict(config=SEGFORMER.format(''), places=('all',), iterations=2400),
         'PSPNet, MobileNetV2, CamVid: images; 400 iterations': dict(config=PSPNET.format(''), **short),
         'DeepLabV3+, MobileNetV2, CamVid: images': dict(config=DEEPLAB.format('')),
         'SETR, ViT-S/14, CamVid: images; 300 iterations': dict(

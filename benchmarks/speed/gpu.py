@@ -1,7 +1,8 @@
-"""Measure the ciphers on a GPU, in both directions, beside a copy of the images.
+"""Measure the ciphers on a GPU, in both directions, beside torch's operators and a copy of the images.
 
 The alternatives take turns within one run. CUDA events time 20 calls at once, so that the start of a kernel counts as
-it does in a training, where the next one waits in the queue.
+it does in a training, where the next one waits in the queue. ``alone`` replays a graph of the same call, without Python
+between the kernels. Feature maps are float32 and float16; images are uint8, as the format has them.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ from typing import Any
 
 import torch
 from prettytable import PrettyTable, TableStyle
+from torch import Tensor
 
 from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import CIPHERS, TYPES
 from benchmarks.speed.timing import summary
-from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.ciphers import FeatureCipher, build_cipher
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.models.features.encryption import KeyedFeatures
 
-SHAPES = ((8, 3, 512, 1024), (8, 3, 1024, 2048))
-BLOCK_SIZES = (4, 16)
+SHAPES = ((8, 3, 512, 1024), (32, 3, 1024, 2048))
+MAPS = (32, 64, 128, 256)
+BLOCK_SIZES = (2, 4, 16)
 CALLS = 20
 
+Alternatives = dict[str, Callable[[], Any]]
 
-def microseconds(alternatives: dict[str, Callable[[], Any]], turns: int) -> dict[str, dict[str, float]]:
+
+def microseconds(alternatives: Alternatives, turns: int) -> dict[str, dict[str, float]]:
     """Time every alternative once in each turn, after one turn that warms up.
 
     Args:
@@ -51,29 +57,70 @@ def microseconds(alternatives: dict[str, Callable[[], Any]], turns: int) -> dict
     return {name: summary(values, 'us', 2) for name, values in times.items()}
 
 
-def measure(words: list[str], block_size: int, shape: tuple[int, ...], turns: int) -> dict[str, Any]:
+def replayed(run: Callable[[], Any]) -> Callable[[], None]:
+    """Return the replay of a graph of one call."""
+    run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def measure(words: list[str], block_size: int, shape: tuple[int, ...], turns: int, compiled: bool) -> dict[str, Any]:
     """Time one cipher on uint8 images (N, C, H, W)."""
     cfg = [dict(type=TYPES[word], block_size=block_size, allow_weak=True) for word in words]
     cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device='cuda')
-    encrypted = cipher.encrypt(images)
+    encrypted, kernel = cipher.encrypt(images), cipher._torch_kernel
     assert torch.equal(cipher.decrypt(encrypted), images)
-    alternatives = dict(
-        encrypt=lambda: cipher.encrypt(images), decrypt=lambda: cipher.decrypt(encrypted), copy=images.clone
-    )
+    assert torch.equal(kernel.encrypt_blocks(images), encrypted)
+    alternatives: Alternatives = {
+        'encrypt': lambda: cipher.encrypt(images),
+        'decrypt': lambda: cipher.decrypt(encrypted),
+        'copy': images.clone,
+        'encrypt alone': replayed(lambda: cipher.encrypt(images)),
+        'copy alone': replayed(images.clone),
+        'operators encrypt': lambda: kernel.encrypt_blocks(images),
+        'operators decrypt': lambda: kernel.decrypt_blocks(encrypted),
+    }
+    if compiled:
+        by_compiler = torch.compile(kernel.encrypt_blocks)
+        assert torch.equal(by_compiler(images), encrypted)
+        alternatives['torch.compile encrypt'] = lambda: by_compiler(images)
     return dict(cipher='+'.join(words), block_size=block_size, shape=shape, times=microseconds(alternatives, turns))
+
+
+def measure_maps(dtype: torch.dtype, turns: int) -> dict[str, Any]:
+    """Time the default encryption of feature maps (N, C, H, W)."""
+    steps = FeatureCipher().steps(SecretKey.from_bytes(bytes(32)), 'stage=0', MAPS[1])
+    keyed = KeyedFeatures(steps)
+    maps: Tensor = torch.randn(MAPS, device='cuda').to(dtype)
+    alternatives: Alternatives = {
+        'encrypt': lambda: keyed(maps, 1),
+        'copy': maps.clone,
+        'encrypt alone': replayed(lambda: keyed(maps, 1)),
+        'copy alone': replayed(maps.clone),
+    }
+    name = f'feature maps, {str(dtype).removeprefix("torch.")}'
+    return dict(cipher=name, block_size=1, shape=MAPS, times=microseconds(alternatives, turns))
 
 
 def table_of(rows: list[dict[str, Any]]) -> str:
     """Return the Markdown table."""
-    table = PrettyTable(['cipher, M, images', 'encrypt us', 'decrypt us', 'copy us', 'share of the copy bandwidth'])
+    names = ('encrypt', 'decrypt', 'operators encrypt', 'operators decrypt', 'torch.compile encrypt', 'copy')
+    table = PrettyTable(
+        ['cipher, M, shape', *(f'{name}, us' for name in names), 'copy / encrypt', 'copy / encrypt, alone']
+    )
     table.set_style(TableStyle.MARKDOWN)
     for row in rows:
         times = row['times']
-        cells = [f'{times[name]["us"]:.0f} ({times[name]["low"]:.0f} to {times[name]["high"]:.0f})' for name in times]
-        share = [times['copy']['us'] / times[name]['us'] for name in ('encrypt', 'decrypt')]
+        cells = [
+            f'{times[name]["us"]:.0f} ({times[name]["low"]:.0f} to {times[name]["high"]:.0f})' if name in times else ''
+            for name in names
+        ]
+        shares = [times['copy' + word]['us'] / times['encrypt' + word]['us'] for word in ('', ' alone')]
         what = f'{row["cipher"]}, {row["block_size"]}, {"x".join(map(str, row["shape"]))}'
-        table.add_row([what, *cells, f'{share[0]:.0%} and {share[1]:.0%}'])
+        table.add_row([what, *cells, *(f'{share:.0%}' for share in shares)])
     return table.get_string()
 
 
@@ -86,7 +133,13 @@ def main() -> None:
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error('expected a GPU, but torch finds none')
-    rows = [measure(list(c), m, shape, args.turns) for shape in SHAPES for m in BLOCK_SIZES for c in CIPHERS]
+    rows = [
+        measure(words, m, shape, args.turns, compiled=words == ['shuffle'] and m == 4)
+        for shape in SHAPES
+        for m in BLOCK_SIZES
+        for words in CIPHERS
+    ]
+    rows += [measure_maps(dtype, args.turns) for dtype in (torch.float32, torch.float16)]
     result = dict(device=torch.cuda.get_device_name(), torch=torch.__version__, turns=args.turns, rows=rows)
     replace_file(args.out, json.dumps(result) + '\n')
     table = table_of(rows)

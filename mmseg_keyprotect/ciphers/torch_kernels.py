@@ -1,8 +1,15 @@
-"""Block transforms of batches of images on torch tensors. Tensors on the CPU use the numpy kernels."""
+"""Block transforms of batches of images on torch tensors.
+
+Tensors on the CPU use the numpy kernels, those on a GPU one kernel in Triton where torch brings it, and all others
+torch's own operators. All give the same samples.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +17,22 @@ import torch
 from torch import Tensor
 
 from mmseg_keyprotect.ciphers.kernels import DOMAIN, Kernel, unknown_value
+
+
+class BlockStep(NamedTuple):
+    """What one direction does to the n samples of a block, on a device.
+
+    Args:
+        source: int32 (n,), where every sample comes from. None: from its own place.
+        mask: uint8 (n,), 0 or 255. None: nothing is inverted.
+        row: uint8 (n,), the row of the table for every sample. None: there is no table.
+        table: int16 (2, 256), or int16 (2, DOMAIN) where a table is undone. None: nothing is looked up.
+    """
+
+    source: Tensor | None
+    mask: Tensor | None
+    row: Tensor | None
+    table: Tensor | None
 
 
 class TorchKernel:
@@ -28,10 +51,13 @@ class TorchKernel:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._constants: dict[tuple[str, torch.device], Tensor] = {}
+        self._steps: dict[tuple[str, torch.device], BlockStep] = {}
 
     def encrypt(self, images: Tensor) -> Tensor:
         """Transform images, uint8 (N, C, H, W). The result is uint8, or int16 with a table."""
-        return self._encrypt_on_cpu(images.contiguous()) if images.device.type == 'cpu' else self.encrypt_blocks(images)
+        if images.device.type == 'cpu':
+            return self._encrypt_on_cpu(images.contiguous())
+        return self.encrypt_at_once(images) if _one_kernel(images.device) else self.encrypt_blocks(images)
 
     def decrypt(self, images: Tensor) -> Tensor:
         """Invert :meth:`~mmseg_keyprotect.ciphers.torch_kernels.TorchKernel.encrypt`.
@@ -39,7 +65,24 @@ class TorchKernel:
         Raises:
             WrongKeyError: A value is not in the table.
         """
-        return self._decrypt_on_cpu(images.contiguous()) if images.device.type == 'cpu' else self.decrypt_blocks(images)
+        if images.device.type == 'cpu':
+            return self._decrypt_on_cpu(images.contiguous())
+        return self.decrypt_at_once(images) if _one_kernel(images.device) else self.decrypt_blocks(images)
+
+    def encrypt_at_once(self, images: Tensor) -> Tensor:
+        """Transform images with one kernel in Triton."""
+        return self._at_once('encrypt', images)[0]
+
+    def decrypt_at_once(self, images: Tensor) -> Tensor:
+        """Invert :meth:`~mmseg_keyprotect.ciphers.torch_kernels.TorchKernel.encrypt_at_once`.
+
+        Raises:
+            WrongKeyError: A value is not in the table.
+        """
+        plain, unknown = self._at_once('decrypt', images)
+        if unknown is not None and bool(unknown):
+            raise unknown_value()
+        return plain
 
     def encrypt_blocks(self, images: Tensor) -> Tensor:
         """Transform images with torch operators, on any device."""
@@ -49,10 +92,10 @@ class TorchKernel:
             blocks = blocks[..., self._constant('source', transform.source, images)]
         if transform.mask.any():
             blocks = blocks ^ self._constant('mask', transform.mask, images)
-        if transform.table is not None:
-            table = np.concatenate([np.arange(256, dtype=np.int16), transform.table])
+        table = self._table(images)
+        if table is not None:
             offset = self._constant('offset', transform.keyed * 256, images)
-            blocks = self._constant('table', table, images)[blocks.long() + offset]
+            blocks = table.flatten()[blocks.long() + offset]
         return self._from_blocks(blocks)
 
     def decrypt_blocks(self, images: Tensor) -> Tensor:
@@ -63,14 +106,13 @@ class TorchKernel:
         """
         transform = self.kernel.transform
         blocks = self._to_blocks(images)
-        if transform.table is not None:
-            inverse = np.full(2 * DOMAIN, -1, dtype=np.int16)
-            inverse[:256] = inverse[DOMAIN + transform.table] = np.arange(256)
+        table = self._inverse_table(images)
+        if table is not None:
             values = blocks.long()
             if not bool(((values >= 0) & (values < DOMAIN)).all()):
                 raise unknown_value()
             offset = self._constant('inverse_offset', transform.keyed * DOMAIN, images)
-            blocks = self._constant('inverse_table', inverse, images)[values + offset]
+            blocks = table.flatten()[values + offset]
             if bool((blocks < 0).any()):
                 raise unknown_value()
             blocks = blocks.byte()
@@ -80,6 +122,44 @@ class TorchKernel:
         if transform.mask.any():
             blocks = blocks ^ self._constant('inverse_mask', undo.mask, images)
         return self._from_blocks(blocks)
+
+    def _at_once(self, direction: str, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Run the kernel in Triton; see :func:`~mmseg_keyprotect.ciphers.triton_kernels.transform_blocks`."""
+        from mmseg_keyprotect.ciphers.triton_kernels import transform_blocks
+
+        place = (direction, images.device)
+        if place not in self._steps:
+            self._steps[place] = self._step(direction, images)
+        return transform_blocks(images, self.kernel.block_size, self._steps[place])
+
+    def _step(self, direction: str, images: Tensor) -> BlockStep:
+        """Return what one direction does to a block, on the device of the images."""
+        forward = self.kernel.transform
+        transform = forward if direction == 'encrypt' else forward.inverse()
+        table = self._table(images) if direction == 'encrypt' else self._inverse_table(images)
+        keyed = forward.keyed if direction == 'encrypt' else forward.keyed[transform.source]
+        return BlockStep(
+            source=_on(images, transform.source.astype(np.int32)) if transform.moves else None,
+            mask=_on(images, transform.mask) if transform.mask.any() else None,
+            row=None if table is None else _on(images, keyed.astype(np.uint8)),
+            table=table,
+        )
+
+    def _table(self, like: Tensor) -> Tensor | None:
+        """Return int16 (2, 256): what a sample becomes where no table is used, and where it is; None without one."""
+        table = self.kernel.transform.table
+        return (
+            None if table is None else self._constant('table', np.stack([np.arange(256, dtype=np.int16), table]), like)
+        )
+
+    def _inverse_table(self, like: Tensor) -> Tensor | None:
+        """Return int16 (2, DOMAIN), which undoes the table; -1 stands for a value that is not in it."""
+        table = self.kernel.transform.table
+        if table is None:
+            return None
+        inverse = np.full((2, DOMAIN), -1, dtype=np.int16)
+        inverse[0, :256] = inverse[1, table] = np.arange(256)
+        return self._constant('inverse_table', inverse, like)
 
     def _encrypt_on_cpu(self, images: Tensor) -> Tensor:
         out = torch.empty_like(images, dtype=torch.uint8 if self.kernel.transform.table is None else torch.int16)
@@ -93,7 +173,7 @@ class TorchKernel:
     def _constant(self, name: str, array: npt.NDArray[Any], like: Tensor) -> Tensor:
         place = (name, like.device)
         if place not in self._constants:
-            self._constants[place] = torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+            self._constants[place] = _on(like, array)
         return self._constants[place]
 
     def _to_blocks(self, images: Tensor) -> Tensor:
@@ -108,6 +188,31 @@ class TorchKernel:
         m, (n, rows, columns, samples) = self.kernel.block_size, blocks.shape
         cells = blocks.reshape(n, rows, columns, m, m, samples // m**2)
         return cells.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, rows * m, columns * m)
+
+
+def _on(like: Tensor, array: npt.NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+
+
+@cache
+def _one_kernel(device: torch.device) -> bool:
+    """Tell whether Triton is there and can build the kernel for the device; warn if it cannot."""
+    if device.type != 'cuda' or find_spec('triton') is None:
+        return False
+    from mmseg_keyprotect.ciphers.triton_kernels import transform_blocks
+
+    try:
+        transform_blocks(
+            torch.zeros(1, 1, 1, 1, dtype=torch.uint8, device=device), 1, BlockStep(None, None, None, None)
+        )
+    except Exception as error:  # of many kinds: no C compiler, an old GPU, another version
+        warnings.warn(
+            f'Triton cannot build a kernel for {device} ({type(error).__name__}), so the ciphers use torch operators '
+            'there, which take several times as long. Triton needs a C compiler and a GPU of its list.',
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _unsigned(images: Tensor) -> npt.NDArray[Any]:

@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,11 @@ RIVAL_COMMANDS = {
 }
 
 
+@cache
+def parser_of(command):
+    return build_parser([command])
+
+
 class Commands:
     """Stands for ``subprocess``: parses every command, then writes the files that a cell reads."""
 
@@ -45,7 +51,7 @@ class Commands:
         if (module := command[2]) in RIVAL_COMMANDS:
             return self.rival(module, RIVAL_COMMANDS[module]().parse_args(command[3:]))
         assert module == 'mmseg_keyprotect'
-        args = build_parser(command[3:]).parse_args(command[3:])
+        args = parser_of(command[3]).parse_args(command[3:])
         assert Path(args.config).is_file()
         cfg_options(getattr(args, 'cfg_options', []))
         self.seen.append(args)

@@ -103,6 +103,7 @@ class TestErrors:
         assert 'dataset_prepare' in err
 
 
+@pytest.mark.slow
 def test_an_attack_that_initialises_a_model_does_not_flood_the_audit(config, work, tmp_path, capfd):
     """mmengine logs how each parameter was initialised, where there is no log file."""
     run('train', config, '--work-dir', work, capfd=capfd)

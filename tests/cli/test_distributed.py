@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
@@ -80,6 +81,7 @@ def test_one_key_for_all(tmp_path, key, key_file):
     assert load_from_sealed('sealed://' + str(tmp_path / 'work' / 'iter_2.pth'))['optimizer']['state']
 
 
+@pytest.mark.slow
 def test_a_key_for_each_is_refused(tmp_path, key_file, other_key_file):
     done = train_on_two(tmp_path, key_file, other_key_file)
     assert done.returncode != 0, done.stdout + done.stderr

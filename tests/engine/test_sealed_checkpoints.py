@@ -78,6 +78,7 @@ def test_train_seal_and_load_everywhere(tiny, tmp_path, key, scenes):
     assert read_checkpoint(sealed_path(tmp_path, 4))[1]['keyprotect']['key_id'] == key.key_id
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_sealed(tiny, tmp_path):
     """``save_best`` follows the scheme: the better checkpoint replaces the first, and is sealed."""
     options = dict(save_best='mIoU', max_keep_ckpts=2)
@@ -181,6 +182,7 @@ def test_pretrained_backbones(tiny, tmp_path, key):
         assert torch.equal(tensor, backbone[name]), name
 
 
+@pytest.mark.slow
 def test_mmsegs_own_tool(tiny, tmp_path):
     cfg, _ = sealed_run(tiny)
     config = tmp_path / 'tiny.py'
@@ -289,6 +291,7 @@ def test_the_backend_reads_what_it_writes(tmp_path, key_file):
     assert not (tmp_path / 'folder').exists()
 
 
+@pytest.mark.slow
 def test_protected_and_sealed_in_one_go(tiny, tmp_path, key, key_file, other_key, other_key_file):
     cfg = tiny('segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py')
     Runner.from_cfg(cfg).train()

@@ -181,7 +181,12 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize('kind', KINDS)
+SLOW = ('frozen norms', 'checkpoints by epochs', 'mixed precision')
+
+
+@pytest.mark.parametrize(
+    'kind', [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in KINDS]
+)
 def test_with(kind, bind, tmp_path):
     config, checkpoint = bind()
     cfg = load(config)

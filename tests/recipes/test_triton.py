@@ -30,6 +30,7 @@ from triton_repository import MAX_BATCH_SIZE, write_repository  # noqa: E402
 from mmseg_keyprotect.export import export_onnx  # noqa: E402
 from mmseg_keyprotect.protection import protect_checkpoint  # noqa: E402
 
+pytestmark = pytest.mark.slow  # four exports; `make test-recipes` has them too
 KEY = SecretKey.from_bytes(bytes(range(32)))
 
 

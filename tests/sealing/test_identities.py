@@ -118,7 +118,7 @@ class TestAge:
         theirs = subprocess.run(['age', '-r', recipient], input=file_key, capture_output=True, check=True).stdout
         assert identity.unwrap(dict(type='age', name='', file=encode(theirs))) == file_key
 
-    @pytest.mark.parametrize('armored', [True, False])
+    @pytest.mark.parametrize('armored', [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_an_identity_file_with_a_passphrase(self, armored, tmp_path, identity_file, monkeypatch):
         content = pyrage.passphrase.encrypt(identity_file.read_bytes(), 'correct horse', armored=armored)
         locked = private(tmp_path / 'locked.txt', '')
