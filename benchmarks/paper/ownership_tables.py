@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.paper.ownership_attacks import ATTACKS
 from benchmarks.paper.ownership_cells import STRENGTHS, ForeignScores, MarkPrice, MarkSurvival
 from benchmarks.paper.ownership_training import Distilled, TunedCopy
 from benchmarks.paper.tables import Row, Table, make_table
 
 DEEPLAB = 'deeplabv3_mobilenet-v2-d16_voc440-516x516'
+DEEPLAB_TRAINED = 'deeplabv3_mobilenet-v2-d16_1xb8-0.3k_voc440-256x256'
 REAL = 'data/weights/deeplabv3_mobilenetv2_voc.pth'
 IMAGES = 150
 """Number of images of VOC on which the price of the default strength is measured."""
@@ -49,13 +52,14 @@ def survival_table(rows: list[Row]) -> str:
 
 
 def tuned_table(rows: list[Row]) -> str:
-    """Return a table of what marks survive of a fine-tuning: the cells of a row have the two strengths."""
+    """Return a table of what marks survive of a training: the cells of a row have the two strengths, or the first."""
     fields = ['mIoU', *(f'z, {strength:g}' for strength in STRENGTHS), 'aligned']
 
     def line(row: Row, results: list[dict]) -> list[str]:
         if len(results) < len(row.cells):
             return ['missing'] * len(fields)
-        return [f'{results[0]["mIoU"]:.2f}', *(f'{one["z"]:.1f}' for one in results), _aligned(results[0])]
+        scores = [f'{one["z"]:.1f}' for one in results] + [''] * (len(STRENGTHS) - len(results))
+        return [f'{results[0]["mIoU"]:.2f}', *scores, _aligned(results[0])]
 
     return make_table('trained by somebody', fields, rows, line)
 
@@ -73,6 +77,29 @@ def foreign_table(rows: list[Row]) -> str:
 
 def _aligned(result: dict) -> str:
     return f'{result["aligned"]} of {result["compared"]}'
+
+
+def tunings(
+    label: str, counts: tuple[int, ...], of: dict[str, Any], schedule: int, strengths: tuple[float, ...]
+) -> list[Row]:
+    """Return rows for one model that somebody fine-tunes, one cell for each strength.
+
+    Args:
+        label: What the rows call the model.
+        counts: Numbers of training images, beside all of them.
+        of: The fields of the cells that name the model.
+        schedule: Iterations of the config.
+        strengths: Strengths of the mark.
+    """
+    trainings: dict[str, dict[str, Any]] = {
+        '300 iterations, a fifth of the learning rate': {},
+        **{f'the same, {count} images': dict(images=count) for count in counts},
+        f'the whole schedule again: {schedule} iterations, full learning rate': dict(iterations=schedule, lr_scale=1.0),
+    }
+    return [
+        Row(f'{label}: {name}', [TunedCopy(**of, strength=strength, **options) for strength in strengths])
+        for name, options in trainings.items()
+    ]
 
 
 def ownership(segformer: str, pspnet: str, setr: str) -> dict[str, tuple[Table, list[Row]]]:
@@ -103,20 +130,17 @@ def ownership(segformer: str, pspnet: str, setr: str) -> dict[str, tuple[Table, 
         )
         for attack in ATTACKS
     ]
-    tunings: dict[str, dict] = {
-        '300 iterations, a fifth of the learning rate': {},
-        'the same, 8 images': dict(images=8),
-        'the whole schedule again: 400 iterations, full learning rate': dict(iterations=400, lr_scale=1.0),
-    }
     tuned = [
-        Row(f'SegFormer-B0: {label}', [TunedCopy(segformer, strength=x, **options) for x in STRENGTHS])
-        for label, options in tunings.items()
+        *tunings('SegFormer-B0', (4, 8, 37), dict(config=segformer), 400, STRENGTHS),
+        *tunings('PSPNet', (4, 37), dict(config=pspnet), 300, STRENGTHS[:1]),
+        *tunings('DeepLabV3, VOC', (3, 33), dict(config=DEEPLAB_TRAINED, weights=REAL), 300, STRENGTHS[:1]),
     ]
     tuned.append(Row('SegFormer-B0: distilled from the masks', [Distilled(segformer, strength=x) for x in STRENGTHS]))
     suspects = [
         Row('a marked copy of SegFormer-B0', [ForeignScores(segformer)]),
         Row('SegFormer-B0 trained apart, another seed', [ForeignScores(segformer, apart=1)]),
         Row('SegFormer-B0 trained apart, a third seed', [ForeignScores(segformer, apart=2)]),
+        Row('PSPNet trained apart, another seed', [ForeignScores(pspnet, apart=1)]),
     ]
     return {
         'ownership-price': (price_table, prices),
