@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import AttackResult
@@ -43,10 +45,9 @@ class HeldOut:
     @cached_property
     def _masks(self) -> list[Tensor]:
         """The masks of the user with the correct key, uint8 or int16 (1, H, W), in the order of ``indices``."""
-        user, batch = self._protected.users.correct(), self._images.batch
         kind = torch.uint8 if len(self._images.classes) <= 256 else torch.int16
-        masks = (self._protected.predict(user, batch(index)).pred_sem_seg.data for index in self.indices)
-        return [mask.to('cpu', kind) for mask in masks]
+        predictions = self._predictions(self._protected.users.correct())
+        return [prediction.pred_sem_seg.data.to('cpu', kind) for prediction in predictions]
 
     def reference(self) -> dict[str, float]:
         """Return the mIoU of ``correct key``, of ``no key`` and of ``floor``, the majority-class baseline."""
@@ -66,10 +67,10 @@ class HeldOut:
         """
         if result.model is not None:
             model = result.model.eval()
-            predictions = (model.test_step(self._images.batch(index))[0] for index in self.indices)
+            predictions: Iterator[SegDataSample] = (model.test_step(self._images.batch(n))[0] for n in self.indices)
         elif result.key is not None or result.features is not None:
             user = self._protected.users.guessing(result.key, result.features)
-            predictions = (self._protected.predict(user, self._images.batch(index)) for index in self.indices)
+            predictions = self._predictions(user)
         else:
             return None, None
         counts, same, total = np.zeros((3, len(self._images.classes))), 0, 0
@@ -80,5 +81,8 @@ class HeldOut:
         return Scores.from_counts(counts).mIoU, round(100 * same / total, 1)
 
     def _counts_of(self, user: User) -> np.ndarray:
-        predict, batch = self._protected.predict, self._images.batch
-        return np.sum([self._images.pixels(predict(user, batch(index))) for index in self.indices], axis=0)
+        return np.sum([self._images.pixels(prediction) for prediction in self._predictions(user)], axis=0)
+
+    def _predictions(self, user: User) -> Iterator[SegDataSample]:
+        """Yield the predictions that a user gets, in the order of ``indices``."""
+        return self._protected.predict_each((user, self._images.batch(index)) for index in self.indices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -103,12 +103,14 @@ class AccessEvaluation:
                 users[f'{share}% of the key, draw {n}'] = make.partly_right(self.nonce, share, n)
         return users
 
-    def predict(self, user: User, index: int) -> SegDataSample:
-        """Return the prediction that a user gets for the test image ``index``."""
-        if user.kind == 'baseline':
+    def predictions(self, users: Iterable[User], index: int) -> Iterator[SegDataSample]:
+        """Yield the predictions that users get for the test image ``index``; the baseline's, if any, comes first."""
+        users = list(users)
+        if users[0].kind == 'baseline':
             assert self.baseline is not None, 'only an evaluation with a baseline has that user'
-            return self.baseline.test_step(self.baseline_images.batch(index))[0]
-        return self.protected.predict(user, self.images.batch(index))
+            yield self.baseline.test_step(self.baseline_images.batch(index))[0]
+            users = users[1:]
+        yield from self.protected.predict_each((user, self.images.batch(index)) for user in users)
 
     def run(self, folder: Path, wrong_keys: int, known: Sequence[int] = (), draws: int = DRAWS) -> AccessReport:
         """Evaluate all users in one pass over the images; several processes share the images.
@@ -143,7 +145,8 @@ class AccessEvaluation:
         with TaskProgress('testing', len(mine), tally.done, is_main_process()) as progress:
             try:
                 for index in mine[tally.done :]:
-                    tally.add(np.stack([self.images.pixels(self.predict(user, index)) for user in users.values()]))
+                    predictions = self.predictions(users.values(), index)
+                    tally.add(np.stack([self.images.pixels(prediction) for prediction in predictions]))
                     progress.advance(f'{len(users)} users')
             finally:
                 tally.save()

@@ -73,7 +73,8 @@ def _take(
     panels = {'image': _rgb(image, order)}
     if another is not None:
         panels[ENCRYPTED] = _rgb(another.encrypt(image)[0], order)
-    labels = {who: evaluation.predict(user, index).pred_sem_seg.data[0].cpu() for who, user in users.items()}
+    masks = (found.pred_sem_seg.data[0].cpu() for found in evaluation.predictions(users.values(), index))
+    labels = dict(zip(users, masks, strict=True))
     if images.labelled:
         labels = {'true labels': batch['data_samples'][0].gt_sem_seg.data[0], **labels}
     palette = np.array(images.dataset.metainfo.get('palette') or some_colours(len(images.classes)), dtype=np.uint8)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -14,6 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
 from mmseg_keyprotect.config.channels import image_channels
@@ -26,6 +29,33 @@ from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.session.users import User, Users
+
+PASS_PIXELS = {'cpu': 2**19, 'gpu': 2**24}
+"""Pixels of the images of one forward pass. More of them gain nothing on a CPU; a GPU takes fewer if it must."""
+
+
+class Question(NamedTuple):
+    """One user's image, as the network gets it.
+
+    Args:
+        user: The user.
+        inputs: Float (1, C, H, W).
+        samples: The data sample of the image.
+    """
+
+    user: User
+    inputs: Tensor
+    samples: list[SegDataSample]
+
+    @property
+    def size(self) -> tuple[Any, ...]:
+        """What images of one forward pass have in common: their shape for the network, and that of the mask."""
+        return (*self.inputs.shape, *self.samples[0].metainfo.get('ori_shape', ()))
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels for the network or in the mask, whichever is more."""
+        return max(prod(self.inputs.shape[-2:]), prod(self.samples[0].metainfo.get('ori_shape', (0,))[:2]))
 
 
 class ProtectedModel:
@@ -66,6 +96,7 @@ class ProtectedModel:
         self.cipher, self.features = self.users.cipher, self.users.features
         self.identity = joined(identities_of(self.model).values())
         self.sources = [repr(cfg.to_dict()), hash_file(without_scheme(checkpoint)), self.identity.key_id]
+        self._pass_pixels = PASS_PIXELS['cpu' if get_device() == 'cpu' else 'gpu']
 
     @property
     def channel_order(self) -> str:
@@ -97,12 +128,43 @@ class ProtectedModel:
         """
         return prepared(self.model.data_preprocessor if padded else self._unpadded, user, batch)
 
-    @torch.no_grad()
     def predict(self, user: User, batch: dict[str, Any]) -> SegDataSample:
         """Return the prediction that a user gets for a batch of one image."""
-        data = self.prepare(user, batch)
-        with using(self.model, user):
-            return self.model(**data, mode='predict')[0]
+        return next(self.predict_each([(user, batch)]))
+
+    @torch.no_grad()
+    def predict_each(self, questions: Iterable[tuple[User, dict[str, Any]]]) -> Iterator[SegDataSample]:
+        """Yield the predictions that users get, in order.
+
+        Images of one size go through the network together, as many as help and fit into memory. A prediction may differ
+        from that for the image alone by the rounding of another order of additions.
+
+        Args:
+            questions: Users, and batches of one image.
+        """
+        waiting: list[Question] = []
+        for user, batch in questions:
+            data = self.prepare(user, batch)
+            one = Question(user, data['inputs'], [sample.new() for sample in data['data_samples']])
+            if waiting and (waiting[0].size != one.size or (len(waiting) + 1) * one.pixels > self._pass_pixels):
+                yield from self._answer(waiting)
+                waiting = []
+            waiting.append(one)
+        if waiting:
+            yield from self._answer(waiting)
+
+    def _answer(self, questions: list[Question]) -> list[SegDataSample]:
+        """Return the predictions of one forward pass; of several smaller ones, if a GPU has not enough memory."""
+        try:
+            with using(self.model, *(one.user for one in questions)):
+                samples = [sample for one in questions for sample in one.samples]
+                return self.model(torch.cat([one.inputs for one in questions]), samples, mode='predict')
+        except torch.cuda.OutOfMemoryError:
+            if len(questions) == 1:
+                raise
+        half = len(questions) // 2
+        self._pass_pixels = half * questions[0].pixels
+        return [*self._answer(questions[:half]), *self._answer(questions[half:])]
 
     def stolen(self) -> BaseSegmentor:
         """Return a copy for an attacker who has the weights and no key.
@@ -156,16 +218,16 @@ def prepared(preprocessor: SegDataPreProcessor, user: User, batch: dict[str, Any
     return preprocessor.prepare(preprocessor.cast_data(batch), False, user.encryption)
 
 
-def using(model: BaseSegmentor, user: User) -> AbstractContextManager[None]:
-    """Let a model transform feature maps as a user does, within a ``with`` block.
+def using(model: BaseSegmentor, *users: User) -> AbstractContextManager[None]:
+    """Let a model transform feature maps as users do, within a ``with`` block.
 
     Args:
         model: A protected model, or a copy of one from
             :meth:`~mmseg_keyprotect.session.model.ProtectedModel.stolen`.
-        user: The user.
+        users: The user, or one for each image of a batch.
     """
     features = getattr(model, 'feature_encryption', None)
-    return nullcontext() if features is None else features.using(user.features)
+    return nullcontext() if features is None else features.using(features.by_image([user.features for user in users]))
 
 
 def load_model(cfg: Config, checkpoint: str) -> BaseSegmentor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from mmseg.evaluation import IoUMetric
+import torch
 from torch import Tensor
 
 
 def count_pixels(prediction: Tensor, label: Tensor, classes: int, ignore_index: int = 255) -> np.ndarray:
-    """Count the pixels of one image.
+    """Count the pixels of one image: the numbers of mmseg's ``IoUMetric.intersect_and_union``, several times as fast.
 
     Args:
         prediction: The predicted class of each pixel, integers (1, H, W) or (H, W).
@@ -28,9 +28,13 @@ def count_pixels(prediction: Tensor, label: Tensor, classes: int, ignore_index: 
                [1., 2.],
                [2., 1.]])
     """
-    label = label.squeeze().to(prediction.device)
-    right, _, predicted, true = IoUMetric.intersect_and_union(prediction.squeeze(), label, classes, ignore_index)
-    return np.stack([counts.double().numpy() for counts in (right, predicted, true)])
+    prediction, label = prediction.flatten().long(), label.flatten().to(prediction.device).long()
+    # pairs of a label and a class are counted at once; -1, other values and what is ignored have rows of their own
+    rows = (label.clamp(-1, classes) + 1).masked_fill_(label == ignore_index, classes + 2)
+    pairs = rows * (classes + 1) + prediction.clamp(0, classes)
+    table = torch.bincount(pairs, minlength=(classes + 3) * (classes + 1)).view(classes + 3, classes + 1)
+    counts = table[:-1, :-1].double().cpu().numpy()
+    return np.stack([counts[1:-1].diagonal(), counts.sum(axis=0), table[1:-2].sum(dim=1).double().cpu().numpy()])
 
 
 @dataclass(frozen=True)

@@ -178,21 +178,22 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     """The second run predicts only what is left, with the same wrong keys, and ends at the same figures."""
     cfg, checkpoint = trained
     calls = []
-    predict = AccessEvaluation.predict
+    predictions = AccessEvaluation.predictions
 
-    def interrupted(self, user, index):
+    def interrupted(self, users, index):
         calls.append(index)
-        if index == 1 and calls.count(1) == 4:  # correct key, no key, and the second wrong key
-            raise KeyboardInterrupt
-        return predict(self, user, index)
+        for number, prediction in enumerate(predictions(self, users, index)):
+            if index == 1 and number == 3:  # after correct key, no key, and the first wrong key
+                raise KeyboardInterrupt
+            yield prediction
 
     out = tmp_path / 'report'
-    monkeypatch.setattr(AccessEvaluation, 'predict', interrupted)
+    monkeypatch.setattr(AccessEvaluation, 'predictions', interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_access(cfg, checkpoint, out, 2, known=[75], pictures=0)
     state = json.loads((out / 'state_0.json').read_text())
     assert state['done'] == 1
-    monkeypatch.setattr(AccessEvaluation, 'predict', lambda *args: calls.append(args[2]) or predict(*args))
+    monkeypatch.setattr(AccessEvaluation, 'predictions', lambda *args: calls.append(args[2]) or predictions(*args))
     calls.clear()
     with pytest.raises(OutputError, match='that of another'):
         evaluate_access(cfg, checkpoint, out, 3, known=[75], pictures=0)

@@ -124,6 +124,19 @@ def test_scores_are_those_of_mmseg(seed):
     assert scores.IoU[4] == 0
 
 
+@pytest.mark.parametrize('kind', [torch.uint8, torch.int64])
+def test_counts_are_those_of_mmseg_with_any_labels(kind):
+    """Labels that are no class count as wrong, unless they are the ignored one."""
+    label = torch.arange(256, dtype=kind).repeat(4).view(1, 32, 32)
+    prediction = torch.arange(1024).view(1, 32, 32) % 5
+    for ignored in (255, 0, 100):
+        right, _, predicted, true = IoUMetric.intersect_and_union(prediction[0], label[0], 5, ignored)
+        expected = [one.tolist() for one in (right, predicted, true)]
+        assert count_pixels(prediction, label, 5, ignored).tolist() == expected
+    label = torch.tensor([[-1, 0, 1, -7]])
+    assert count_pixels(torch.tensor([[0, 0, 0, 1]]), label, 2).tolist() == [[1, 0], [3, 1], [1, 1]]
+
+
 def test_floor_says_the_most_frequent_class():
     """By hand: 60 of 100 labelled pixels, three of four classes present."""
     floor = Scores.of_most_frequent(np.array([30.0, 60, 0, 10]))

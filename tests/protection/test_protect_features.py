@@ -135,16 +135,20 @@ def test_access_report(trained, tmp_path, key):
     assert (tmp_path / 'report' / 'report.html').exists()
 
 
+def prediction(evaluation, user):
+    return next(evaluation.predictions([user], 0)).seg_logits.data
+
+
 def test_every_user_gets_another_prediction(plain, tmp_path, key_file):
     """No key, a wrong key and a partly right key each change the prediction, and the correct key restores it."""
     config, checkpoint = protect_checkpoint(*plain, tmp_path / 'out', features=ALL)
     evaluation = AccessEvaluation(Config.fromfile(config), str(checkpoint))
     users = evaluation.users(1, [50], draws=1)
-    said = {who: evaluation.predict(user, 0).seg_logits.data for who, user in users.items()}
+    said = {who: prediction(evaluation, user) for who, user in users.items()}
     for one, first in said.items():
         for other, second in said.items():
             assert one == other or not torch.allclose(first, second, atol=1e-3)
-    assert torch.equal(evaluation.predict(evaluation.correct, 0).seg_logits.data, said['correct key'])
+    assert torch.equal(prediction(evaluation, evaluation.correct), said['correct key'])
 
 
 def test_fine_tuning_from_pretrained_weights_starts_as_the_plain_model_does(tmp_path, key_file, real_data):

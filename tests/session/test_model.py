@@ -104,3 +104,62 @@ def test_another_key_is_refused(opened, other_key_file, tmp_path):
     protected.cfg.model.data_preprocessor.key = dict(type='KeyFile', path=str(other_key_file))
     with pytest.raises(WrongKeyError):
         ProtectedModel(protected.cfg, str(tmp_path / 'untrained.pth'))
+
+
+class TestOnePass:
+    """Predictions for several users and images at once."""
+
+    @pytest.mark.parametrize('kind', MODELS)
+    def test_the_predictions_of_each_alone(self, opened, kind):
+        protected, images = opened(kind)
+        users = protected.users
+        asked = [users.without_key(), users.correct(), users.wrong(bytes(16), 1), users.partly_right(bytes(16), 50)]
+        questions = [(user, images.batch(index)) for index in range(2) for user in asked]
+        alone = [logits(protected, *question) for question in questions]
+        together = list(protected.predict_each(questions))
+        for one, other in zip(alone, together, strict=True):
+            assert torch.allclose(one, other.seg_logits.data, rtol=1e-4, atol=1e-5)
+        labels = [sample.gt_sem_seg.data for sample in together]
+        assert torch.equal(labels[0], labels[3])
+        assert not torch.equal(labels[0], labels[4])
+
+    @pytest.fixture
+    def passes(self, opened, monkeypatch):
+        """A protected model, a batch, and the sizes of its forward passes."""
+        protected, images = opened()
+        sizes, forward = [], protected.model.forward
+
+        def counting(inputs, *arguments, **options):
+            sizes.append(len(inputs))
+            if len(inputs) > 2:
+                raise torch.cuda.OutOfMemoryError
+            return forward(inputs, *arguments, **options)
+
+        monkeypatch.setattr(protected.model, 'forward', counting)
+        return protected, images.batch(0), sizes
+
+    def test_a_pass_is_halved_where_memory_ends(self, passes):
+        protected, batch, sizes = passes
+        questions = [(protected.users.wrong(bytes(16), number), batch) for number in range(1, 8)]
+        assert len({one.seg_logits.data.sum().item() for one in protected.predict_each(questions)}) == 7
+        assert sizes == [7, 3, 1, 2, 4, 2, 2]
+        del sizes[:]
+        assert len(list(protected.predict_each(questions))) == 7
+        assert sizes == [2, 2, 2, 1]
+
+    def test_a_pass_takes_no_more_pixels_than_help(self, passes):
+        protected, batch, sizes = passes
+        question = (protected.users.without_key(), batch)
+        protected._pass_pixels = 2 * protected.prepare(*question)['inputs'][0, 0].numel()
+        list(protected.predict_each([question] * 5))
+        assert sizes == [2, 2, 1]
+
+    def test_an_image_that_does_not_fit_alone(self, opened, monkeypatch):
+        protected, images = opened()
+
+        def full(*arguments, **options):
+            raise torch.cuda.OutOfMemoryError
+
+        monkeypatch.setattr(protected.model, 'forward', full)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            list(protected.predict_each([(protected.users.without_key(), images.batch(0))] * 2))

@@ -178,7 +178,16 @@ class FeatureEncryption(nn.Module):
         Args:
             keys: A key for every image of the batch; None leaves the feature maps of that image unchanged.
         """
-        each = [self.identity_functions if key is None else self.functions_of(key) for key in keys]
+        return self.by_image([self.identity_functions if key is None else self.functions_of(key) for key in keys])
+
+    def by_image(self, each: Sequence[Mapping[str, FeatureFunction]]) -> dict[str, FeatureFunction]:
+        """Return functions that transform each image of a batch by functions of its own, by the name of the place.
+
+        Args:
+            each: The functions for every image of the batch, by the name of the place.
+        """
+        if len(each) == 1:
+            return dict(each[0])
         return {place.name: _by_image([functions[place.name] for functions in each]) for place in self.places}
 
     @property
