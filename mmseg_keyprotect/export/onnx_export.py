@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | No
     load_strictly(model, state)
     if isinstance(model, KeyedMixin):
         model.untie()
+        with suppress(ConfigError):  # it then applies the transforms as it runs
+            model.fold()
     return model, getattr(model.data_preprocessor, 'keyed_cipher', None), meta
 
 

@@ -19,7 +19,7 @@ from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.models.denial.denial import Denial
-from mmseg_keyprotect.models.features.binding import bind_features
+from mmseg_keyprotect.models.features.binding import bind_features, fold_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor, swaps_channels
 from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
@@ -122,6 +122,19 @@ class KeyedMixin(BaseSegmentor):
         if self.block_stem is not None and isinstance(self.stem, TiedBlockStem):
             parent, _, name = self.block_stem.rpartition('.')
             setattr(self.backbone.get_submodule(parent), name, self.stem.untied())
+
+    def fold(self) -> None:
+        """Move what the key does to feature maps into the weights, in place; inference then has no further step.
+
+        Call it before the model only predicts, or is exported or traced. The state dict is then no longer that of a
+        checkpoint of this configuration. A model without encrypted feature maps stays as it is.
+
+        Raises:
+            ConfigError: The transforms cannot be moved, see
+                :func:`~mmseg_keyprotect.models.features.binding.bind_features`. The model stays as it is, and works.
+        """
+        if getattr(self, 'feature_encryption', None) is not None:
+            fold_features(self.backbone, self.feature_encryption)
 
     def init_weights(self) -> None:
         """Initialise the model; pretrained weights absorb the key.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from mmseg_keyprotect.export.comparison import compare
 from mmseg_keyprotect.export.graph import SegmentationGraph
 from mmseg_keyprotect.images import Encryptor, read_image
 from mmseg_keyprotect.protection import protect_checkpoint
-from mmseg_keyprotect.sealing import is_sealed_file
+from mmseg_keyprotect.sealing import is_sealed_file, unseal_file
 
 CONFIGS = ROOT / 'configs'
 onnx = pytest.importorskip('onnx')
@@ -130,6 +131,15 @@ def test_encrypted_feature_maps_are_written_sealed_only(features, owner, other_k
     encrypted = Encryptor(owner[0]).encrypt(picture[:64, :96])[0]
     images_alone = ExportedModel.open(folder / 'bound.onnx')
     assert (opened.predict(encrypted) == images_alone.predict(encrypted)).mean() > 0.999
+
+
+def test_encrypted_feature_maps_cost_the_graph_nothing(features, bound, owner, tmp_path):
+    """The transforms are in the weights: the graph has the operators of that without them."""
+    export_onnx(*features, tmp_path / 'sealed.onnx', seal=owner[0], logits=True)
+    unseal_file(tmp_path / 'sealed.onnx', tmp_path / 'plain.onnx', owner[0])
+    graphs = [onnx.load(path).graph for path in (tmp_path / 'plain.onnx', bound[0])]
+    there, here = (Counter(node.op_type for node in graph.node) for graph in graphs)
+    assert there == here
 
 
 def test_a_fixed_size_and_its_errors(plain, tmp_path, picture):

@@ -49,15 +49,42 @@ def bind_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
         >>> torch.allclose(backbone(image)[0], plain, atol=1e-5)
         True
     """
+    for rewrite, part, order in _rewrites(backbone, encryption):
+        rewrite(part, *map(torch.from_numpy, order.signed_permutation()))
+
+
+@torch.no_grad()
+def fold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
+    """Move the transforms of ``encryption`` into the weights of a backbone, in place; none is applied any more.
+
+    The backbone computes what it did before, to rounding, without a further step at run time. It holds what the key
+    does, and :func:`bind_features` takes it out again. Nothing is rewritten where an error is raised.
+
+    Args:
+        backbone: A backbone whose feature maps ``encryption`` encrypts, with any weights.
+        encryption: The encryption, with its key in use.
+
+    Raises:
+        ConfigError: As for :func:`bind_features`.
+    """
+    for rewrite, part, order in _rewrites(backbone, encryption):
+        rewrite(part, *map(torch.from_numpy, order.inverse().signed_permutation()))
+    encryption.use(encryption.identity_functions)
+
+
+def _rewrites(backbone: nn.Module, encryption: FeatureEncryption) -> list[Rewrite]:
+    """Return what binds a backbone; all of it is known to be possible.
+
+    Raises:
+        ConfigError: See :func:`bind_features`.
+    """
     if encryption.cipher.block_size > 1:
         raise binding_error(
             'FeatureBlockShuffle mixes positions of the feature map, which no rewriting of channels can undo',
             'Use FeatureShuffle and FeatureSign',
         )
     transforms = {name: _only(function) for name, function in encryption.keyed_functions.items()}
-    rewrites = [step for chain in adapter_of(backbone).chains() for step in _solve(chain, transforms)]
-    for rewrite, part, order in rewrites:  # only once all of them are known to be possible
-        rewrite(part, *map(torch.from_numpy, order.signed_permutation()))
+    return [step for chain in adapter_of(backbone).chains() for step in _solve(chain, transforms)]
 
 
 def _only(function: KeyedFeatures) -> BlockTransform:

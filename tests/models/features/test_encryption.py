@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
-from mmseg_keyprotect.models.features.binding import bind_features
+from mmseg_keyprotect.models.features.binding import bind_features, fold_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.features.places import find_places
 
@@ -88,6 +88,21 @@ def test_binding_is_exact_and_needs_the_key(name, cipher, places, x, key, other_
         assert (outputs(model, x) - plain).abs().mean() > 0.05 * plain.abs().mean()
 
 
+@pytest.mark.parametrize(('name', 'cipher', 'places'), CASES)
+def test_folded_weights_compute_the_same_without_the_transforms(name, cipher, places, x, key):
+    """With any weights, as after a training; binding takes the transforms out again."""
+    model = backbone(name)
+    encryption = FeatureEncryption(model, cipher, key=key, **places)
+    wanted, functions, before = outputs(model, x), encryption.functions, copy.deepcopy(model.state_dict())
+    fold_features(model, encryption)
+    assert encryption.functions == encryption.identity_functions
+    assert (outputs(model, x) - wanted).abs().max() < 1e-9 * wanted.abs().max()
+    encryption.use(functions)
+    assert (outputs(model, x) - wanted).abs().max() > 0.1
+    bind_features(model, encryption)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_binding_in_training_mode(x, key):
     """Gradients are those of the plain model at other positions, so training continues as it would have."""
     plain, bound = backbone('mobilenet'), backbone('mobilenet')
@@ -121,8 +136,11 @@ def test_what_cannot_be_bound_is_refused_and_left_alone(name, options, cipher, p
     model = backbone(name, **options)
     encryption = FeatureEncryption(model, cipher, key=key, **places)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ConfigError, match=words):
-        bind_features(model, encryption)
+    functions = encryption.functions
+    for rewrite in (bind_features, fold_features):
+        with pytest.raises(ConfigError, match=words):
+            rewrite(model, encryption)
+    assert encryption.functions == functions
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
