@@ -23,7 +23,7 @@ SEGMENTORS = {
 REGISTERED = {
     'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', WATERMARK, *SEGMENTORS.values()),
     'TRANSFORMS': (TRANSFORM, LOADER),
-    'HOOKS': (HOOK, 'ValidateFirstHook'),
+    'HOOKS': (HOOK, 'FoldedNormsHook', 'ValidateFirstHook'),
     'LOOPS': ('DenialValLoop',),
     'VISUALIZERS': (VISUALIZER,),
 }

@@ -48,6 +48,7 @@ def tuning_config(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.param_scheduler = [dict(type='PolyLR', power=1.0, eta_min=0.0, begin=0, end=iterations, by_epoch=False)]
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='FoldedNormsHook')]
     return cfg
 
 

@@ -49,6 +49,23 @@ def test_from_a_plain_model_to_a_claim(plain, key, key_file, tmp_path, capsys):
     assert 'report: ' in capsys.readouterr().out
 
 
+def test_norms_whose_statistics_were_folded_stay_as_they_are(plain, key_file, tmp_path):
+    """In training mode such a norm would normalise again, and the model would lose what it learned."""
+    state = torch.load(plain[1], weights_only=False)['state_dict']
+    norms = {name.removesuffix('.running_var') for name in state if name.endswith('.running_var')}
+    folded = {name for name in norms if '.convs.' in name}
+    assert folded < norms
+    for name in folded:
+        state[f'{name}.running_mean'].zero_()
+        state[f'{name}.running_var'].fill_(1)
+    torch.save(dict(state_dict=state), plain[1])
+    assert main(['watermark', *map(str, plain), '--iterations', '2', '-o', str(tmp_path / 'marked')]) == 0
+    after = read_checkpoint(tmp_path / 'marked' / 'my_model.pth')[0]
+    same = {name for name in norms if torch.equal(after[f'{name}.running_var'], state[f'{name}.running_var'])}
+    assert same == folded
+    assert any(not torch.equal(after[f'{name}.weight'], state[f'{name}.weight']) for name in folded)
+
+
 def test_a_bound_model_is_refused(plain, key_file, tmp_path):
     config, checkpoint = protect_checkpoint(*plain, tmp_path / 'bound')
     with pytest.raises(ConfigError, match='Expected a plain model'):
