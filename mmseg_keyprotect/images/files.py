@@ -59,7 +59,8 @@ def read_image(path: str | Path | BinaryIO) -> npt.NDArray[np.uint8]:
             if _bits(image) > 8:  # Pillow would reduce 16-bit colours to 8 bits without a warning
                 raise _refused(name, f'{_bits(image)} bits a sample', 'Convert it to 8-bit RGB.')
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image takes gigabytes
+            upright: Image.Image = image
     except KeyProtectError:
         raise
     except _MISSING as error:
@@ -77,7 +78,7 @@ def read_image(path: str | Path | BinaryIO) -> npt.NDArray[np.uint8]:
     if upright.mode not in _TO_RGB:
         hint = {'CMYK': 'Convert it to RGB with its colour profile.'}.get(upright.mode, 'Convert it to 8-bit RGB.')
         raise _refused(name, f'the mode {upright.mode}', hint)
-    return np.asarray(upright.convert('RGB'))
+    return np.asarray(upright if upright.mode == 'RGB' else upright.convert('RGB'))
 
 
 def write_encrypted(path: str | Path, image: npt.NDArray[Any], note: Mapping[str, Any]) -> None:

@@ -537,3 +537,32 @@ def test_the_client_alone_in_a_fresh_environment(tmp_path, key_file, photo):
     refused = keyprotect('protect', 'my_config.py', '-o', 'protected.py')
     assert (refused.returncode, refused.stdout) == (1, '')
     assert "Install them: pip install 'mmseg-keyprotect[mmseg,mmcv-lite]'" in refused.stderr
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from mmseg_keyprotect.images import Encryptor
+from mmseg_keyprotect.keys import SecretKey
+
+def kilobytes(word):
+    return int(Path('/proc/self/status').read_text().split(word + ':')[1].split()[0])
+
+encryptor = Encryptor(SecretKey.generate())
+encryptor.encrypt_file(sys.argv[1], 'small.png')
+before = kilobytes('VmRSS')
+Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew
+encryptor.encrypt_file(sys.argv[2], 'large.png')
+print(kilobytes('VmHWM') - before)
+"""
+
+
+@pytest.mark.skipif(not os.access('/proc/self/clear_refs', os.W_OK), reason='needs Linux, to measure the peak')
+def test_an_image_takes_little_more_memory_than_pillow_needs(tmp_path):
+    """Pillow holds 4 bytes a pixel and makes an array by way of a copy, which is 3.3 times the image."""
+    noise = np.random.default_rng(0).integers(256, size=(3000, 3000, 3), dtype=np.uint8)
+    for name, image in dict(small=noise[:8, :8], large=noise).items():
+        Image.fromarray(image).save(tmp_path / f'{name}_plain.png', compress_level=1)
+    command = [sys.executable, '-c', MEMORY, 'small_plain.png', 'large_plain.png']
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert int(found) * 1024 < 4.2 * noise.nbytes
