@@ -7,7 +7,7 @@ torch's own operators. All give the same samples.
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -199,12 +199,16 @@ def _one_kernel(device: torch.device) -> bool:
     """Tell whether Triton is there and can build the kernel for the device; warn if it cannot."""
     if device.type != 'cuda' or find_spec('triton') is None:
         return False
-    from mmseg_keyprotect.ciphers.triton_kernels import transform_blocks
-
+    on = partial(torch.zeros, device=device)
+    source, mask, row = on(48, dtype=torch.int32), on(48, dtype=torch.uint8), on(48, dtype=torch.uint8)
     try:
-        transform_blocks(
-            torch.zeros(1, 1, 1, 1, dtype=torch.uint8, device=device), 1, BlockStep(None, None, None, None)
-        )
+        from mmseg_keyprotect.ciphers.triton_kernels import transform_blocks
+
+        for dtype, size in ((torch.uint8, 256), (torch.int16, DOMAIN)):  # with all that a cipher may do
+            step = BlockStep(source, mask, row, on((2, size), dtype=torch.int16))
+            transform_blocks(on((1, 3, 4, 4), dtype=dtype), 4, step)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except Exception as error:  # of many kinds: no C compiler, an old GPU, another version
         warnings.warn(
             f'Triton cannot build a kernel for {device} ({type(error).__name__}), so the ciphers use torch operators '

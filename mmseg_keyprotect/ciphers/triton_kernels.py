@@ -48,10 +48,12 @@ def _move(  # type: ignore[no-untyped-def]
     ``bits`` is the size of a sample of the result, ``values`` the number of columns of the table, 0 without one, and
     ``undoes`` says that the table is undone. The other arguments are those of :func:`transform_blocks`.
     """
-    n, band = tl.program_id(2).to(tl.int64), tl.program_id(1)
     columns = (width // m + blocks - 1) // blocks
-    group = (tl.program_id(0) // columns) * groups + tl.arange(0, groups)
-    block = (tl.program_id(0) % columns) * blocks + tl.arange(0, blocks)
+    tiles = (channels * m * m // pack + groups - 1) // groups * columns
+    tile, row_of_blocks = tl.program_id(0) % tiles, tl.program_id(0) // tiles
+    n, band = (row_of_blocks // (height // m)).to(tl.int64), row_of_blocks % (height // m)
+    group = (tile // columns) * groups + tl.arange(0, groups)
+    block = (tile % columns) * blocks + tl.arange(0, blocks)
     # a group is (channel, row in the block, pack columns of it)
     c, u, v = group // (m * (m // pack)), group // (m // pack) % m, group % (m // pack) * pack
     inside = (group < channels * m * m // pack)[:, None] & (block < width // m)[None, :]
@@ -103,13 +105,15 @@ def transform_blocks(images: Tensor, block_size: int, step: BlockStep) -> tuple[
     images = images.contiguous()
     n, channels, height, width = images.shape
     back = images.dtype == torch.int16
-    out = torch.empty_like(images, dtype=torch.uint8 if table is None or back else torch.int16)
+    dtype = torch.uint8 if table is None or back else torch.int16
+    out = torch.empty(images.shape, dtype=dtype, device=images.device)  # empty_like may give other strides
     bad = torch.zeros(1, dtype=torch.int32, device=images.device) if back else None
     pack = 4 if block_size % 4 == 0 else 2 if block_size % 2 == 0 else 1
     groups, columns = channels * block_size**2 // pack, width // block_size
     tile_columns = min(triton.next_power_of_2(columns), _COLUMNS)
     tile_groups = min(triton.next_power_of_2(groups), max(1, _LANES // tile_columns))
-    grid = (triton.cdiv(groups, tile_groups) * triton.cdiv(columns, tile_columns), height // block_size, n)
+    tiles = triton.cdiv(groups, tile_groups) * triton.cdiv(columns, tile_columns)
+    grid = (tiles * (height // block_size) * n,)  # the other axes of a grid end at 65,535
     if not out.numel():
         return out, bad
     with torch.cuda.device(images.device) if images.is_cuda else nullcontext():

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmseg.models.segmentors import BaseSegmentor
@@ -103,10 +104,11 @@ class AccessEvaluation:
                 users[f'{share}% of the key, draw {n}'] = make.partly_right(self.nonce, share, n)
         return users
 
+    @torch.no_grad()
     def predictions(self, users: Iterable[User], index: int) -> Iterator[SegDataSample]:
         """Yield the predictions that users get for the test image ``index``; the baseline's, if any, comes first."""
         users = list(users)
-        if users[0].kind == 'baseline':
+        if users and users[0].kind == 'baseline':
             assert self.baseline is not None, 'only an evaluation with a baseline has that user'
             yield self.baseline.test_step(self.baseline_images.batch(index))[0]
             users = users[1:]

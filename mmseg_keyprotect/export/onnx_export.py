@@ -89,7 +89,13 @@ def export_onnx(
         order, max_value = (cipher.channel_order, cipher.cipher_for(channels).max_value) if cipher else ('bgr', 255)
         rgb = (order == 'rgb') != swaps_channels(model.data_preprocessor)
         graph = SegmentationGraph(model, rgb, max_value, logits).eval()
-        content = onnx_bytes(graph, size, channels, block_size, _about(model, meta, block_size), true_size)
+        about = _about(model, meta, block_size)
+        if keyed := isinstance(model, KeyedMixin):
+            with suppress(ConfigError):  # the graph then holds the transforms
+                model.fold()
+        content = onnx_bytes(graph, size, channels, block_size, about, true_size)
+        if keyed:
+            model.unfold()  # what is written is compared with the model as it was
         found = compare(graph, ExportedModel(content), _samples(images, size, channels, cipher))
         with open(temporary, 'wb') as file:
             if seal is None:
@@ -118,8 +124,6 @@ def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | No
     load_strictly(model, state)
     if isinstance(model, KeyedMixin):
         model.untie()
-        with suppress(ConfigError):  # it then applies the transforms as it runs
-            model.fold()
     return model, getattr(model.data_preprocessor, 'keyed_cipher', None), meta
 
 

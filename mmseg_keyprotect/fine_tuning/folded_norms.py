@@ -9,7 +9,6 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
 TOLERANCE = 1e-3
 """How far a variance of 1 may be off: some converters take the eps of the norm away from it."""
 

@@ -19,7 +19,7 @@ from mmseg_keyprotect.errors import BlockAlignmentError, ConfigError
 from mmseg_keyprotect.keys.identity import identities_of, joined
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.models.denial.denial import Denial
-from mmseg_keyprotect.models.features.binding import bind_features, fold_features
+from mmseg_keyprotect.models.features.binding import bind_features, fold_features, unfold_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor, swaps_channels
 from mmseg_keyprotect.models.stem.absorber import StemKeyAbsorber
@@ -126,8 +126,9 @@ class KeyedMixin(BaseSegmentor):
     def fold(self) -> None:
         """Move what the key does to feature maps into the weights, in place; inference then has no further step.
 
-        Call it before the model only predicts, or is exported or traced. The state dict is then no longer that of a
-        checkpoint of this configuration. A model without encrypted feature maps stays as it is.
+        Call it before the model only predicts, or is exported or traced. The weights then work without the key of the
+        feature maps. Their state dict says so, and no model that is not folded loads it. A model without encrypted
+        feature maps stays as it is.
 
         Raises:
             ConfigError: The transforms cannot be moved, see
@@ -135,6 +136,11 @@ class KeyedMixin(BaseSegmentor):
         """
         if getattr(self, 'feature_encryption', None) is not None:
             fold_features(self.backbone, self.feature_encryption)
+
+    def unfold(self) -> None:
+        """Undo :meth:`~mmseg_keyprotect.models.segmentors.KeyedMixin.fold`, to the bit."""
+        if getattr(self, 'feature_encryption', None) is not None:
+            unfold_features(self.backbone, self.feature_encryption)
 
     def init_weights(self) -> None:
         """Initialise the model; pretrained weights absorb the key.

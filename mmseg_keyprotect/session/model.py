@@ -30,8 +30,11 @@ from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, 
 from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.session.users import User, Users
 
-PASS_PIXELS = {'cpu': 2**19, 'gpu': 2**24}
-"""Pixels of the images of one forward pass. More of them gain nothing on a CPU; a GPU takes fewer if it must."""
+PASS_PIXELS = {'cuda': 2**24, 'other': 2**19}
+"""Pixels of the images of one forward pass. More gain nothing on a CPU; fewer are tried where a CUDA device is full."""
+
+PASS_LOGITS = 2**30
+"""Logits of one forward pass. Some operators count no further than twice as many."""
 
 
 class Question(NamedTuple):
@@ -96,7 +99,7 @@ class ProtectedModel:
         self.cipher, self.features = self.users.cipher, self.users.features
         self.identity = joined(identities_of(self.model).values())
         self.sources = [repr(cfg.to_dict()), hash_file(without_scheme(checkpoint)), self.identity.key_id]
-        self._pass_pixels = PASS_PIXELS['cpu' if get_device() == 'cpu' else 'gpu']
+        self._pass_pixels = PASS_PIXELS['cuda' if get_device() == 'cuda' else 'other']
 
     @property
     def channel_order(self) -> str:
@@ -145,26 +148,35 @@ class ProtectedModel:
         waiting: list[Question] = []
         for user, batch in questions:
             data = self.prepare(user, batch)
-            one = Question(user, data['inputs'], [sample.new() for sample in data['data_samples']])
-            if waiting and (waiting[0].size != one.size or (len(waiting) + 1) * one.pixels > self._pass_pixels):
+            one = Question(user, data['inputs'], data['data_samples'])
+            most = min(self._pass_pixels, PASS_LOGITS // self.model.num_classes)
+            if waiting and (waiting[0].size != one.size or (len(waiting) + 1) * one.pixels > most):
                 yield from self._answer(waiting)
                 waiting = []
             waiting.append(one)
         if waiting:
             yield from self._answer(waiting)
 
-    def _answer(self, questions: list[Question]) -> list[SegDataSample]:
-        """Return the predictions of one forward pass; of several smaller ones, if a GPU has not enough memory."""
+    def _answer(self, questions: list[Question]) -> Iterator[SegDataSample]:
+        """Yield the predictions of one forward pass; of several smaller ones, if a CUDA device has not enough memory.
+
+        Those of a smaller one are given away before the next one begins.
+        """
+        samples = [sample.new() for one in questions for sample in one.samples]  # they get the predictions
+        found: list[SegDataSample] | None = None
         try:
             with using(self.model, *(one.user for one in questions)):
-                samples = [sample for one in questions for sample in one.samples]
-                return self.model(torch.cat([one.inputs for one in questions]), samples, mode='predict')
+                found = self.model(torch.cat([one.inputs for one in questions]), samples, mode='predict')
         except torch.cuda.OutOfMemoryError:
             if len(questions) == 1:
                 raise
+        if found is not None:
+            yield from found
+            return
         half = len(questions) // 2
         self._pass_pixels = half * questions[0].pixels
-        return [*self._answer(questions[:half]), *self._answer(questions[half:])]
+        yield from self._answer(questions[:half])
+        yield from self._answer(questions[half:])
 
     def stolen(self) -> BaseSegmentor:
         """Return a copy for an attacker who has the weights and no key.

@@ -33,8 +33,8 @@ def count_pixels(prediction: Tensor, label: Tensor, classes: int, ignore_index: 
     rows = (label.clamp(-1, classes) + 1).masked_fill_(label == ignore_index, classes + 2)
     pairs = rows * (classes + 1) + prediction.clamp(0, classes)
     table = torch.bincount(pairs, minlength=(classes + 3) * (classes + 1)).view(classes + 3, classes + 1)
-    counts = table[:-1, :-1].double().cpu().numpy()
-    return np.stack([counts[1:-1].diagonal(), counts.sum(axis=0), table[1:-2].sum(dim=1).double().cpu().numpy()])
+    counts = table.cpu().double().numpy()
+    return np.stack([counts[1:-2, :-1].diagonal(), counts[:-1, :-1].sum(axis=0), counts[1:-2].sum(axis=1)])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 from helpers import CIPHERS, NEGATIVE, SHUFFLE
 from helpers.sizes import sized
-from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.ciphers import build_cipher, torch_kernels
 from mmseg_keyprotect.errors import WrongKeyError
 
 pytest.importorskip('triton', reason='Triton comes with the GPU builds of torch; the extra "test" brings it too')
@@ -64,6 +64,14 @@ def test_views_and_empty_batches(key):
     assert kernel.encrypt_at_once(images[:0]).shape == (0, 3, 12, 16)
 
 
+def test_one_channel_with_other_strides(key):
+    """Images from mmseg's pipeline, and channels_last: contiguous only because there is one channel."""
+    kernel, images = kernel_of('shuffle', 4, 1, key), images_of(2, 1, 8, 12)
+    packed = images[0].permute(1, 2, 0).contiguous().permute(2, 0, 1)[None]
+    for other in (packed, images.to(memory_format=torch.channels_last)):
+        assert torch.equal(kernel.encrypt_at_once(other), kernel.encrypt_blocks(other))
+
+
 @pytest.mark.parametrize('value', [-1, 1000, 32767])
 def test_a_value_that_no_key_gives(value, key):
     kernel = kernel_of('ffx', 4, 3, key)
@@ -85,3 +93,40 @@ def test_ciphers_use_it_on_a_gpu(key, monkeypatch):
     monkeypatch.setattr(kernel, 'encrypt_blocks', None)
     images = images_of(1, 3, 8, 8)
     assert torch.equal(kernel.decrypt(kernel.encrypt(images)), images)
+
+
+class TestWhereTritonServes:
+    @pytest.fixture(autouse=True)
+    def asked_anew(self):
+        torch_kernels._one_kernel.cache_clear()
+        yield
+        torch_kernels._one_kernel.cache_clear()
+
+    @pytest.fixture
+    def failing(self, monkeypatch):
+        """A function that lets the kernel fail with an error."""
+        from mmseg_keyprotect.ciphers import triton_kernels
+
+        def fail(error):
+            def transform_blocks(*arguments):
+                raise error
+
+            monkeypatch.setattr(triton_kernels, 'transform_blocks', transform_blocks)
+            monkeypatch.setattr(torch_kernels.torch, 'zeros', lambda *size, **options: None)  # there may be no GPU
+
+        return fail
+
+    def test_not_on_other_devices(self):
+        assert not torch_kernels._one_kernel(torch.device('cpu'))
+        assert not torch_kernels._one_kernel(torch.device('mps'))
+
+    @pytest.mark.parametrize('error', [RuntimeError('Failed to find C compiler.'), ImportError()])
+    def test_a_kernel_that_cannot_be_built(self, error, failing):
+        failing(error)
+        with pytest.warns(UserWarning, match=f'cannot build a kernel.*{type(error).__name__}'):
+            assert not torch_kernels._one_kernel(torch.device('cuda'))
+
+    def test_a_full_device_is_no_reason(self, failing):
+        failing(torch.cuda.OutOfMemoryError())
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            torch_kernels._one_kernel(torch.device('cuda'))

@@ -18,6 +18,7 @@ from helpers.exported import save
 from helpers.small_configs import small_config
 from helpers.small_models import shrink
 from mmseg_keyprotect.cli.main import main
+from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.errors import CheckpointError, ConfigError, ImageFormatError, OutputError, WrongKeyError
 from mmseg_keyprotect.export import ExportedModel, export_onnx
@@ -25,6 +26,7 @@ from mmseg_keyprotect.export.any_size import AveragingMatrices, SymbolicUpsample
 from mmseg_keyprotect.export.comparison import compare
 from mmseg_keyprotect.export.graph import SegmentationGraph
 from mmseg_keyprotect.images import Encryptor, read_image
+from mmseg_keyprotect.models.segmentors import KeyedMixin
 from mmseg_keyprotect.protection import protect_checkpoint
 from mmseg_keyprotect.sealing import is_sealed_file, unseal_file
 
@@ -131,6 +133,25 @@ def test_encrypted_feature_maps_are_written_sealed_only(features, owner, other_k
     encrypted = Encryptor(owner[0]).encrypt(picture[:64, :96])[0]
     images_alone = ExportedModel.open(folder / 'bound.onnx')
     assert (opened.predict(encrypted) == images_alone.predict(encrypted)).mean() > 0.999
+
+
+def test_transforms_that_cannot_be_folded_are_in_the_graph(owner, tmp_path):
+    features = dict(stages=(3,), cipher=dict(type='FeatureBlockShuffle', block_size=2))
+    cfg = Config(protected(small_config('.'), None, key=owner[1], features=features))
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'model.pth')
+    found = export_onnx(cfg, str(tmp_path / 'model.pth'), tmp_path / 'sealed.onnx', size=(64, 96), seal=owner[0])
+    assert all(one.same > 0.999 for one in found)
+
+
+def test_a_wrong_fold_is_found(features, owner, tmp_path, monkeypatch):
+    def wrong(self):
+        self.decode_head.conv_seg.weight.data.mul_(-1)
+
+    monkeypatch.setattr(KeyedMixin, 'fold', wrong)
+    monkeypatch.setattr(KeyedMixin, 'unfold', wrong)
+    with pytest.raises(ConfigError, match='Expected the exported model to give the classes'):
+        export_onnx(*features, tmp_path / 'sealed.onnx', size=(64, 96), seal=owner[0])
+    assert not list(tmp_path.iterdir())
 
 
 def test_encrypted_feature_maps_cost_the_graph_nothing(features, bound, owner, tmp_path):

@@ -33,8 +33,8 @@ def bind_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
         encryption: The encryption, with its key in use.
 
     Raises:
-        ConfigError: No rewriting of weights can undo the cipher at these places, or the streams of channels of the
-            backbone are not known.
+        ConfigError: No rewriting of weights can undo the cipher at these places, the streams of channels of the
+            backbone are not known, or the transforms in use are not those of a key.
 
     Example:
         >>> import torch
@@ -57,8 +57,9 @@ def bind_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
 def fold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
     """Move the transforms of ``encryption`` into the weights of a backbone, in place; none is applied any more.
 
-    The backbone computes what it did before, to rounding, without a further step at run time. It holds what the key
-    does, and :func:`bind_features` takes it out again. Nothing is rewritten where an error is raised.
+    The backbone computes what it did before, to rounding, without a further step at run time.
+    :func:`unfold_features` takes them out again. What is folded already stays so, and nothing is rewritten where an
+    error is raised.
 
     Args:
         backbone: A backbone whose feature maps ``encryption`` encrypts, with any weights.
@@ -67,9 +68,21 @@ def fold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
     Raises:
         ConfigError: As for :func:`bind_features`.
     """
+    if encryption.folded is not None:
+        return
     for rewrite, part, order in _rewrites(backbone, encryption):
         rewrite(part, *map(torch.from_numpy, order.inverse().signed_permutation()))
+    encryption.folded = encryption.keyed_functions
     encryption.use(encryption.identity_functions)
+
+
+def unfold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
+    """Undo :func:`fold_features`, to the bit. A backbone that is not folded stays as it is."""
+    if encryption.folded is None:
+        return
+    encryption.use(encryption.folded)
+    encryption.folded = None
+    bind_features(backbone, encryption)
 
 
 def _rewrites(backbone: nn.Module, encryption: FeatureEncryption) -> list[Rewrite]:

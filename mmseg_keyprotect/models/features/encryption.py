@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmseg_keyprotect.ciphers.feature_ciphers import DEFAULT_FEATURE_CIPHER, FeatureCipher, FeatureStep
-from mmseg_keyprotect.errors import LeakedKeyError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.keys.providers import build_key
@@ -164,6 +165,8 @@ class FeatureEncryption(nn.Module):
         widths = '-'.join(map(str, dict.fromkeys(channels)))
         self.identity = Identity(key.key_id, '/'.join([self.cipher.name, *where, f'C={widths}']))
         self.register_buffer('protection', self.identity.to_tensor())
+        self.folded: dict[str, KeyedFeatures] | None = None
+        """The functions that were folded into the weights of the backbone; None while they are applied."""
         self._encrypted: dict[str, EncryptedPlace] = {}
         for place, function in zip(self.places, self.functions_of(key).values(), strict=True):
             self._encrypted[place.name] = encrypt_output(place, function, self.cipher.block_size > 1)
@@ -197,8 +200,19 @@ class FeatureEncryption(nn.Module):
 
     @property
     def keyed_functions(self) -> dict[str, KeyedFeatures]:
-        """The functions in use, as ``functions``, while they are those of a key."""
-        return {name: cast(KeyedFeatures, function) for name, function in self.functions.items()}
+        """The functions in use, as ``functions``.
+
+        Raises:
+            ConfigError: They are not those of a key.
+        """
+        keyed = {name: one for name, one in self.functions.items() if isinstance(one, KeyedFeatures)}
+        if len(keyed) < len(self.places):
+            raise ConfigError(
+                'Expected feature maps that are transformed with a key, but got others: the transforms are folded into '
+                'the weights, or those of users without the key are in use. Call unfold() of the model first, or use '
+                'the functions of a key.'
+            )
+        return keyed
 
     @property
     def identity_functions(self) -> dict[str, FeatureFunction]:
@@ -238,11 +252,15 @@ class FeatureEncryption(nn.Module):
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         # a copy, since averages of models in place would change the text
-        destination[f'{prefix}protection'] = self.identity.to_tensor().to(self.protection.device)
+        destination[f'{prefix}protection'] = self._stated().to_tensor().to(self.protection.device)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        self.identity.check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
+        self._stated().check(Identity.from_tensor(state_dict.get(f'{prefix}protection')))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _stated(self) -> Identity:
+        """The identity in the state dict. Folded weights have another one: they work without the transforms."""
+        return self.identity if self.folded is None else replace(self.identity, cipher=f'{self.identity.cipher}/folded')
 
     def extra_repr(self) -> str:
         """Return the public name of the cipher, with the places and their channels."""

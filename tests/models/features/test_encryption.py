@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_keyprotect.errors import ConfigError, LeakedKeyError, WrongKeyError
-from mmseg_keyprotect.models.features.binding import bind_features, fold_features
+from mmseg_keyprotect.models.features.binding import bind_features, fold_features, unfold_features
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.features.places import find_places
 
@@ -90,17 +90,36 @@ def test_binding_is_exact_and_needs_the_key(name, cipher, places, x, key, other_
 
 @pytest.mark.parametrize(('name', 'cipher', 'places'), CASES)
 def test_folded_weights_compute_the_same_without_the_transforms(name, cipher, places, x, key):
-    """With any weights, as after a training; binding takes the transforms out again."""
+    """With any weights, as after a training."""
     model = backbone(name)
     encryption = FeatureEncryption(model, cipher, key=key, **places)
     wanted, functions, before = outputs(model, x), encryption.functions, copy.deepcopy(model.state_dict())
+    for _ in range(2):  # what is folded stays so
+        fold_features(model, encryption)
+        assert encryption.functions == encryption.identity_functions
+        assert (outputs(model, x) - wanted).abs().max() < 1e-9 * wanted.abs().max()
+    with encryption.using(functions):
+        assert (outputs(model, x) - wanted).abs().max() > 0.1
+    for _ in range(2):
+        unfold_features(model, encryption)
+        assert encryption.functions == functions
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_folded_weights_are_no_checkpoint_of_the_model(key):
+    """They work without the key of the feature maps, so they must not pass as those of a bound model."""
+    model, fresh = backbone('mit'), backbone('mit')
+    encryption, other = (FeatureEncryption(one, BOTH, stages='all', key=key) for one in (model, fresh))
+    bound = encryption.state_dict()
     fold_features(model, encryption)
-    assert encryption.functions == encryption.identity_functions
-    assert (outputs(model, x) - wanted).abs().max() < 1e-9 * wanted.abs().max()
-    encryption.use(functions)
-    assert (outputs(model, x) - wanted).abs().max() > 0.1
-    bind_features(model, encryption)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(WrongKeyError, match='folded'):
+        other.load_state_dict(encryption.state_dict())
+    with pytest.raises(WrongKeyError, match='folded'):
+        encryption.load_state_dict(bound)
+    with pytest.raises(ConfigError, match=r'unfold\(\)'):
+        bind_features(model, encryption)
+    unfold_features(model, encryption)
+    other.load_state_dict(encryption.state_dict())
 
 
 def test_binding_in_training_mode(x, key):
