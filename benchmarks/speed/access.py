@@ -33,7 +33,7 @@ MODELS = {
 }
 BINDINGS: dict[str, dict[str, Any]] = {'images': {}, 'images and every stage': dict(features=dict(stages='all'))}
 USERS = (4, 12, 31)
-"""Numbers of users: the last is what thirty wrong keys and the correct key are."""
+"""Numbers of users: with the correct key, without a key, and with wrong keys."""
 
 IMAGE = 0
 
