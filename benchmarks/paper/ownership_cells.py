@@ -76,16 +76,13 @@ class MarkPrice(OfOriginal):
 
 @dataclass(frozen=True)
 class MarkSurvival(OfOriginal):
-    """What is left of a mark after an attack.
+    """What is left of a mark after an attack, and the mIoU but for :data:`~benchmarks.paper.ownership_attacks.UNSCORED`.
 
     Args:
         attack: One of :data:`~benchmarks.paper.ownership_attacks.ATTACKS`.
-        scored: Whether the mIoU of the attacked model is measured too, except for the attacks of
-            :data:`~benchmarks.paper.ownership_attacks.UNSCORED`.
     """
 
     attack: str = 'untouched'
-    scored: bool = True
 
     @property
     def name(self) -> str:
@@ -94,8 +91,7 @@ class MarkSurvival(OfOriginal):
 
     def measure(self) -> dict[str, Any]:
         """Attack, trace, and measure the mIoU."""
-        scored = self.scored and self.attack not in UNSCORED
-        return survival(self.config, self.original(), key_file(self.seed), self.attack, scored)
+        return survival(self.config, self.original(), key_file(self.seed), self.attack, self.attack not in UNSCORED)
 
 
 @dataclass(frozen=True)
