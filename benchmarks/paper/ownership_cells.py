@@ -76,10 +76,11 @@ class MarkPrice(OfOriginal):
 
 @dataclass(frozen=True)
 class MarkSurvival(OfOriginal):
-    """What is left of a mark after an attack, and the mIoU but for :data:`~benchmarks.paper.ownership_attacks.UNSCORED`.
+    """What is left of a mark after an attack, and of the model.
 
     Args:
-        attack: One of :data:`~benchmarks.paper.ownership_attacks.ATTACKS`.
+        attack: One of :data:`~benchmarks.paper.ownership_attacks.ATTACKS`. For those of
+            :data:`~benchmarks.paper.ownership_attacks.UNSCORED`, the mIoU is not measured.
     """
 
     attack: str = 'untouched'
