@@ -134,7 +134,9 @@ def run(*command):
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize('tools', [ROOT / 'tools', MMSEG_TOOLS], ids=['ours', "mmseg's"])
+@pytest.mark.parametrize(
+    'tools', [ROOT / 'tools', pytest.param(MMSEG_TOOLS, marks=pytest.mark.slow)], ids=['ours', "mmseg's"]
+)
 def test_command_lines(tools, tiny, tmp_path, key):
     """``custom_imports`` in the configuration is all that MMSegmentation's own tools need."""
     tiny().dump(tmp_path / 'protected.py')

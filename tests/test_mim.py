@@ -301,6 +301,7 @@ def test_mim_tests_by_name(installed, trained):
     assert re.search(r'mIoU: +\d', installed.mim('test', 'mmseg_keyprotect', f'{PROTECTED}.py', *arguments))
 
 
+@pytest.mark.slow
 def test_mim_seals_and_tests_the_sealed_checkpoint(installed, trained):
     installed.mim('run', 'mmseg_keyprotect', 'seal_checkpoint', 'seal', trained, '-o', 'sealed.pth')
     arguments = ['--checkpoint', 'sealed://sealed.pth', '--work-dir', 'sealed', *installed.tiny(), *BLOCKS_OF_8]

@@ -242,6 +242,7 @@ def test_search_of_a_planted_order():
     assert found.energy == pytest.approx(ChannelFit(memory).energy(order), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_columns_alone_show_an_order():
     """Without a batch norm: readers whose columns are as alike as their channels are."""
     rng = np.random.default_rng(0)

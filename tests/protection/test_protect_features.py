@@ -185,6 +185,7 @@ class TestTools:
         cipher = [dict(type='FeatureShuffle'), dict(type='FeatureSign')]
         assert model.feature_encryption == dict(cipher=cipher, stages=[0, 3], blocks='all')
 
+    @pytest.mark.slow
     def test_checkpoint_and_attack(self, plain, tmp_path, key_file, capsys):
         out = tmp_path / 'out'
         words = (

@@ -73,7 +73,7 @@ def test_same_losses_as_the_plain_model_step_for_step(tiny, name, make):
     assert free[-1] != pytest.approx(expected[-1], rel=1e-6)
 
 
-@pytest.mark.parametrize('border', ['grey', 'exact'])
+@pytest.mark.parametrize('border', [pytest.param('grey', marks=pytest.mark.slow), 'exact'])
 @pytest.mark.parametrize('name', CONFIGS)
 def test_tied_and_free_load_each_other(tiny, name, border):
     tied = build(tiny, name, tied=True, border=border)
