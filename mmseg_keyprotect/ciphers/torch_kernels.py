@@ -130,7 +130,7 @@ class TorchKernel:
         place = (direction, images.device)
         if place not in self._steps:
             self._steps[place] = self._step(direction, images)
-        return transform_blocks(images, self.kernel.block_size, self._steps[place])
+        return transform_blocks(images, self.kernel.block_size, *self._steps[place])
 
     def _step(self, direction: str, images: Tensor) -> BlockStep:
         """Return what one direction does to a block, on the device of the images."""
@@ -206,7 +206,7 @@ def _one_kernel(device: torch.device) -> bool:
 
         for dtype, size in ((torch.uint8, 256), (torch.int16, DOMAIN)):  # with all that a cipher may do
             step = BlockStep(source, mask, row, on((2, size), dtype=torch.int16))
-            transform_blocks(on((1, 3, 4, 4), dtype=dtype), 4, step)
+            transform_blocks(on((1, 3, 4, 4), dtype=dtype), 4, *step)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # of many kinds: no C compiler, an old GPU, another version

@@ -13,8 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mmseg_keyprotect.ciphers.torch_kernels import BlockStep
-
 _LANES, _COLUMNS = 512, 256
 """Words that one program writes at once, and blocks beside each other of which it writes them. Measured on an H200."""
 
@@ -87,7 +85,14 @@ def _move(  # type: ignore[no-untyped-def]
     tl.store(out + target, word.to(out.dtype.element_ty), mask=inside)
 
 
-def transform_blocks(images: Tensor, block_size: int, step: BlockStep) -> tuple[Tensor, Tensor | None]:
+def transform_blocks(
+    images: Tensor,
+    block_size: int,
+    source: Tensor | None,
+    mask: Tensor | None,
+    row: Tensor | None,
+    table: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
     """Transform every block of images by one kernel.
 
     Sample k of a block becomes ``table[row[k], x[source[k]] XOR mask[k]]``, or ``table[row[k], x[source[k]]] XOR
@@ -96,12 +101,14 @@ def transform_blocks(images: Tensor, block_size: int, step: BlockStep) -> tuple[
     Args:
         images: uint8 or int16 (N, C, H, W) on a GPU; H and W are multiples of M.
         block_size: M, in pixels.
-        step: What is done. A table that is undone takes int16 images.
+        source: As the other arguments, see :class:`~mmseg_keyprotect.ciphers.torch_kernels.BlockStep`.
+        mask: See there.
+        row: See there.
+        table: See there. A table that is undone takes int16 images.
 
     Returns:
         The images, uint8 or int16, and where a table is undone an int32 (1,) that is not 0 if a sample was not in it.
     """
-    source, mask, row, table = step
     images = images.contiguous()
     n, channels, height, width = images.shape
     back = images.dtype == torch.int16
