@@ -44,7 +44,8 @@ def _move(  # type: ignore[no-untyped-def]
     """Write a tile of the result: ``groups`` groups of ``pack`` neighbouring samples, in ``blocks`` blocks in a row.
 
     ``bits`` is the size of a sample of the result, ``values`` the number of columns of the table, 0 without one, and
-    ``undoes`` says that the table is undone. The other arguments are those of :func:`transform_blocks`.
+    ``undoes`` says that the table is undone. The other arguments are those of
+    :func:`~mmseg_keyprotect.ciphers.triton_kernels.transform_blocks`.
     """
     columns = (width // m + blocks - 1) // blocks
     tiles = (channels * m * m // pack + groups - 1) // groups * columns

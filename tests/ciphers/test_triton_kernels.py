@@ -1,5 +1,7 @@
 """The kernel in Triton gives the samples of torch's operators: on a GPU, or in Triton's interpreter without one."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -18,12 +20,13 @@ ALL = CIPHERS | {'shuffle+negative-positive+ffx': [SHUFFLE, NEGATIVE, CIPHERS['f
 @pytest.fixture(autouse=True, scope='module')
 def interpreter():
     """Interpret the kernel where there is no GPU. Triton reads the variable when the module of the kernel is loaded."""
+    module = importlib.import_module('mmseg_keyprotect.ciphers.triton_kernels')
     with pytest.MonkeyPatch.context() as patch:
         if DEVICE == 'cpu':
             patch.setenv('TRITON_INTERPRET', '1')
-        import mmseg_keyprotect.ciphers.triton_kernels  # noqa: F401
-
+        importlib.reload(module)  # another test may have loaded it
         yield
+    importlib.reload(module)
 
 
 def kernel_of(name, block_size, channels, key):

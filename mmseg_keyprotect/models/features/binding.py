@@ -58,15 +58,15 @@ def fold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
     """Move the transforms of ``encryption`` into the weights of a backbone, in place; none is applied any more.
 
     The backbone computes what it did before, to rounding, without a further step at run time.
-    :func:`unfold_features` takes them out again. What is folded already stays so, and nothing is rewritten where an
-    error is raised.
+    :func:`~mmseg_keyprotect.models.features.binding.unfold_features` takes them out again. What is folded already stays
+    so, and nothing is rewritten where an error is raised.
 
     Args:
         backbone: A backbone whose feature maps ``encryption`` encrypts, with any weights.
         encryption: The encryption, with its key in use.
 
     Raises:
-        ConfigError: As for :func:`bind_features`.
+        ConfigError: As for :func:`~mmseg_keyprotect.models.features.binding.bind_features`.
     """
     if encryption.folded is not None:
         return
@@ -77,7 +77,10 @@ def fold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
 
 
 def unfold_features(backbone: nn.Module, encryption: FeatureEncryption) -> None:
-    """Undo :func:`fold_features`, to the bit. A backbone that is not folded stays as it is."""
+    """Undo :func:`~mmseg_keyprotect.models.features.binding.fold_features`, to the bit.
+
+    A backbone that is not folded stays as it is.
+    """
     if encryption.folded is None:
         return
     encryption.use(encryption.folded)
@@ -89,7 +92,7 @@ def _rewrites(backbone: nn.Module, encryption: FeatureEncryption) -> list[Rewrit
     """Return what binds a backbone; all of it is known to be possible.
 
     Raises:
-        ConfigError: See :func:`bind_features`.
+        ConfigError: See :func:`~mmseg_keyprotect.models.features.binding.bind_features`.
     """
     if encryption.cipher.block_size > 1:
         raise binding_error(
