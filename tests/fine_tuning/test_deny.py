@@ -29,11 +29,35 @@ from mmseg_keyprotect.session.scores import count_pixels
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 
 
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """What was made already, by its options: a copy of the files, and the folder that they name."""
+    return tmp_path_factory.mktemp('made'), {}
+
+
 @pytest.fixture
-def bind(tiny, tmp_path):
+def bind(tiny, tmp_path, made):
     """A function that trains a plain model for a few steps and binds it: configuration file, checkpoint."""
+    store, known = made
 
     def make(iterations=2, features=None, **protection):
+        options = repr((iterations, features, protection))
+        if options not in known:
+            files = train(iterations, features, **protection)
+            kept = store / str(len(known))
+            (kept / 'bound').mkdir(parents=True)
+            for file in (tmp_path / 'my_config.py', tmp_path / 'my_model.pth', *files):
+                shutil.copy(file, kept / file.relative_to(tmp_path))
+            known[options] = kept, str(tmp_path)
+            return files
+        kept, named = known[options]
+        shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+        configs = [tmp_path / 'my_config.py', tmp_path / 'bound' / 'my_config.py']
+        for config in configs:
+            config.write_text(config.read_text().replace(named, str(tmp_path)))
+        return configs[1], tmp_path / 'bound' / 'my_model.pth'
+
+    def train(iterations, features, **protection):
         options = {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations, 'log_level': 'ERROR'}
         cfg = tiny(PLAIN, **options, **{'model.backbone.num_layers': [1] * 4, 'optim_wrapper.optimizer.lr': 1e-3})
         cfg.default_hooks.checkpoint.interval = iterations
