@@ -11,19 +11,17 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import measure_all
+from benchmarks.speed.keys import temporary_key
 from benchmarks.speed.report import cipher_table, draw, mmseg_table, sealing_table, target_table
 from benchmarks.speed.sealing import measure_sealing
 from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step, measure_workers
 from mmseg_keyprotect.files import replace_file
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,9 +71,7 @@ def main() -> None:
     tables = {'ciphers': cipher_table(result['ciphers']), 'targets': target_table(result['ciphers'])}
     if not args.skip_mmseg:
         torch.set_num_threads(1)
-        with tempfile.TemporaryDirectory() as folder:
-            SecretKey.generate().save(f'{folder}/benchmark.key')
-            os.environ[KEY_FILE_VARIABLE] = f'{folder}/benchmark.key'
+        with temporary_key():
             result['pipeline'] = measure_pipeline(args.repeats)
             result['step'] = measure_step(args.repeats)
             result['inference'] = measure_inference(args.repeats)

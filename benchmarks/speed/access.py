@@ -8,8 +8,6 @@ thread. The weights are not trained, which changes no time.
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,11 @@ from mmengine.config import Config
 from prettytable import PrettyTable, TableStyle
 
 from benchmarks.paper.tables import write_table
+from benchmarks.speed.keys import temporary_key
 from benchmarks.speed.timing import take_turns
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
 from mmseg_keyprotect.files import replace_file
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 MODELS = {
@@ -82,10 +79,7 @@ def main() -> None:
     table = PrettyTable(heads, align='r')
     table.align['model, encrypted'] = 'l'
     table.set_style(TableStyle.MARKDOWN)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        SecretKey.generate().save(folder / 'benchmark.key')
-        os.environ[KEY_FILE_VARIABLE] = str(folder / 'benchmark.key')
+    with temporary_key() as folder:
         for model, config in MODELS.items():
             for binding, options in BINDINGS.items():
                 evaluation = evaluation_of(config, options, folder)

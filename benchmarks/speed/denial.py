@@ -6,8 +6,6 @@ Images are encrypted, and feature maps where the name says so. All alternatives 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +17,9 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from prettytable import PrettyTable, TableStyle
 
+from benchmarks.speed.keys import temporary_key
 from benchmarks.speed.timing import take_turns
 from benchmarks.speed.training import STEM
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 
 EVERY_STAGE = dict(stages='all')
 MODELS_BESIDE = {
@@ -56,9 +53,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=9, help='how often each alternative is timed; default: 9')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        SecretKey.generate().save(f'{folder}/benchmark.key')
-        os.environ[KEY_FILE_VARIABLE] = f'{folder}/benchmark.key'
+    with temporary_key():
         times = take_turns(steps(), args.repeats)
     table = PrettyTable(['training step, batch of 8', 'ms (quartiles)', 'times'], align='r')
     table.align['training step, batch of 8'] = 'l'

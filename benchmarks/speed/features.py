@@ -7,8 +7,6 @@ take turns within one run.
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,10 @@ from mmengine.config import Config
 from prettytable import PrettyTable, TableStyle
 
 from benchmarks.paper.tables import write_table
+from benchmarks.speed.keys import temporary_key
 from benchmarks.speed.timing import take_turns
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.files import replace_file
-from mmseg_keyprotect.keys import SecretKey
-from mmseg_keyprotect.keys.providers import KEY_FILE_VARIABLE
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 MODELS = {
@@ -71,9 +68,7 @@ def main() -> None:
     table = PrettyTable(['model', 'plain ms', *ways], align='r')
     table.align['model'] = 'l'
     table.set_style(TableStyle.MARKDOWN)
-    with tempfile.TemporaryDirectory() as folder:
-        SecretKey.generate().save(f'{folder}/benchmark.key')
-        os.environ[KEY_FILE_VARIABLE] = f'{folder}/benchmark.key'
+    with temporary_key():
         for model, (config, size) in MODELS.items():
             times = take_turns(alternatives(config, size), args.repeats)
             plain = {name: times['plain'][name] / CALLS for name in ('ms', 'low', 'high')}
