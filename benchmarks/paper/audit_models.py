@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -123,6 +124,14 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
                     ],
                 )
                 for of in with_features
+            ),
+            *(
+                Row(
+                    f'{name_of(of)}, seed {seed}',
+                    [audit(replace(of, seed=seed), MEMORY_ATTACKS, 'memory', minutes=8)],
+                )
+                for of in (everywhere, real_everywhere)
+                for seed in (1, 2)
             ),
             row(blocks, MEMORY_ATTACKS, 'memory', minutes=8),
             Row('SETR, ViT-S/14, feature maps: layers 0 to 10, shuffle', [audit(layers, NEIGHBOURS, 'neighbours')]),
