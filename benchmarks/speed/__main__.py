@@ -18,9 +18,9 @@ import torch
 from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import measure_all
 from benchmarks.speed.keys import temporary_key
-from benchmarks.speed.report import cipher_table, draw, mmseg_table, sealing_table, target_table
+from benchmarks.speed.report import cipher_table, mmseg_table, sealing_table, target_table
 from benchmarks.speed.sealing import measure_sealing
-from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step, measure_workers
+from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step
 from mmseg_keyprotect.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,13 +37,6 @@ def parse_args() -> argparse.Namespace:
         default=sorted({1, os.cpu_count() or 1}),
         help='numbers of threads; default: 1 and one for each core',
     )
-    parser.add_argument(
-        '--workers',
-        type=int,
-        nargs='+',
-        default=[0, 1, 2, 4],
-        help='numbers of data loader processes; default: 0 1 2 4',
-    )
     parser.add_argument('--skip-mmseg', action='store_true', help='measure the ciphers alone, without CamVid')
     parser.add_argument('--page', type=Path, help='Markdown page to write the tables into, between its marks')
     parser.add_argument(
@@ -51,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         '--out',
         type=Path,
         default=Path('work_dirs/benchmark'),
-        help='folder for benchmark.json and growth.png; default: work_dirs/benchmark',
+        help='folder for benchmark.json; default: work_dirs/benchmark',
     )
     return parser.parse_args()
 
@@ -75,11 +68,9 @@ def main() -> None:
             result['pipeline'] = measure_pipeline(args.repeats)
             result['step'] = measure_step(args.repeats)
             result['inference'] = measure_inference(args.repeats)
-            result['workers'] = measure_workers(args.workers, max(3, args.repeats // 5))
             result['sealing'] = measure_sealing(args.repeats)
         tables['mmseg'] = mmseg_table(result)
         tables['sealing'] = sealing_table(result)
-        draw(result, args.out / 'growth.png')
     replace_file(args.out / 'benchmark.json', json.dumps(result) + '\n')
     for name, table in tables.items():
         print(f'\n{name}\n{table}')

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks.speed.peers import Published, naive_numpy
 from benchmarks.speed.timing import take_turns
-from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.ciphers import build_cipher, kernels
 from mmseg_keyprotect.keys import SecretKey
 
 SIZES = ((512, 512), (512, 1024), (1024, 2048))
@@ -35,7 +36,8 @@ def measure(
         repeats: How often each alternative is timed.
 
     Returns:
-        Times of ``numpy`` (with OpenCV loaded), ``numpy alone``, ``torch``, ``published``, ``naive`` and ``copy``, as
+        Times of ``compiled``, ``OpenCV``, ``numpy`` (without either), ``torch``, ``decrypt`` (as ``compiled``),
+        ``published``, ``naive`` and ``copy``, as
         :func:`~benchmarks.speed.timing.take_turns` returns them.
     """
     cv2.setNumThreads(threads)
@@ -43,21 +45,27 @@ def measure(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # some of these ciphers are weak
         cfg = [dict(type=TYPES[word], block_size=block_size, allow_weak=True) for word in words]
-        cipher = build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3)
+        cipher, interpreted = (build_cipher(cfg, SecretKey.from_bytes(bytes(32)), 3) for _ in range(2))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
     scaled = tensor / 255
     published, naive = Published(words, block_size), naive_numpy(words, block_size)
 
+    encrypted = cipher.encrypt(image)
+    with patch.object(kernels, 'library', lambda: None):
+        interpreted.encrypt(image)  # a cipher keeps the means that it chose
+
     def without_opencv() -> None:
         loaded = sys.modules.pop('cv2')
-        cipher.encrypt(image)
+        interpreted.encrypt(image)
         sys.modules['cv2'] = loaded
 
     alternatives = {
-        'numpy': lambda: cipher.encrypt(image),
-        'numpy alone': without_opencv,
+        'compiled': lambda: cipher.encrypt(image),
+        'OpenCV': lambda: interpreted.encrypt(image),
+        'numpy': without_opencv,
         'torch': lambda: cipher.encrypt(tensor),
+        'decrypt': lambda: cipher.decrypt(encrypted),
         'published': lambda: published(scaled),
         'naive': lambda: naive(image),
         'copy': image.copy,

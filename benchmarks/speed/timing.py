@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
     """Time every alternative once in each turn, after one turn that warms up.
 
+    Each turn has another order, since whatever runs first leaves caches and memory in a state of its own.
+
     Args:
         alternatives: Functions to time, by name.
         repeats: Number of turns that count.
@@ -19,11 +22,13 @@ def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> d
     Returns:
         For each name the median ``ms`` and the quartiles ``low`` and ``high``, in milliseconds.
     """
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
+    names, order = list(alternatives), random.Random(0)
+    times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
-        for name, run in alternatives.items():
+        order.shuffle(names)
+        for name in names:
             start = time.perf_counter()
-            run()
+            alternatives[name]()
             if turn:
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: summary(values, 'ms', 4) for name, values in times.items()}

@@ -1,34 +1,33 @@
 """Block transforms of whole images on numpy arrays, limited by the speed of the memory.
 
-Where OpenCV is loaded, as it always is under MMSegmentation, its ``mixChannels`` and ``LUT`` do the work, about twice
-as fast as numpy's ``take`` and with the same bytes. docs/performance.md has the measurements.
+The library of compiled.c does the work where it was built and is faster. Otherwise OpenCV's ``mixChannels`` and ``LUT``
+do, where OpenCV is loaded, as it always is under MMSegmentation, and else numpy's ``take``. All give the same bytes.
+docs/performance.md has the measurements.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mmseg_keyprotect.ciphers.compiled import LookUp, library
+from mmseg_keyprotect.ciphers.compiled_moves import Move, make_move
+from mmseg_keyprotect.ciphers.layouts import BlockLayouts, Image, Layout
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import WrongKeyError
 
 DOMAIN = 1000
 """The number of values of a table: ffx gives 0 to 999."""
 
-Layout = Literal['hwc', 'chw']
-
-Image: TypeAlias = npt.NDArray[Any]
-"""uint8 or uint16, (H, W, C) or (C, H, W)."""
-
 _TABLES = 8  # a kernel keeps its tables for so many image widths
 _MAX_CHANNELS = 128  # the limit of an OpenCV array
 
 
-class Kernel:
+class Kernel(BlockLayouts):
     """One block transform, prepared for images of any size.
 
     Args:
@@ -43,13 +42,15 @@ class Kernel:
     """
 
     def __init__(self, transform: BlockTransform, block_size: int, channels: int) -> None:
-        self.transform, self.block_size, self.channels = transform, block_size, channels
+        super().__init__(transform, block_size, channels)
         self._moves, self._flips = transform.moves, bool(transform.mask.any())
         self._undo: Kernel | None = None
-        self._row = lru_cache(_TABLES)(self._make_row)
-        self._band = lru_cache(_TABLES)(self._make_band)
+        self._row = lru_cache(_TABLES)(self.mask_row)
+        self._band = lru_cache(_TABLES)(self.source_row)
         self._pairs = lru_cache(3)(self._make_pairs)
         self._luts = lru_cache(2)(self._make_luts)
+        self._move_of = lru_cache(4)(self._make_move)
+        self._look_up_of = lru_cache(2)(self._make_look_up)
 
     def encrypt(
         self, image: Image, layout: Layout = 'hwc', out: Image | None = None, to: Layout | None = None
@@ -65,25 +66,34 @@ class Kernel:
         Returns:
             The result, uint8, or uint16 with a table.
         """
-        table, cv2, to = self.transform.table, sys.modules.get('cv2'), to or layout
-        if cv2 is None or self.block_size * self.channels > _MAX_CHANNELS:
-            cv2 = None
-            if 'chw' in (layout, to) and (layout != to or self._moves or table is not None):
-                image = self.encrypt(image if layout == 'hwc' else image.transpose(1, 2, 0))
-                image = image if to == 'hwc' else image.transpose(2, 0, 1)
-                return np.ascontiguousarray(image) if out is None else _copied(image, out)
+        table, to = self.transform.table, to or layout
+        cv2 = sys.modules.get('cv2') if self.block_size * self.channels <= _MAX_CHANNELS else None
+        moves = self._moves or to != layout
+        move, look_up = self._move_of(layout, to) if moves else None, self._look_up_of(to)
+        by_numpy = cv2 is None and ((moves and move is None) or (table is not None and look_up is None))
+        if by_numpy and 'chw' in (layout, to):
+            image = self.encrypt(image if layout == 'hwc' else image.transpose(1, 2, 0))
+            image = image if to == 'hwc' else image.transpose(2, 0, 1)
+            return np.ascontiguousarray(image) if out is None else _copied(image, out)
         if out is None:
             height, width, channels = image.shape if layout == 'hwc' else (*image.shape[1:], image.shape[0])
             shape = (height, width, channels) if to == 'hwc' else (channels, height, width)
             out = np.empty(shape, dtype=np.uint8 if table is None else np.uint16)
         image = _upright(image, cv2)
-        if moves := self._moves or to != layout:
-            image = self._move(cv2, image, layout, out if table is None else np.empty(out.shape, dtype=np.uint8), to)
-        if table is not None:
-            return self._look_up(cv2, image, to, out)
-        if self._flips:
+        if moves:
+            moved = out if table is None else np.empty(out.shape, dtype=np.uint8)
+            if move is not None:
+                move(self.view(image, layout), self.view(moved, to), *self.numbers_of_blocks(image, layout))
+                image = moved
+            else:
+                image = self._move(cv2, image, layout, moved, to)
+        if table is not None and look_up is not None:
+            look_up.encrypt(self.planes(image, to), self.planes(out, to))
+        elif table is not None:
+            self._look_up(cv2, image, to, out)
+        elif self._flips and move is None:
             mask = self._row(to, out.shape[-1 if to == 'chw' else 1])
-            np.bitwise_xor(self._rows(image, to), mask, out=self._rows(out, to))
+            np.bitwise_xor(self.rows_of_blocks(image, to), mask, out=self.rows_of_blocks(out, to))
         elif not moves:
             out[:] = image
         return out
@@ -105,78 +115,75 @@ class Kernel:
             self._undo = Kernel(self.transform.inverse(), self.block_size, self.channels)
         if self.transform.table is None:
             return self._undo.encrypt(image, layout)
-        if layout == 'chw':
+        look_up = self._look_up_of(layout)
+        if layout == 'chw' and look_up is None:
             return np.ascontiguousarray(self.decrypt(image.transpose(1, 2, 0)).transpose(2, 0, 1))
-        return self._undo.encrypt(self._look_up_back(np.ascontiguousarray(image)))
+        image, looked_up = np.ascontiguousarray(image), np.empty(image.shape, dtype=np.uint8)
+        if look_up is None:
+            self._look_up_back(image, looked_up)
+        elif not look_up.decrypt(self.planes(image, layout), self.planes(looked_up, layout)):
+            raise unknown_value()
+        return self._undo.encrypt(looked_up, layout)
 
     def _move(self, cv2: Any, image: Image, layout: Layout, out: Image, to: Layout) -> Image:
         """Write the samples of an image to their new positions in ``out``, whose layout is ``to``."""
         if cv2 is not None:
-            cv2.mixChannels(self._views(image, layout), self._views(out, to), self._pairs(layout, to))
+            cv2.mixChannels(self.views(image, layout), self.views(out, to), self._pairs(layout, to))
         else:
-            rows = self._rows(image, layout)
-            np.take(rows, self._band(image.shape[1]), axis=1, out=self._rows(out, layout), mode='clip')
+            rows = self.rows_of_blocks(image, layout)
+            np.take(rows, self._band(image.shape[1]), axis=1, out=self.rows_of_blocks(out, layout), mode='clip')
         return out
 
     def _look_up(self, cv2: Any, image: Image, layout: Layout, out: Image) -> Image:
         """Write ``table_k(x XOR mask)`` to ``out``."""
         if cv2 is not None:
-            views = zip(self._views(image, layout), self._views(out, layout), self._luts(layout), strict=True)
+            views = zip(self.views(image, layout), self.views(out, layout), self._luts(layout), strict=True)
             for source, target, lut in views:
                 written = cv2.LUT(source, lut, target)
                 if written is not target:
                     target[...] = written
             return out
-        mask, offset = self._row(layout, image.shape[1]), self._keyed_row(image.shape[1]) * np.int16(256)
+        mask, offset = self._row(layout, image.shape[1]), self.keyed_row(image.shape[1]) * np.int16(256)
         table = np.concatenate([np.arange(256, dtype=np.uint16), self._table.view(np.uint16)])
-        for source, target in zip(self._rows(image, layout), self._rows(out, layout), strict=True):
+        for source, target in zip(self.rows_of_blocks(image, layout), self.rows_of_blocks(out, layout), strict=True):
             np.take(table, (source ^ mask) + offset, out=target, mode='clip')
         return out
 
-    def _look_up_back(self, image: Image) -> Image:
+    def _look_up_back(self, image: Image, out: Image) -> None:
         """Undo the table, for the layout ``hwc``."""
-        out, offset = np.empty(image.shape, dtype=np.uint8), self._keyed_row(image.shape[1]) * np.int16(DOMAIN)
+        offset = self.keyed_row(image.shape[1]) * np.int16(DOMAIN)
         inverse = np.full(2 * DOMAIN, -1, dtype=np.int16)
         inverse[:256] = inverse[DOMAIN + self._table] = np.arange(256)
-        for source, target in zip(self._rows(image, 'hwc'), self._rows(out, 'hwc'), strict=True):
+        for source, target in zip(self.rows_of_blocks(image, 'hwc'), self.rows_of_blocks(out, 'hwc'), strict=True):
             plain = inverse[source + offset] if source.max() < DOMAIN else np.array([-1])
             if (plain < 0).any():
                 raise unknown_value()
             target[:] = plain
-        return out
 
-    def _rows(self, image: Image, layout: Layout) -> Image:
-        """View an image as rows of blocks: (H / M, M * W * C), or (C, H / M, M * W)."""
-        m = self.block_size
-        if layout == 'hwc':
-            return image.reshape(image.shape[0] // m, -1)
-        return image.reshape(image.shape[0], image.shape[1] // m, -1)
+    def _make_move(self, layout: Layout, to: Layout) -> Move | None:
+        """Return the compiled move, which inverts too where no table follows."""
+        if library() is None:
+            return None
+        mask = self.transform.mask if self.transform.table is None else np.zeros_like(self.transform.mask)
+        widths = (self.block_size * (self.channels if one == 'hwc' else 1) for one in (layout, to))
+        return make_move(self.sources(layout, to), mask[self.order(to)], *widths)
 
-    def _views(self, image: Image, layout: Layout) -> list[Image]:
-        """View an image as arrays (H / M, W / M, samples) that together hold the n samples of every block, in order."""
-        m = self.block_size
-        if layout == 'hwc':
-            height, width, channels = image.shape
-            rows = image.reshape(height // m, m, width // m, m * channels)
-            return [rows[:, u] for u in range(m)]
-        channels, height, width = image.shape
-        rows = image.reshape(channels, height // m, m, width // m, m)
-        return [rows[c, :, u] for c in range(channels) for u in range(m)]
-
-    def _order(self, layout: Layout) -> Image:
-        """Return the number that every sample of the views has in the specification: int64 (n,)."""
-        m, channels = self.block_size, self.channels
-        order = np.arange(self.transform.samples)
-        return order if layout == 'hwc' else order.reshape(m, m, channels).transpose(2, 0, 1).reshape(-1)
+    def _make_look_up(self, layout: Layout) -> LookUp | None:
+        """Return the compiled table."""
+        if self.transform.table is None or library() is None:
+            return None
+        named, planes = self.transform.renamed(self.order(layout)), 1 if layout == 'hwc' else self.channels
+        shape = (planes, self.block_size, -1)
+        return LookUp(named.mask.reshape(shape), named.keyed.reshape(shape), self._table, DOMAIN)
 
     def _make_pairs(self, layout: Layout, to: Layout) -> Image:
         """Return the pairs (from, to) for ``mixChannels``, flattened: int32 (2n,)."""
-        source = np.argsort(self._order(layout))[self.transform.source[self._order(to)]]
+        source = self.sources(layout, to)
         return np.stack([source, np.arange(len(source))], axis=1, dtype=np.int32, casting='same_kind').reshape(-1)
 
     def _make_luts(self, layout: Layout) -> list[Image]:
         """Return the look-up tables of all samples, one array for each view."""
-        named = self.transform.renamed(self._order(layout))
+        named = self.transform.renamed(self.order(layout))
         values = np.arange(256, dtype=np.uint8)[:, None] ^ named.mask
         looked_up = np.where(named.keyed, self._table.view(np.uint16)[values], values.astype(np.uint16))
         per_view = self.block_size * (self.channels if layout == 'hwc' else 1)
@@ -185,38 +192,12 @@ class Kernel:
             for start in range(0, len(named.mask), per_view)
         ]
 
-    def _make_row(self, layout: Layout, width: int) -> Image:
-        """Return the mask of one row of blocks."""
-        if layout == 'hwc':
-            return self._tile(self.transform.mask, width)
-        m, channels = self.block_size, self.channels
-        planes = self.transform.mask.reshape(m, m, channels).transpose(2, 0, 1)
-        return np.tile(planes, (1, 1, width // m)).reshape(channels, 1, m * width)
-
-    def _make_band(self, width: int) -> Image:
-        """Return the source of every sample of one row of blocks."""
-        m, channels = self.block_size, self.channels
-        u, v, c = np.unravel_index(self._tile(self.transform.source, width), (m, m, channels))
-        left = np.arange(width // m)[None, :, None] * m * channels
-        return (
-            u * width * channels + v * channels + c + np.broadcast_to(left, (m, width // m, m * channels)).reshape(-1)
-        )
-
     @property
     def _table(self) -> npt.NDArray[np.int16]:
         """The table, for code that runs only where there is one."""
         if self.transform.table is None:
             raise ValueError('Expected a transform with a table, but it has none.')
         return self.transform.table
-
-    def _keyed_row(self, width: int) -> Image:
-        """Return which samples of one row of blocks are looked up."""
-        return self._tile(self.transform.keyed, width)
-
-    def _tile(self, block: Image, width: int) -> Image:
-        """Repeat a block's values (n,) along one row of blocks: (M * W * C,)."""
-        m = self.block_size
-        return np.tile(block.reshape(m, 1, -1), (1, width // m, 1)).reshape(-1)
 
 
 def _upright(image: Image, cv2: Any) -> Image:

@@ -11,6 +11,7 @@ import torch
 from helpers import CIPHERS, NEGATIVE, SHUFFLE
 from helpers.sizes import sized
 from mmseg_keyprotect.ciphers import build_cipher
+from mmseg_keyprotect.ciphers.compiled import library
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.errors import WrongKeyError
 
@@ -26,6 +27,11 @@ def no_opencv(monkeypatch):
     monkeypatch.delitem(sys.modules, 'cv2')
 
 
+@pytest.fixture
+def not_compiled(monkeypatch):
+    monkeypatch.setattr('mmseg_keyprotect.ciphers.kernels.library', lambda: None)
+
+
 def built(name, key, block_size, channels):
     return build_cipher(sized(ALL[name], block_size), key, channels)
 
@@ -35,27 +41,33 @@ CASES = [(name, channels) for name in ALL for channels in (1, 3, 4) if channels 
 
 @pytest.mark.parametrize('block_size', [1, 2, 4, 7, 16])
 @pytest.mark.parametrize(('name', 'channels'), CASES)
-def test_all_means_give_the_same_bytes(name, block_size, channels, key, monkeypatch):
+def test_all_means_give_the_same_bytes(name, block_size, channels, key, request):
     cipher = built(name, key, block_size, channels)
     shape = (3 * block_size, 5 * block_size, channels)
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    with_opencv = cipher.encrypt(image)
+    encrypted = cipher.encrypt(image)
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
     on_cpu = cipher.encrypt(batch)
     by_operators = cipher._torch_kernel.encrypt_blocks(batch)
     assert torch.equal(on_cpu, by_operators)
     assert torch.equal(cipher._torch_kernel.decrypt_blocks(by_operators), batch)
     assert torch.equal(cipher.decrypt(on_cpu), batch)
-    np.testing.assert_array_equal(on_cpu[1].permute(1, 2, 0).numpy().astype(with_opencv.dtype), with_opencv)
-    np.testing.assert_array_equal(cipher.decrypt(with_opencv), image)
+    np.testing.assert_array_equal(on_cpu[1].permute(1, 2, 0).numpy().astype(encrypted.dtype), encrypted)
+    np.testing.assert_array_equal(cipher.decrypt(encrypted), image)
     planes = cipher.encrypt_to_planes(image)
     assert planes.flags.c_contiguous
-    np.testing.assert_array_equal(planes.transpose(1, 2, 0), with_opencv)
-    monkeypatch.delitem(sys.modules, 'cv2')
-    np.testing.assert_array_equal(cipher.encrypt(image), with_opencv)
-    np.testing.assert_array_equal(cipher.encrypt_to_planes(image), planes)
-    np.testing.assert_array_equal(cipher.decrypt(with_opencv), image)
-    assert torch.equal(cipher.encrypt(batch), on_cpu)
+    np.testing.assert_array_equal(planes.transpose(1, 2, 0), encrypted)
+    for means in ('compiled library', 'OpenCV', 'numpy'):
+        if means != 'compiled library':
+            request.getfixturevalue('not_compiled')
+        if means == 'numpy':
+            request.getfixturevalue('no_opencv')
+        cipher = built(name, key, block_size, channels)
+        np.testing.assert_array_equal(cipher.encrypt(image), encrypted)
+        np.testing.assert_array_equal(cipher.encrypt_to_planes(image), planes)
+        np.testing.assert_array_equal(cipher.decrypt(encrypted), image)
+        assert torch.equal(cipher.encrypt(batch), on_cpu)
+        assert torch.equal(cipher.decrypt(on_cpu), batch)
 
 
 def test_by_the_letter_of_the_specification(key):
@@ -97,6 +109,21 @@ def test_views_and_the_input_stay_as_they_are(name, key):
     np.testing.assert_array_equal(cipher.encrypt(read_only), cipher.encrypt(image[:, 2:26]))
 
 
+@pytest.mark.skipif(library() is None, reason='expected the compiled library and a processor with AVX2')
+@pytest.mark.parametrize('to', ['hwc', 'chw'])
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+@pytest.mark.parametrize('block_size', [1, 2, 3, 4, 8])
+def test_the_library_writes_nothing_beside_the_image(block_size, channels, to, key):
+    kernel = built('shuffle+negative-positive', key, block_size, channels)._kernel
+    rng = np.random.default_rng(0)
+    for blocks in range(1, 20):
+        image = rng.integers(0, 256, (2 * block_size, blocks * block_size, channels), dtype=np.uint8)
+        memory = np.full(image.size + 128, 77, dtype=np.uint8)
+        shape = image.shape if to == 'hwc' else (channels, *image.shape[:2])
+        kernel.encrypt(image, out=memory[64:-64].reshape(shape), to=to)
+        assert (memory[:64] == 77).all() and (memory[-64:] == 77).all()
+
+
 @pytest.mark.parametrize('name', ['shuffle', 'negative-positive', 'shuffle+negative-positive', 'ffx'])
 def test_no_temporary_larger_than_the_output(name, key):
     cipher = built(name, key, 4, 3)
@@ -109,7 +136,7 @@ def test_no_temporary_larger_than_the_output(name, key):
     assert output <= peak < 2 * output
 
 
-def test_tables_are_bounded_in_number(key, no_opencv):
+def test_tables_are_bounded_in_number(key, not_compiled, no_opencv):
     cipher = build_cipher([SHUFFLE, NEGATIVE], key, 3)
     for width in range(4, 400, 4):
         cipher.encrypt(np.zeros((4, width, 3), dtype=np.uint8))
