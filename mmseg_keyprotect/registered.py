@@ -10,6 +10,7 @@ PREPROCESSOR = 'KeyedSegDataPreProcessor'
 WATERMARK = 'WatermarkSegDataPreProcessor'
 TRANSFORM = 'KeyedBlockEncrypt'
 LOADER = 'LoadEncryptedImage'
+SEALED_LOADERS = ('LoadSealedImage', 'LoadSealedAnnotations')
 HOOK = 'KeyGuardHook'
 VISUALIZER = 'EncryptedImageVisualizer'
 PRETRAINED = 'KeyedPretrained'
@@ -22,7 +23,7 @@ SEGMENTORS = {
 
 REGISTERED = {
     'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', WATERMARK, *SEGMENTORS.values()),
-    'TRANSFORMS': (TRANSFORM, LOADER),
+    'TRANSFORMS': (TRANSFORM, LOADER, *SEALED_LOADERS),
     'HOOKS': (HOOK, 'FoldedNormsHook', 'ValidateFirstHook'),
     'LOOPS': ('DenialValLoop',),
     'VISUALIZERS': (VISUALIZER,),

@@ -46,6 +46,7 @@ MIM_TOOLS = [
     'record',
     'rekey',
     'rekey_checkpoint',
+    'dataset',
     'seal',
     'seal_checkpoint',
     'test',

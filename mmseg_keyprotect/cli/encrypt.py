@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from pathlib import Path
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
 from mmseg_keyprotect.cli.key_options import add_key_file, key_of
 from mmseg_keyprotect.cli.messages import report
+from mmseg_keyprotect.cli.progress_line import ProgressLine
 from mmseg_keyprotect.errors import (
     AlreadyEncryptedError,
     ConfigError,
@@ -39,12 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key_file(parser)
     parser.add_argument('--resize', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help="as the model's pipeline does")
     parser.add_argument(
-        '--jobs', type=_jobs, default=os.cpu_count(), metavar='N', help='images at once; default: one for each core'
+        '--jobs',
+        type=whole_number,
+        default=os.cpu_count(),
+        metavar='N',
+        help='images at once; default: one for each core',
     )
     add_cipher_arguments(parser)
 
 
-def _jobs(text: str) -> int:
+def whole_number(text: str) -> int:
+    """Return a number above 0."""
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError('it is a whole number above 0')
     return int(text)
@@ -166,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
     encryptor = Encryptor(key, cipher, tuple(args.resize) if args.resize else None)
     found = find_images(args.images, Path(args.out))
     targets = plan(found, Path(args.out), encryptor.suffix)
-    start, made = time.monotonic(), 0
+    made, progress = 0, ProgressLine('images')
     problems: list[Exception] = [
         ConfigError(
             f'Expected a folder that can be read, but {error.filename}: {error.strerror}. Check its permissions.'
@@ -182,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
                 problems.append(outcome)
             else:
                 made += outcome
-            _progress(number, len(targets), time.monotonic() - start)
+            progress(number, len(targets))
     finally:
         executor.shutdown(cancel_futures=True)  # after an interruption, those at work end
     for problem in problems:
@@ -203,11 +207,3 @@ def _encrypt_one(encryptor: Encryptor, named: tuple[Path, Path]) -> bool | Excep
         return error
     except OSError as error:
         return OutputError(f'Expected to write {target}, but: {error.strerror}. Name another folder with -o.')
-
-
-def _progress(done: int, total: int, seconds: float) -> None:
-    """Show how far it is, and the time left, on a terminal."""
-    if sys.stderr.isatty():
-        left = seconds / done * (total - done)
-        end = '\n' if done == total else ''
-        print(f'\r{done}/{total} images, {left:.0f} s left   ', end=end, file=sys.stderr, flush=True)

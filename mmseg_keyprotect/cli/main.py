@@ -25,6 +25,7 @@ COMMANDS = (
     'rekey',
     'seal',
     'unseal',
+    'dataset',
     'recipients',
     'inspect',
     'export',
@@ -41,7 +42,7 @@ COMMANDS = (
 )
 """The commands, in the order in which a user meets them; each is a module of this package."""
 
-NEED_ONLY_THE_CLIENT = ('keygen', 'encrypt', 'seal', 'unseal', 'recipients', 'inspect', 'verify')
+NEED_ONLY_THE_CLIENT = ('keygen', 'encrypt', 'seal', 'unseal', 'dataset', 'recipients', 'inspect', 'verify')
 """The commands that work without torch and MMSegmentation."""
 
 OK, REFUSED, INTERRUPTED = 0, 1, 130

@@ -2,6 +2,12 @@
 
 import mmseg  # noqa: F401  first, since importing it registers this package: see mmseg_keyprotect/__init__.py
 
-from mmseg_keyprotect.datasets.transforms import META_KEYS, KeyedBlockEncrypt, LoadEncryptedImage
+from mmseg_keyprotect.datasets.transforms import (
+    META_KEYS,
+    KeyedBlockEncrypt,
+    LoadEncryptedImage,
+    LoadSealedAnnotations,
+    LoadSealedImage,
+)
 
-__all__ = ['META_KEYS', 'KeyedBlockEncrypt', 'LoadEncryptedImage']
+__all__ = ['META_KEYS', 'KeyedBlockEncrypt', 'LoadEncryptedImage', 'LoadSealedAnnotations', 'LoadSealedImage']

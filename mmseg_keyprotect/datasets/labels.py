@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LABEL_LOADERS = ('LoadAnnotations', 'LoadBiomedicalAnnotation', 'LoadDepthAnnotation')
+from mmseg_keyprotect.shards.data_set import sealed_data_set_of
+
+LABEL_LOADERS = ('LoadAnnotations', 'LoadBiomedicalAnnotation', 'LoadDepthAnnotation', 'LoadSealedAnnotations')
 """The steps of a pipeline that read labels."""
 
 
 def has_label(info: Mapping[str, Any]) -> bool:
-    """Tell whether an image has a label map. A remote path is taken on trust.
+    """Tell whether an image has a label map. A remote path, and one into a sealed data set, is taken on trust.
 
     Args:
         info: What ``get_data_info`` of a data set returns.
@@ -21,4 +23,4 @@ def has_label(info: Mapping[str, Any]) -> bool:
         (False, True)
     """
     path = info.get('seg_map_path')
-    return path is not None and ('://' in path or Path(path).exists())
+    return path is not None and ('://' in path or Path(path).exists() or sealed_data_set_of(path) is not None)

@@ -98,23 +98,28 @@ def write_encrypted(path: str | Path, image: npt.NDArray[Any], note: Mapping[str
         >>> image, note = Encryptor(SecretKey.generate()).encrypt(np.zeros((8, 8, 3), dtype=np.uint8))
         >>> write_encrypted('black.png', image, note)
     """
-    text = json.dumps(dict(note))
     with new_file(path) as temporary:
-        if image.dtype == np.uint16:
-            pages = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(3)]
-            pages[0].save(
-                temporary,
-                'TIFF',
-                compression='tiff_deflate',
-                save_all=True,
-                append_images=pages[1:],
-                tiffinfo={_TIFF_DESCRIPTION: text},
-            )
-            return
-        info = PngImagePlugin.PngInfo()
-        info.add_text(NOTE, text)
-        # noise hardly becomes smaller: level 6 takes longer for a file of the same size
-        Image.fromarray(image).save(temporary, 'PNG', pnginfo=info, compress_level=1)
+        save_encrypted(temporary, image, note)
+
+
+def save_encrypted(file: Path | BinaryIO, image: npt.NDArray[Any], note: Mapping[str, Any]) -> None:
+    """Write what :func:`mmseg_keyprotect.images.write_encrypted` writes into a file."""
+    text = json.dumps(dict(note))
+    if image.dtype == np.uint16:
+        pages = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(3)]
+        pages[0].save(
+            file,
+            'TIFF',
+            compression='tiff_deflate',
+            save_all=True,
+            append_images=pages[1:],
+            tiffinfo={_TIFF_DESCRIPTION: text},
+        )
+        return
+    info = PngImagePlugin.PngInfo()
+    info.add_text(NOTE, text)
+    # noise hardly becomes smaller: level 6 takes longer for a file of the same size
+    Image.fromarray(image).save(file, 'PNG', pnginfo=info, compress_level=1)
 
 
 def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:

@@ -11,6 +11,7 @@ from mmseg_keyprotect.config.view import META_KEYS, find_model, find_preprocesso
 from mmseg_keyprotect.errors import AlreadyEncryptedError, ConfigError
 from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
 
+_LABELS = {'LoadAnnotations', 'LoadSealedAnnotations'}
 _SCALING = ('Normalize', 'ToFloat')
 """Steps, of pipelines or of albumentations, that take an image out of the range 0 to 255 of 8-bit data."""
 
@@ -53,18 +54,18 @@ def _check_steps(path: str, kinds: list[Any]) -> Problems:
         )
     after = kinds[kinds.index(TRANSFORM) + 1 :]
     training = path.startswith('train_')
-    late = [kind for kind in after if kind not in (TRANSFORM, 'PackSegInputs', 'LoadAnnotations', *_SCALING)]
+    late = [kind for kind in after if kind not in (TRANSFORM, 'PackSegInputs', *_LABELS, *_SCALING)]
     if late:
         yield ConfigError(
             f'Expected {TRANSFORM} as the last step before PackSegInputs in {path}, but {late} come after it and '
             'would change an encrypted image. Move them before it.'
         )
-    if training and 'LoadAnnotations' in after:
+    if training and _LABELS & set(after):
         yield ConfigError(
             f'Expected {TRANSFORM} after LoadAnnotations in {path}, so that labels are padded with the image, but it '
             'comes before. Move it.'
         )
-    if not training and 'LoadAnnotations' in kinds and 'LoadAnnotations' not in after:
+    if not training and _LABELS & set(kinds) and not _LABELS & set(after):
         yield ConfigError(
             f'Expected {TRANSFORM} before LoadAnnotations in {path}, so that labels keep their original size, but it '
             'comes after. Move it.'

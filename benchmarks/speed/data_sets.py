@@ -1,0 +1,144 @@
+"""Measure data sets at rest: loading sealed beside plain images, and sealing and encrypting beside a plain copy.
+
+The images of CamVid are loaded by MMSegmentation's data loader. The data set that is sealed, encrypted and copied is
+drawn: many small images with label maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from PIL import Image
+
+import mmseg_keyprotect.datasets  # noqa: F401  registers, and mmseg with it
+from benchmarks.paper.tables import write_table
+from benchmarks.speed.keys import temporary_key
+from benchmarks.speed.report import quartiles, table_of
+from benchmarks.speed.timing import take_turns
+from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.sealing import KeyRecipient
+from mmseg_keyprotect.shards import encrypt_data_set, seal_data_set
+
+CAMVID = Path('data/camvid')
+SIDE = 64
+"""Of the drawn images, in pixels."""
+
+
+def epoch(root: Path, sealed: bool, workers: int) -> Callable[[], Any]:
+    """Return a function that loads every training image of CamVid with its label map."""
+    loading: list[dict[str, Any]] = [dict(type=f'Load{name}') for name in ('ImageFromFile', 'Annotations')]
+    options: dict[str, Any] = {}
+    if sealed:
+        loading = [dict(type='LoadSealedImage'), dict(type='LoadSealedAnnotations')]
+        options = dict(backend_args=dict(backend='sealed_data_set'))
+    dataset = dict(
+        type='BaseSegDataset',
+        data_root=str(root),
+        data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
+        pipeline=[*loading, dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')],
+        **options,
+    )
+    loader = Runner.build_dataloader(
+        Config(
+            dict(
+                dataset=dataset,
+                batch_size=8,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+            )
+        ),
+        seed=0,
+    )
+    return lambda: [None for _ in loader]
+
+
+def draw(folder: Path, count: int) -> None:
+    """Write a data set of noise."""
+    rng = np.random.default_rng(0)
+    for name in ('images', 'annotations'):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        image = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f'images/{number:06}.png', compress_level=1)
+        Image.fromarray(image[..., 0] % 11).save(folder / f'annotations/{number:06}.png', compress_level=1)
+
+
+def writers(plain: Path, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return the ways to make another data set of one."""
+    key = SecretKey.from_bytes(bytes(32))
+
+    def anew(work: Callable[[Path], Any]) -> Callable[[], None]:
+        def run() -> None:
+            shutil.rmtree(folder / 'out', ignore_errors=True)
+            work(folder / 'out')
+
+        return run
+
+    found: dict[str, Callable[[], Any]] = {'copy': anew(lambda out: shutil.copytree(plain, out))}
+    for jobs in sorted({1, os.cpu_count() or 1}):
+        size = dict(jobs=jobs, shard_bytes=16_000_000)
+        found[f'seal, {jobs} at once'] = anew(lambda out, o=size: seal_data_set(plain, out, [KeyRecipient(key)], **o))
+        found[f'encrypt, {jobs} at once'] = anew(lambda out, o=size: encrypt_data_set(plain, out, key, **o))
+        found[f'encrypt to tar, {jobs} at once'] = anew(
+            lambda out, o=size: encrypt_data_set(plain, out, key, form='webdataset', **o)
+        )
+    return found
+
+
+def main() -> None:
+    """Measure, print the tables and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--count', type=int, default=20_000, help='images that are drawn; default: 20000')
+    parser.add_argument('--repeats', type=int, default=5, help='how often loading is timed; default: 5')
+    parser.add_argument('--page', type=Path, help='Markdown page to write the tables into, between its marks')
+    args = parser.parse_args()
+    init_default_scope('mmseg')
+    tables = {}
+    with temporary_key() as folder:
+        key = SecretKey.load(folder / 'benchmark.key')
+        seal_data_set(CAMVID, folder / 'sealed', [KeyRecipient(key)], shard_bytes=16_000_000)
+        rows = []
+        for workers in (0, 1, 2):
+            ways = {
+                name: epoch(root, name == 'sealed', workers)
+                for name, root in (('plain', CAMVID), ('sealed', folder / 'sealed'))
+            }
+            times = take_turns(ways, args.repeats)
+            ratio = times['sealed']['ms'] / times['plain']['ms']
+            rows.append([str(workers), quartiles(times['plain']), quartiles(times['sealed']), f'{ratio:.2f}'])
+        tables['sealed-loading'] = table_of(['workers', 'plain ms', 'sealed ms', 'sealed / plain'], rows)
+        with tempfile.TemporaryDirectory() as drawn:
+            draw(Path(drawn) / 'plain', args.count)
+            times = take_turns(writers(Path(drawn) / 'plain', Path(drawn)), 1)
+        tables['data-sets'] = table_of(
+            ['what', 'seconds', 'images a second', 'times a copy'],
+            [
+                [
+                    name,
+                    f'{one["ms"] / 1000:.1f}',
+                    f'{1000 * args.count / one["ms"]:.0f}',
+                    f'{one["ms"] / times["copy"]["ms"]:.1f}',
+                ]
+                for name, one in times.items()
+            ],
+        )
+    for name, table in tables.items():
+        print(f'\n{name}\n{table}')
+        if args.page:
+            replace_file(args.page, write_table(args.page.read_text(), name, table))
+
+
+if __name__ == '__main__':
+    main()

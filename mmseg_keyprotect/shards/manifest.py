@@ -1,0 +1,162 @@
+"""The key and the manifest of a sealed data set.
+
+``key.sealed`` holds the key of the data set, 32 bytes, for its recipients: who may open the data set is changed by
+``keyprotect recipients`` on that small file alone. The manifest and the shards are sealed with this key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from mmseg_keyprotect.errors import SealedFileError, UnsupportedSpecError
+from mmseg_keyprotect.keys import SecretKey
+from mmseg_keyprotect.keys.frames import without_locals
+from mmseg_keyprotect.sealing import KeyRecipient, Recipient, Signer, open_sealed
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
+from mmseg_keyprotect.shards.storage import SourceFile, Storage
+
+KEY = 'key.sealed'
+MANIFEST = 'manifest.sealed'
+PLAN = 'unfinished.sealed'
+"""The manifest of a data set that is not finished: it holds the plan."""
+
+FORMAT = 'mmseg-keyprotect data set 1'
+
+
+class Place(NamedTuple):
+    """A file in the shards.
+
+    Args:
+        path: Its path below the folder of the data set.
+        size: In bytes.
+        sha256: In lowercase hex.
+        shard: The number of the shard.
+        offset: Its first byte in the plain bytes of the shard.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    shard: int
+    offset: int
+
+
+@dataclass
+class Manifest:
+    """What a data set holds.
+
+    Args:
+        shards: The files of every shard.
+        source: What the source was when the plan was made.
+        places: Every file that is in a shard; empty in a plan.
+        skipped: Files that were left out by choice, with the reason.
+    """
+
+    shards: list[list[str]]
+    source: list[SourceFile]
+    places: list[Place] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def shard_name(number: int) -> str:
+    """Return the name of a shard.
+
+    Example:
+        >>> shard_name(3)
+        'shard-000003.tar.sealed'
+    """
+    return f'shard-{number:06d}.tar.sealed'
+
+
+@without_locals
+def make_key(
+    storage: Storage, recipients: Sequence[Recipient], key_id: str = '', signer: Signer | None = None
+) -> SecretKey:
+    """Make the key of a new data set, and seal it into a file of the data set.
+
+    Args:
+        storage: The data set.
+        recipients: Who can open it.
+        key_id: The key id that the file names, or empty text.
+        signer: Who signs it, and with which licence.
+    """
+    secret = os.urandom(32)
+    with storage.put(KEY) as file, sealing_into(file, recipients, key_id, signer) as writer:
+        writer.write(secret)
+    return SecretKey.from_bytes(secret)
+
+
+@without_locals
+def open_key(storage: Storage, **opener: Any) -> SecretKey:
+    """Return the key of a data set.
+
+    Args:
+        storage: The data set.
+        opener: ``key`` or ``passphrase``, as for :func:`~mmseg_keyprotect.sealing.open_sealed`.
+
+    Raises:
+        MissingFileError: There is no sealed data set.
+        WrongKeyError: It is sealed for other recipients.
+        SealedFileError: The file is damaged, or holds something else.
+    """
+    with open_sealed(BytesIO(storage.read(KEY)), **opener) as reader:
+        secret = reader.read()
+    if len(secret) != 32:
+        raise SealedFileError(
+            f'Expected the key of a sealed data set, but {storage.url}/{KEY} holds something else. Ask who made it.'
+        )
+    return SecretKey.from_bytes(secret)
+
+
+def write_manifest(
+    storage: Storage, name: str, manifest: Manifest, key: SecretKey, signer: Signer | None = None
+) -> None:
+    """Seal a manifest into a file of the data set.
+
+    Args:
+        storage: The data set.
+        name: The name of the file.
+        manifest: What it holds.
+        key: The key of the data set.
+        signer: Who signs it, and with which licence.
+    """
+    text = json.dumps(dict(format=FORMAT, **vars(manifest)), separators=(',', ':'))
+    with storage.put(name) as file, sealing_into(file, [KeyRecipient(key)], key.key_id, signer) as writer:
+        writer.write(text.encode())
+
+
+def read_manifest(storage: Storage, name: str, key: SecretKey) -> Manifest:
+    """Open a manifest.
+
+    Args:
+        storage: The data set.
+        name: The name of the file.
+        key: The key of the data set.
+
+    Raises:
+        MissingFileError: There is no such file.
+        WrongKeyError: It belongs to another data set.
+        SealedFileError: It is damaged, or no manifest.
+        UnsupportedSpecError: It has a newer version.
+    """
+    with open_sealed(BytesIO(storage.read(name)), key, own=True) as reader:
+        text = reader.read()
+    try:
+        found = json.loads(text)
+        version = found.pop('format')
+        found['places'] = [Place(*one) for one in found['places']]
+        found['source'] = [SourceFile(*one) for one in found['source']]
+        manifest = Manifest(**found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SealedFileError(
+            f'Expected the manifest of a sealed data set, but {storage.url}/{name} holds something else. Ask who made '
+            'it.'
+        ) from None
+    if version != FORMAT:
+        raise UnsupportedSpecError(f'Expected {FORMAT!r}, but {storage.url}/{name} is {version!r}. Update the package.')
+    return manifest

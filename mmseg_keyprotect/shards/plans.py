@@ -1,0 +1,129 @@
+"""What a command does with the files of a data set: which go together, what is left out, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mmseg_keyprotect.errors import ConfigError, ImageFormatError
+from mmseg_keyprotect.shards.pairs import Layout, Pair, Pairs, detect_layout, find_pairs
+from mmseg_keyprotect.shards.storage import SourceFile
+
+SHARD_BYTES = 256_000_000
+"""Size at which a shard is full."""
+
+SHOWN = 3
+"""Files that an error names."""
+
+
+@dataclass
+class Summary:
+    """What was done.
+
+    Args:
+        files: Files that are sealed, or images that are encrypted, now or earlier.
+        made: Shards, or images, that were made now.
+        there: Shards, or images, that were there already.
+        skipped: Files that were left out, with the reason.
+    """
+
+    files: int
+    made: int
+    there: int
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+class Shard(NamedTuple):
+    """The files of one shard.
+
+    Args:
+        number: Of the shard.
+        pairs: Images with their label maps.
+        others: Other files.
+    """
+
+    number: int
+    pairs: list[Pair]
+    others: list[str]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all files, in their order in the shard."""
+        return [path for pair in self.pairs for path in pair[:2] if path is not None] + self.others
+
+
+def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:
+    """Find images and label maps.
+
+    Raises:
+        ConfigError: There is no image, or no layout fits.
+    """
+    paths = [file.path for file in source]
+    layout = layout or detect_layout(paths)
+    found = find_pairs(paths, layout)
+    if not found.pairs:
+        raise ConfigError(
+            f'Expected images in {layout.img_path} that end in {" ".join(layout.img_suffix)}, each with a label map in '
+            f'{layout.seg_map_path} that ends in {layout.seg_map_suffix}, but found none. Name the folders: --images '
+            'FOLDER --labels FOLDER.'
+        )
+    return found
+
+
+def plan_shards(found: Pairs, source: Sequence[SourceFile], shard_bytes: int = SHARD_BYTES) -> Iterator[Shard]:
+    """Divide a data set into shards. An image and its label map are in one."""
+    sizes = {file.path: file.size for file in source}
+    number, size, pairs, others = 0, 0, list[Pair](), list[str]()
+    items: list[Pair | str] = [*found.pairs, *found.others]
+    for item in items:
+        paths = [item] if isinstance(item, str) else [path for path in item[:2] if path is not None]
+        if size and size + sum(sizes[path] for path in paths) > shard_bytes:
+            yield Shard(number, pairs, others)
+            number, size, pairs, others = number + 1, 0, [], []
+        size += sum(sizes[path] for path in paths)
+        if isinstance(item, str):
+            others.append(item)
+        else:
+            pairs.append(item)
+    yield Shard(number, pairs, others)
+
+
+def refuse_problems(problems: Mapping[str, str], skip: bool) -> None:
+    """Refuse files with problems, unless they are left out by choice.
+
+    Raises:
+        ImageFormatError: There are some, and ``skip`` is not set.
+    """
+    if problems and not skip:
+        raise ImageFormatError(
+            f'Expected images and label maps that fit, but {len(problems)} do not: {shown(problems)}. Correct them, or '
+            'leave them out: --skip-bad.'
+        )
+
+
+def refuse_changes(before: Iterable[SourceFile], now: Iterable[SourceFile], name: str) -> None:
+    """Refuse a source that is not what it was when the work began.
+
+    Raises:
+        ConfigError: Files were added, removed or changed.
+    """
+    old, new = ({file.path: file for file in files} for files in (before, now))
+    changes = {path: 'new' for path in new.keys() - old.keys()} | {path: 'gone' for path in old.keys() - new.keys()}
+    changes |= {path: 'changed' for path in new.keys() & old.keys() if new[path] != old[path]}
+    if changes:
+        raise ConfigError(
+            f'Expected {name} as it was when the work began, but {len(changes)} files differ: '
+            f'{shown(dict(sorted(changes.items())))}. Restore them, or begin again with another output folder.'
+        )
+
+
+def shown(problems: Mapping[str, str]) -> str:
+    """Return the first of some problems as text.
+
+    Example:
+        >>> shown({'a.png': 'damaged'})
+        'a.png (damaged)'
+    """
+    first = [f'{path} ({problem})' for path, problem in list(problems.items())[:SHOWN]]
+    return ', '.join(first) + (f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else '')

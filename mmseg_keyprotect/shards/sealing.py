@@ -1,0 +1,222 @@
+"""Seal a data set into shards, and take it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+from mmseg_keyprotect.errors import ConfigError, KeyProtectError, OutputError
+from mmseg_keyprotect.keys import SecretKey, seal_key
+from mmseg_keyprotect.sealing import KeyRecipient, Recipient, Signer
+from mmseg_keyprotect.sealing.entries import Opener
+from mmseg_keyprotect.sealing.reading import SealedReader
+from mmseg_keyprotect.sealing.sealed_files import sealing_into
+from mmseg_keyprotect.shards.engines import engine_of
+from mmseg_keyprotect.shards.manifest import (
+    KEY,
+    MANIFEST,
+    PLAN,
+    Manifest,
+    Place,
+    make_key,
+    open_key,
+    read_manifest,
+    shard_name,
+    write_manifest,
+)
+from mmseg_keyprotect.shards.pairs import Layout, check_pair
+from mmseg_keyprotect.shards.plans import (
+    SHARD_BYTES,
+    Shard,
+    Summary,
+    pairs_of,
+    plan_shards,
+    refuse_changes,
+    refuse_problems,
+)
+from mmseg_keyprotect.shards.storage import Storage, same_place
+from mmseg_keyprotect.shards.tar import TarWriter, entries_of
+
+Progress = Callable[[int, int], None]
+"""Called with the numbers of files that are done and of all files."""
+
+
+class ShardSealer:
+    """Makes one sealed shard after the other. Ray may pickle it, without the key.
+
+    Args:
+        source: The folder of the data set.
+        target: The folder of the sealed data set.
+        key: The key of the data set. On the machines of Ray, the key that the environment names opens it.
+        skip: Whether files with problems are left out.
+    """
+
+    def __init__(self, source: Storage, target: Storage, key: SecretKey | None, skip: bool) -> None:
+        self.source, self.target, self.skip, self._key = source, target, skip, key
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), '_key': None}
+
+    @property
+    def key(self) -> SecretKey:
+        """The key of the data set."""
+        if self._key is None:
+            self._key = open_key(self.target, key=seal_key())
+        return self._key
+
+    def __call__(self, shard: Shard) -> tuple[int, list[Place], dict[str, str]]:
+        """Make a shard, unless it has problems that are not left out.
+
+        Returns:
+            The number of the shard, its files, and the problems by path.
+        """
+        problems: dict[str, str] = {}
+        places: list[Place] = []
+        try:
+            with self.target.put(shard_name(shard.number)) as file:
+                with sealing_into(file, [KeyRecipient(self.key)], self.key.key_id) as writer:
+                    archive = TarWriter(writer)
+                    for path, content in self._contents(shard, problems):
+                        entry = archive.add(path, content)
+                        places.append(Place(path, entry.size, entry.sha256, shard.number, entry.offset))
+                    archive.finish()
+                if problems and not self.skip:
+                    raise _NotMade
+        except _NotMade:
+            return shard.number, [], problems
+        return shard.number, places, problems
+
+    def _contents(self, shard: Shard, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of a shard, without those that have problems."""
+        for pair in shard.pairs:
+            image = self.source.read(pair.image)
+            label = None if pair.label is None else self.source.read(pair.label)
+            try:
+                check_pair(image, label)
+            except KeyProtectError as error:
+                problems[pair.image] = str(error)
+                continue
+            yield pair.image, image
+            if pair.label is not None and label is not None:
+                yield pair.label, label
+        for path in shard.others:
+            yield path, self.source.read(path)
+
+
+class _NotMade(Exception):
+    """A shard has problems, and is not made."""
+
+
+def seal_data_set(
+    source: str | Path,
+    target: str | Path,
+    recipients: Sequence[Recipient],
+    key_id: str = '',
+    *,
+    signer: Signer | None = None,
+    key: SecretKey | Opener | None = None,
+    layout: Layout | None = None,
+    skip_bad: bool = False,
+    plain_lists: bool = True,
+    shard_bytes: int = SHARD_BYTES,
+    jobs: int | None = None,
+    engine: str = 'threads',
+    progress: Progress | None = None,
+) -> Summary:
+    """Seal a data set into shards. A command that was interrupted is repeated, and goes on where it was.
+
+    Args:
+        source: The folder of the data set, a path or a URL of fsspec. Its files stay as they are.
+        target: The folder to make, a path or a URL.
+        recipients: Who can open it; at least one.
+        key_id: The key id that its key file names, or empty text.
+        signer: Who signs key and manifest, and with which licence.
+        key: What opens the data set, to go on where an earlier run was.
+        layout: Where images and label maps lie. Default: it is found by the names of the folders.
+        skip_bad: Whether images and label maps with problems are left out. By default they are an error.
+        plain_lists: Whether text files, such as lists of a split, are also there plain: MMSegmentation opens an
+            ``ann_file`` only from a plain file.
+        shard_bytes: Size at which a shard is full.
+        jobs: Shards at once. Default: one for each core.
+        engine: ``threads`` or ``ray``.
+        progress: Is told how far it is.
+
+    Raises:
+        MissingFileError: The source is no folder.
+        ConfigError: The layout is unknown, the source has changed since an earlier run began, or source and target
+            lie in one another.
+        ImageFormatError: Images and label maps do not fit.
+        WrongKeyError: An earlier run was for other recipients.
+        OutputError: The target holds something else, or cannot be written.
+
+    Example:
+        >>> from PIL import Image
+        >>> for folder in ('images', 'annotations'):
+        ...     Path('scenes', folder).mkdir(parents=True)
+        ...     Image.new('L', (8, 8)).save(f'scenes/{folder}/a.png')
+        >>> key = SecretKey.generate()
+        >>> seal_data_set('scenes', 'scenes.sealed', [KeyRecipient(key)], key.key_id).files
+        2
+    """
+    plain, sealed = Storage(source), Storage(target)
+    if same_place(plain, sealed):
+        raise ConfigError(f'Expected two folders, but {target} and {source} lie in one another. Name another with -o.')
+    listed = plain.walk()
+    names = sealed.names()
+    if KEY not in names and names:
+        raise OutputError(f'Expected a new folder, but {sealed.url} holds {sorted(names)[0]}. Name another with -o.')
+    secret = open_key(sealed, key=key) if KEY in names else make_key(sealed, recipients, key_id, signer)
+    if MANIFEST in names:
+        refuse_changes(read_manifest(sealed, MANIFEST, secret).source, listed, plain.url)
+        sealed.remove(PLAN)
+        return _summary(read_manifest(sealed, MANIFEST, secret), made=0)
+    found = pairs_of(listed, layout)
+    refuse_problems(found.problems, skip_bad)
+    shards = list(plan_shards(found, listed, shard_bytes))
+    if PLAN in names:
+        plan = read_manifest(sealed, PLAN, secret)
+        refuse_changes(plan.source, listed, plain.url)
+        if plan.shards != [shard.paths for shard in shards]:
+            raise ConfigError('Expected the options of the run that began, but the shards would differ. Repeat them.')
+    else:
+        plan = Manifest([shard.paths for shard in shards], listed)
+        write_manifest(sealed, PLAN, plan, secret)
+    plan.skipped = dict(found.problems)
+    there = [shard for shard in shards if shard_name(shard.number) in names]
+    for shard in there:
+        _add_finished(plan, sealed, shard, secret)
+    missing = [shard for shard in shards if shard_name(shard.number) not in names]
+    total, done = sum(len(shard.paths) for shard in shards), sum(len(shard.paths) for shard in there)
+    problems: dict[str, str] = {}
+    work = ShardSealer(plain, sealed, secret, skip_bad)
+    for number, places, bad in engine_of(engine)(work, missing, jobs):
+        plan.places += places
+        problems |= bad
+        done += len(shards[number].paths)
+        if progress is not None:
+            progress(done, total)
+    refuse_problems(problems, skip_bad)
+    plan.skipped |= problems
+    refuse_changes(listed, plain.walk(), plain.url)
+    if plain_lists:
+        for path in (path for path in found.others if path.endswith('.txt')):
+            with sealed.put(path) as file:
+                file.write(plain.read(path))
+    plan.places.sort(key=lambda place: (place.shard, place.offset))
+    write_manifest(sealed, MANIFEST, plan, secret, signer)
+    sealed.remove(PLAN)
+    return _summary(plan, made=len(missing))
+
+
+def _add_finished(plan: Manifest, sealed: Storage, shard: Shard, key: SecretKey) -> None:
+    """Add the files of a shard that an earlier run has made."""
+    with SealedReader(sealed.open(shard_name(shard.number)), key) as reader:
+        found = list(entries_of(cast(IO[bytes], reader), shard_name(shard.number)))
+    plan.places += [Place(one.path, one.size, one.sha256, shard.number, one.offset) for one in found]
+    missing = set(shard.paths) - {one.path for one in found}
+    plan.skipped |= dict.fromkeys(sorted(missing), 'left out by the earlier run')
+
+
+def _summary(manifest: Manifest, made: int) -> Summary:
+    return Summary(len(manifest.places), made, len(manifest.shards) - made, manifest.skipped)
