@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_keyprotect import ciphers, images, keys, sealing
+from mmseg_keyprotect import ciphers, images, keys, sealing, shards
 
-PACKAGES = (keys, ciphers, sealing, images)
+PACKAGES = (keys, ciphers, sealing, images, shards)
 MODULES = ['mmseg_keyprotect.errors', 'mmseg_keyprotect.files']
 for package in PACKAGES:
     MODULES.append(package.__name__)
     MODULES += [module.name for module in pkgutil.iter_modules(package.__path__, f'{package.__name__}.')]
+MODULES = [name for name in MODULES if not name.endswith('._compiled')]  # a library, and no module
 
 
 OPTIONAL = {'mmseg_keyprotect.sealing.age': 'pyrage', 'mmseg_keyprotect.sealing.licences': 'machineid'}

@@ -31,6 +31,7 @@ PLAIN = 'configs/segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 MIM_TOOLS = [
     'audit',
     'claim',
+    'dataset',
     'demo',
     'deny',
     'encrypt',
@@ -46,7 +47,6 @@ MIM_TOOLS = [
     'record',
     'rekey',
     'rekey_checkpoint',
-    'dataset',
     'seal',
     'seal_checkpoint',
     'test',

@@ -118,7 +118,7 @@ class Move:
 
 
 def make_move(source: npt.NDArray[np.int64], mask: npt.NDArray[np.uint8], width_in: int, width_out: int) -> Move | None:
-    """Return the fastest :class:`~mmseg_keyprotect.ciphers.compiled.Move`, or None where OpenCV is faster."""
+    """Return the fastest :class:`~mmseg_keyprotect.ciphers.compiled_moves.Move`, or None where OpenCV is faster."""
     if library() is None:
         return None
     moves = [

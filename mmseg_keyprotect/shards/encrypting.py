@@ -346,7 +346,9 @@ def _begin(
         note = json.loads(made.read(NOTE))
         before = [SourceFile(*one) for one in note.pop('source')]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise OutputError(f'Expected the note of an encrypted data set, but {made.url}/{NOTE} is none.') from None
+        raise OutputError(
+            f'Expected the note of an encrypted data set, but {made.url}/{NOTE} is none. Name another folder with -o.'
+        ) from None
     for fact, value in facts.items():
         if note.get(fact) != value:
             raise WrongKeyError(

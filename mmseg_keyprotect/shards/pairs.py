@@ -25,6 +25,10 @@ class Layout:
         img_suffix: How the names of images end; one of several.
         seg_map_suffix: What label maps have in its place.
         every_image: Whether every image has a label map.
+
+    Example:
+        >>> Layout('img', 'ann', ('_rgb.png',), '_mask.png').every_image
+        True
     """
 
     img_path: str

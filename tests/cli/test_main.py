@@ -155,6 +155,7 @@ def test_without_mmseg_a_command_names_the_extra(command, monkeypatch, capsys):
         'keygen': ['x'],
         'encrypt': ['x', '-o', 'y'],
         'recipients': ['list', 'x'],
+        'dataset': ['verify', 'x'],
         'inspect': ['x'],
         'verify': ['x'],
         'train': ['x'],

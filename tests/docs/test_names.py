@@ -14,7 +14,7 @@ from helpers.names import DOTTED, ROLE, NameNotFoundError, problem_with, resolve
 MODULES = sorted(
     one.name
     for one in pkgutil.walk_packages(mmseg_keyprotect.__path__, 'mmseg_keyprotect.')
-    if not one.name.endswith('__main__')
+    if not one.name.endswith(('__main__', '._compiled'))  # the latter is a library, and no module
 )
 
 

@@ -157,6 +157,7 @@ def test_after_ffx_images_are_tiff(plain, key, tmp_path):
     assert (tmp_path / 'encrypted/annotations/train/000.png').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form', ['folder', 'webdataset'])
 def test_killed_twenty_times(form, key, tmp_path):
     plain = write_data_set(tmp_path / 'plain', count=60, size=(120, 90))
