@@ -100,7 +100,7 @@ def writers(plain: Path, folder: Path) -> dict[str, Callable[[], Any]]:
 def main() -> None:
     """Measure, print the tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--count', type=int, default=20_000, help='images that are drawn; default: 20000')
+    parser.add_argument('--count', type=int, default=500, help='images that are drawn; default: 500')
     parser.add_argument('--repeats', type=int, default=5, help='how often loading is timed; default: 5')
     parser.add_argument('--page', type=Path, help='Markdown page to write the tables into, between its marks')
     args = parser.parse_args()
