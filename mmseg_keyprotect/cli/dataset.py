@@ -111,7 +111,9 @@ def _seal(args: argparse.Namespace) -> int:
 
 
 def _encrypt(args: argparse.Namespace) -> int:
-    from mmseg_keyprotect.shards.encrypting import PairEncryptor, encrypt_data_set, verify_encrypted
+    from mmseg_keyprotect.shards.encrypted_check import verify_encrypted
+    from mmseg_keyprotect.shards.encrypting import encrypt_data_set
+    from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor
     from mmseg_keyprotect.shards.storage import Storage
 
     options: dict[str, Any] = dict(key=key_of(args.key_file), cipher=cipher_of(args), form=args.format)

@@ -13,8 +13,6 @@ from mmseg_keyprotect.errors import MissingDependencyError
 Item = TypeVar('Item')
 Outcome = TypeVar('Outcome')
 
-ENGINES = ('threads', 'ray')
-
 
 def in_threads(work: Callable[[Item], Outcome], items: Iterable[Item], jobs: int | None = None) -> Iterator[Outcome]:
     """Yield what a function returns for every item, in their order. Few items more than threads are under way.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mmseg_keyprotect.errors import ConfigError, ImageFormatError
 from mmseg_keyprotect.shards.pairs import Layout, Pair, Pairs, detect_layout, find_pairs
-from mmseg_keyprotect.shards.storage import SourceFile
+from mmseg_keyprotect.shards.storage import SourceFile, Storage, same_place
 
 SHARD_BYTES = 256_000_000
 """Size at which a shard is full."""
+
+LEFT_OUT = 'left out by an earlier run'
+"""The reason for a file that is not in a finished shard."""
 
 SHOWN = 3
 """Files that an error names."""
@@ -51,6 +56,46 @@ class Shard(NamedTuple):
     def paths(self) -> list[str]:
         """The paths of all files, in their order in the shard."""
         return [path for pair in self.pairs for path in pair[:2] if path is not None] + self.others
+
+
+def two_folders(source: str | Path, target: str | Path) -> tuple[Storage, Storage]:
+    """Return the folder to read and the folder to make.
+
+    Raises:
+        ConfigError: One lies in the other.
+    """
+    plain, made = Storage(source), Storage(target)
+    if same_place(plain, made):
+        raise ConfigError(f'Expected two folders, but {target} and {source} lie in one another. Name another with -o.')
+    return plain, made
+
+
+@contextmanager
+def put_without_problems(target: Storage, name: str, problems: Mapping[str, str], skip: bool) -> Iterator[Any]:
+    """Yield an open file that becomes ``name``, unless there are problems at the end that are not left out.
+
+    Args:
+        target: The folder.
+        name: The name of the file.
+        problems: What is wrong, which the caller adds to.
+        skip: Whether files with problems are left out.
+    """
+    with suppress(_NotMade), target.put(name) as file:
+        yield file
+        if problems and not skip:
+            raise _NotMade
+
+
+class _NotMade(Exception):
+    """A file has problems, and is not made."""
+
+
+def copy_lists(found: Pairs, plain: Storage, made: Storage) -> None:
+    """Copy text files, such as lists of a split, that are not there yet."""
+    for path in (path for path in found.others if path.endswith('.txt')):
+        if not made.exists(path):
+            with made.put(path) as file:
+                file.write(plain.read(path))
 
 
 def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:

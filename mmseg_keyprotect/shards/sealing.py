@@ -27,15 +27,19 @@ from mmseg_keyprotect.shards.manifest import (
 )
 from mmseg_keyprotect.shards.pairs import Layout, check_pair
 from mmseg_keyprotect.shards.plans import (
+    LEFT_OUT,
     SHARD_BYTES,
     Shard,
     Summary,
+    copy_lists,
     pairs_of,
     plan_shards,
+    put_without_problems,
     refuse_changes,
     refuse_problems,
+    two_folders,
 )
-from mmseg_keyprotect.shards.storage import Storage, same_place
+from mmseg_keyprotect.shards.storage import Storage
 from mmseg_keyprotect.shards.tar import TarWriter, entries_of
 
 Progress = Callable[[int, int], None]
@@ -69,22 +73,19 @@ class ShardSealer:
         """Make a shard, unless it has problems that are not left out.
 
         Returns:
-            The number of the shard, its files, and the problems by path.
+            The number of the shard, the files in it, and the problems by path.
         """
         problems: dict[str, str] = {}
         places: list[Place] = []
-        try:
-            with self.target.put(shard_name(shard.number)) as file:
-                with sealing_into(file, [KeyRecipient(self.key)], self.key.key_id) as writer:
-                    archive = TarWriter(writer)
-                    for path, content in self._contents(shard, problems):
-                        entry = archive.add(path, content)
-                        places.append(Place(path, entry.size, entry.sha256, shard.number, entry.offset))
-                    archive.finish()
-                if problems and not self.skip:
-                    raise _NotMade
-        except _NotMade:
-            return shard.number, [], problems
+        with (
+            put_without_problems(self.target, shard_name(shard.number), problems, self.skip) as file,
+            sealing_into(file, [KeyRecipient(self.key)], self.key.key_id) as writer,
+        ):
+            archive = TarWriter(writer)
+            for path, content in self._contents(shard, problems):
+                entry = archive.add(path, content)
+                places.append(Place(path, entry.size, entry.sha256, shard.number, entry.offset))
+            archive.finish()
         return shard.number, places, problems
 
     def _contents(self, shard: Shard, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -102,10 +103,6 @@ class ShardSealer:
                 yield pair.label, label
         for path in shard.others:
             yield path, self.source.read(path)
-
-
-class _NotMade(Exception):
-    """A shard has problems, and is not made."""
 
 
 def seal_data_set(
@@ -159,18 +156,17 @@ def seal_data_set(
         >>> seal_data_set('scenes', 'scenes.sealed', [KeyRecipient(key)], key.key_id).files
         2
     """
-    plain, sealed = Storage(source), Storage(target)
-    if same_place(plain, sealed):
-        raise ConfigError(f'Expected two folders, but {target} and {source} lie in one another. Name another with -o.')
+    plain, sealed = two_folders(source, target)
     listed = plain.walk()
     names = sealed.names()
     if KEY not in names and names:
         raise OutputError(f'Expected a new folder, but {sealed.url} holds {sorted(names)[0]}. Name another with -o.')
     secret = open_key(sealed, key=key) if KEY in names else make_key(sealed, recipients, key_id, signer)
     if MANIFEST in names:
-        refuse_changes(read_manifest(sealed, MANIFEST, secret).source, listed, plain.url)
+        finished = read_manifest(sealed, MANIFEST, secret)
+        refuse_changes(finished.source, listed, plain.url)
         sealed.remove(PLAN)
-        return _summary(read_manifest(sealed, MANIFEST, secret), made=0)
+        return _summary(finished, made=0)
     found = pairs_of(listed, layout)
     refuse_problems(found.problems, skip_bad)
     shards = list(plan_shards(found, listed, shard_bytes))
@@ -200,9 +196,7 @@ def seal_data_set(
     plan.skipped |= problems
     refuse_changes(listed, plain.walk(), plain.url)
     if plain_lists:
-        for path in (path for path in found.others if path.endswith('.txt')):
-            with sealed.put(path) as file:
-                file.write(plain.read(path))
+        copy_lists(found, plain, sealed)
     plan.places.sort(key=lambda place: (place.shard, place.offset))
     write_manifest(sealed, MANIFEST, plan, secret, signer)
     sealed.remove(PLAN)
@@ -215,7 +209,7 @@ def _add_finished(plan: Manifest, sealed: Storage, shard: Shard, key: SecretKey)
         found = list(entries_of(cast(IO[bytes], reader), shard_name(shard.number)))
     plan.places += [Place(one.path, one.size, one.sha256, shard.number, one.offset) for one in found]
     missing = set(shard.paths) - {one.path for one in found}
-    plan.skipped |= dict.fromkeys(sorted(missing), 'left out by the earlier run')
+    plan.skipped |= dict.fromkeys(sorted(missing), LEFT_OUT)
 
 
 def _summary(manifest: Manifest, made: int) -> Summary:

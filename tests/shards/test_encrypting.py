@@ -20,7 +20,8 @@ from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import ConfigError, DamagedFileError, ImageFormatError, OutputError, WrongKeyError
 from mmseg_keyprotect.images import Encryptor, read_encrypted
 from mmseg_keyprotect.shards import encrypt_data_set
-from mmseg_keyprotect.shards.encrypting import PairEncryptor, verify_encrypted
+from mmseg_keyprotect.shards.encrypted_check import verify_encrypted
+from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor
 from mmseg_keyprotect.shards.storage import Storage
 
 
@@ -118,6 +119,19 @@ def test_label_maps_of_other_modes(mode, fits, plain, key, tmp_path):
     assert label[0, 0] == 0
 
 
+def test_archives_lose_nothing_silently(plain, key, tmp_path):
+    """One with a problem is not made; what an earlier run left out is told again; other options are refused."""
+    (plain / 'images/train/003.png').write_bytes(b'none')
+    options = dict(form='webdataset', shard_bytes=2000)
+    with pytest.raises(ImageFormatError):
+        encrypt(plain, key, **options)
+    with pytest.raises(WrongKeyError, match='shard_bytes'):
+        encrypt(plain, key, form='webdataset', shard_bytes=3000)
+    for _ in range(2):
+        summary = encrypt(plain, key, skip_bad=True, **options)
+        assert (summary.files, list(summary.skipped)) == (5, ['images/train/003.png'])
+
+
 @pytest.mark.parametrize('form', ['folder', 'webdataset'])
 def test_verify(form, plain, key, tmp_path):
     encrypt(plain, key, form=form)
@@ -162,8 +176,8 @@ def test_after_ffx_images_are_tiff(plain, key, tmp_path):
 def test_killed_twenty_times(form, key, tmp_path):
     plain = write_data_set(tmp_path / 'plain', count=60, size=(120, 90))
     key.save(tmp_path / 'my.key')
-    slow = 'import sys, time; from mmseg_keyprotect.shards import encrypting; check = encrypting.check_pair\n'
-    slow += 'encrypting.check_pair = lambda *pair: (time.sleep(0.02), check(*pair))\n'
+    slow = 'import sys, time; from mmseg_keyprotect.shards import pair_encryptor; check = pair_encryptor.check_pair\n'
+    slow += 'pair_encryptor.check_pair = lambda *pair: (time.sleep(0.02), check(*pair))\n'
     slow += 'from mmseg_keyprotect.cli.main import main; sys.exit(main(sys.argv[1:]))'
     command = [sys.executable, '-c', slow, 'dataset', 'encrypt', str(plain), '-o', 'encrypted', '--key-file', 'my.key']
     command += ['--jobs', '1', '--format', form, '--shard-size', '1']
