@@ -29,6 +29,8 @@ BACKBONES = {
     'resnet50': dict(RESNET, depth=50, base_channels=8, stem_channels=8),
     'vit': dict(type='VisionTransformer', img_size=64, patch_size=16, embed_dims=48, num_layers=3, num_heads=4),
 }
+ONE_STAGE = dict(BACKBONES['mit'], num_stages=1, out_indices=(0,))
+ONE_STAGE |= dict(num_layers=[1], num_heads=[1], patch_sizes=[7], strides=[4], sr_ratios=[8])
 SMALL = dict(RESNET, base_channels=8, stem_channels=8, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
 
 
@@ -97,9 +99,10 @@ def build(key):
 
 def lively(network):
     """Let channels differ strongly, none of them silent, and predictions be sure."""
-    norm = network.backbone.layer1[-1].norm2
-    norm.weight.data *= torch.linspace(0.5, 3, 8)
-    norm.bias.data += torch.linspace(0.2, 3, 8)
+    backbone = network.backbone
+    norm = backbone.layer1[-1].norm2 if hasattr(backbone, 'layer1') else backbone.layers[-1][-1]
+    norm.weight.data *= torch.linspace(0.5, 3, len(norm.weight))
+    norm.bias.data += torch.linspace(0.2, 3, len(norm.bias))
     network.head[1].weight.data *= 5
     return network
 
@@ -220,6 +223,15 @@ def test_batch_norms_remember_the_order(build):
     target = target_of(network, count=4, taught=True)
     sentence, shares = attack('batch-norm-memory', target)
     assert sentence.startswith('stage=0: energy')
+    assert shares['channel order'].right == 1
+
+
+def test_batch_norms_remember_the_order_of_signed_channels(build):
+    """The signs are read off the gains first, and undone before channels are measured."""
+    network = build(ONE_STAGE, BOTH, stages='all')
+    bind_features(lively(network).backbone, network.feature_encryption)
+    _, shares = attack('batch-norm-memory', target_of(network, count=8, taught=True), 60)
+    assert shares['channel signs'].right == 1
     assert shares['channel order'].right == 1
 
 

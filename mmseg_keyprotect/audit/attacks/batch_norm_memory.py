@@ -43,7 +43,8 @@ class BatchNormMemory(Attack):
         found = signs.unordered() | _neighbours(view, budget)
         rng, said, stopped = np.random.default_rng(0), [], ''
         for number, place in enumerate(places):
-            if (memory := remember(view, place, key, found)) is None:
+            before = {**found, place.name: BlockTransform(np.arange(place.channels))}
+            if (memory := remember(view, place, key, before)) is None:
                 continue
             if place.name in signs.before:
                 memory = memory.signed(signs.before[place.name])
