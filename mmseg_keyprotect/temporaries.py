@@ -33,7 +33,6 @@ OPEN_FILES = Path('/proc/self/fd')
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
     """Yield a file to write beside ``path``, for ``become_new`` or ``take_place``. It never stays behind."""
-    sweep(path)
     temporary, handle = _unnamed_file(path) or _named_file(path)
     try:
         yield temporary
@@ -57,7 +56,8 @@ def _unnamed_file(path: Path) -> tuple[Path, int] | None:
 
 
 def _named_file(path: Path) -> tuple[Path, int]:
-    """Make a hidden file beside ``path``, and lock it while this process lives."""
+    """Make a hidden file beside ``path``, and lock it while this process lives. What earlier runs left is removed."""
+    sweep(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
     _lock(handle)
     return Path(name), handle

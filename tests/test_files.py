@@ -135,10 +135,10 @@ def test_killed(tmp_path, make, way):
     assert len(left) == (make == 'folder' or way == 'named')
     for path in left:
         os.utime(path, (0, 0))  # what is younger than a minute is left alone
-    with new_file(tmp_path / 'x') as temporary:
+    with (new_folder if make == 'folder' else new_file)(tmp_path / 'x') as temporary:
         assert not [path for path in tmp_path.iterdir() if path != temporary]
-        temporary.write_text('whole')
-    assert [path.read_text() for path in tmp_path.iterdir()] == ['whole']
+        (temporary / 'y' if make == 'folder' else temporary).write_text('whole')
+    assert [path.read_text() for path in tmp_path.rglob('*') if path.is_file()] == ['whole']
 
 
 def test_no_locks(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 from mmseg_keyprotect.cli.cipher_options import add_cipher_arguments, cipher_of
@@ -24,7 +25,9 @@ from mmseg_keyprotect.cli.seal_options import (
 )
 from mmseg_keyprotect.cli.usage import UsageError
 from mmseg_keyprotect.errors import SealedFileError
+from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.sealing import KeyRecipient
+from mmseg_keyprotect.sealing.named import IDENTITY_VARIABLE, opener_from
 
 ENGINES = ('threads', 'ray')
 FORMS = ('folder', 'webdataset')
@@ -44,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seal_key_file(seal)
     add_recipients(seal)
     seal.add_argument('--no-key', action='store_true', help='for the other recipients alone')
-    seal.add_argument('--seal-lists', action='store_true', help='leave no text file plain: ann_file needs a plain one')
     add_signer(seal)
     encrypt = actions.add_parser('encrypt', help='images block by block, for training where no key is')
     _add_source(encrypt)
@@ -95,25 +97,38 @@ def _seal(args: argparse.Namespace) -> int:
     from mmseg_keyprotect.shards import seal_data_set
 
     recipients, key_id, signer = recipients_of(args), '', signer_of(args)
-    key = None if args.no_key else sealing_key(args)
-    if key is not None:
-        recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
+    if args.no_key:
+        opens = _opener_of_others(args)
+    else:
+        key = sealing_key(args)
+        recipients, key_id, opens = [KeyRecipient(key), *recipients], key.key_id, dict(key=key)
     options = _options(args, shown=f'files to {args.out}')
-    summary = seal_data_set(
-        args.source, args.out, recipients, key_id, signer=signer, key=key, plain_lists=not args.seal_lists, **options
-    )
+    summary = seal_data_set(args.source, args.out, recipients, key_id, signer=signer, **opens, **options)
     _report_skipped(summary.skipped)
     print(f'{summary.files} files sealed, {summary.made} shards made, {summary.there} were there already: {args.out}')
-    print('The plain data set is still there. Delete it.')
     if args.verify:
-        return _verify_data_set(args.out, args.jobs, key=key)
+        _verify_data_set(args.out, args.jobs, **opens)
+    left = f'{len(summary.skipped)} of its files are nowhere else' if summary.skipped else 'Delete it'
+    print(f'The plain data set is still there. {left}. Hidden files were not sealed.')
     return 0
+
+
+def _opener_of_others(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what opens the data set where it is not sealed for the key: to verify it, or to go on."""
+    if args.recipient_passphrase_file:
+        return dict(passphrase=find_passphrase(args.recipient_passphrase_file))
+    if identity := os.environ.get(IDENTITY_VARIABLE):
+        return dict(key=opener_from(identity))
+    if args.verify:
+        raise UsageError(f'--verify with --no-key needs {IDENTITY_VARIABLE}: nothing named here opens the data set')
+    return {}
 
 
 def _encrypt(args: argparse.Namespace) -> int:
     from mmseg_keyprotect.shards.encrypted_check import verify_encrypted
     from mmseg_keyprotect.shards.encrypting import encrypt_data_set
     from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor
+    from mmseg_keyprotect.shards.plans import shown
     from mmseg_keyprotect.shards.storage import Storage
 
     options: dict[str, Any] = dict(key=key_of(args.key_file), cipher=cipher_of(args), form=args.format)
@@ -121,6 +136,8 @@ def _encrypt(args: argparse.Namespace) -> int:
     shared = _options(args, shown='images')
     summary = encrypt_data_set(args.source, args.out, **options, **shared)
     _report_skipped(summary.skipped)
+    if summary.others:
+        print(f'not copied, since they are no images, label maps or lists: {shown(summary.others)}', file=sys.stderr)
     print(f'{summary.files} images encrypted, {summary.made} of them now: {args.out}')
     print('Who has eight of them and eight plain images of the same kind finds the key. They are not secret.')
     if args.verify:
@@ -171,10 +188,10 @@ def _verify_data_set(url: str, count: int, **opens: Any) -> int:
 
 def _opener(args: argparse.Namespace) -> dict[str, Any]:
     """Return what opens the key file of a data set."""
-    args.checkpoint, url = f'{args.checkpoint.rstrip("/")}/key.sealed', args.checkpoint
-    found = opener(args)
-    args.checkpoint = url
-    return found
+    from mmseg_keyprotect.shards.manifest import KEY
+    from mmseg_keyprotect.shards.storage import Storage
+
+    return opener(argparse.Namespace(**vars(args) | dict(checkpoint=BytesIO(Storage(args.checkpoint).read(KEY)))))
 
 
 def _options(args: argparse.Namespace, shown: str) -> dict[str, Any]:

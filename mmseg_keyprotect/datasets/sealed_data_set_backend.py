@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
 from mmseg_keyprotect.errors import MissingFileError
 from mmseg_keyprotect.keys import seal_key
-from mmseg_keyprotect.keys.providers import names_a_key
+from mmseg_keyprotect.keys.providers import build_key, names_a_key
 from mmseg_keyprotect.sealing import opener_for
 from mmseg_keyprotect.shards import SealedDataSet
 from mmseg_keyprotect.shards.data_set import sealed_data_set_of
 from mmseg_keyprotect.shards.manifest import KEY
+from mmseg_keyprotect.shards.storage import Storage
 
 NAME = 'sealed_data_set'
 """The name of the backend, for ``backend_args=dict(backend='sealed_data_set')``."""
@@ -114,8 +116,10 @@ class SealedDataSetBackend(BaseStorageBackend):
 @lru_cache(16)
 def _opened(root: str, key: str) -> SealedDataSet:
     config = json.loads(key)
-    secret = seal_key(config) if config is not None or names_a_key() else None
-    return SealedDataSet(root, key=opener_for(f'{root}/{KEY}', secret) or seal_key(config))
+    if config is not None:  # before the key that the environment names
+        return SealedDataSet(root, key=build_key(config))
+    secret = seal_key() if names_a_key() else None
+    return SealedDataSet(root, key=opener_for(BytesIO(Storage(root).read(KEY)), secret) or seal_key())
 
 
 register_backend(NAME, SealedDataSetBackend)

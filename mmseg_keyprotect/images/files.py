@@ -122,8 +122,11 @@ def save_encrypted(file: Path | BinaryIO, image: npt.NDArray[Any], note: Mapping
     Image.fromarray(image).save(file, 'PNG', pnginfo=info, compress_level=1)
 
 
-def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+def read_encrypted(path: str | Path | BinaryIO) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Read what :func:`mmseg_keyprotect.images.write_encrypted` wrote.
+
+    Args:
+        path: The file, or an open one.
 
     Returns:
         The image, RGB uint8 or uint16 (H, W, 3), and its note.
@@ -139,13 +142,14 @@ def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         >>> np.array_equal(read_encrypted('night.png')[0], image)
         True
     """
+    name = path if isinstance(path, str | Path) else 'the open file'
     try:
-        with _opened(path, path) as image:
+        with _opened(path, name) as image:
             try:
                 note = read_note(image)
             except KeyError:
                 raise ImageFormatError(
-                    f'Expected an encrypted image, but {path} has no note of mmseg-keyprotect. Encrypt it: keyprotect '
+                    f'Expected an encrypted image, but {name} has no note of mmseg-keyprotect. Encrypt it: keyprotect '
                     'encrypt.'
                 ) from None
             if image.format == 'TIFF':
@@ -158,10 +162,10 @@ def read_encrypted(path: str | Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     except KeyProtectError:
         raise
     except _MISSING as error:
-        raise _missing(path, error) from None
+        raise _missing(name, error) from None
     except Exception as error:
         raise ImageFormatError(
-            f'Expected an encrypted image, but {path} cannot be read: {_line(error)}. Use another copy of it.'
+            f'Expected an encrypted image, but {name} cannot be read: {_line(error)}. Use another copy of it.'
         ) from None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from mmseg_keyprotect.sealing.signatures import Signature, Signer, publisher_of
 from mmseg_keyprotect.sealing.writing import ChunkWriter
 
 
-def file_info(path: str | Path) -> dict[str, Any]:
+def file_info(path: str | Path | BytesIO) -> dict[str, Any]:
     """Return what a sealed file says about itself without a key. Only opening it proves that this is true.
+
+    Args:
+        path: The sealed file; or its bytes, where it is no file on this machine.
 
     Returns:
         ``version``, ``key_id``, ``chunk_size`` and ``sealed_bytes`` (sizes in bytes), and ``recipients``, their names.
@@ -40,14 +43,14 @@ def file_info(path: str | Path) -> dict[str, Any]:
         >>> file_info('x.sealed')['recipients']
         ['key 70a28782cc93edea']
     """
-    with open_file(path) as file:
+    with BytesIO(path.getvalue()) if isinstance(path, BytesIO) else open_file(path) as file:
         header, _, _ = read_header(file)
         header.check(publisher='', licence=False)
         found = dict(
             version=header.version,
             key_id=header.key_id,
             chunk_size=header.chunk_size,
-            sealed_bytes=os.fstat(file.fileno()).st_size,
+            sealed_bytes=file.seek(0, SEEK_END),
             recipients=[describe(entry) for entry in header.recipients],
         )
         if header.signature is not None:

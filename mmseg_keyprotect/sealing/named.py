@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,11 @@ def opener_from(text: str) -> Opener:
     return _opened[name]
 
 
-def opener_for(path: str | Path, key: SecretKey | None = None) -> SecretKey | Opener | None:
+def opener_for(path: str | Path | BytesIO, key: SecretKey | None = None) -> SecretKey | Opener | None:
     """Return what opens a sealed file: a key, or the identity of ``KEYPROTECT_IDENTITY``.
 
     Args:
-        path: The sealed file.
+        path: The sealed file; or its bytes, where it is no file on this machine.
         key: The key, if any.
 
     Returns:

@@ -16,7 +16,7 @@ from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.entries import Opener, Recipient
-from mmseg_keyprotect.sealing.header import Header
+from mmseg_keyprotect.sealing.header import CHUNK_SIZE, Header
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
 from mmseg_keyprotect.sealing.signatures import Signer
 from mmseg_keyprotect.sealing.writing import SealedWriter
@@ -60,7 +60,11 @@ def sealed_output(
 
 @contextmanager
 def sealing_into(
-    file: BinaryIO, recipients: Sequence[Recipient], key_id: str = '', signer: Signer | None = None
+    file: BinaryIO,
+    recipients: Sequence[Recipient],
+    key_id: str = '',
+    signer: Signer | None = None,
+    chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[SealedWriter]:
     """Yield a writer for plain bytes that writes them sealed into an open binary file.
 
@@ -71,6 +75,7 @@ def sealing_into(
         recipients: Who can open it; at least one.
         key_id: The key id that the header names, or empty text.
         signer: Who signs it, and with which licence; by default nobody.
+        chunk_size: Plain bytes that are decrypted together: few where small parts are read at random.
 
     Raises:
         SealedFileError: There is no recipient.
@@ -81,7 +86,8 @@ def sealing_into(
         7
     """
     file_key = os.urandom(32)
-    writer = SealedWriter(file, Header.new(file_key, recipients, key_id, signer), file_key, signer)
+    header = Header.new(file_key, recipients, key_id, signer, chunk_size)
+    writer = SealedWriter(file, header, file_key, signer)
     del file_key  # an exception from the block shows the variables of this function
     yield writer
     writer.finish()

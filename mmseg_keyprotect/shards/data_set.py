@@ -17,7 +17,7 @@ from mmseg_keyprotect.shards.manifest import KEY, MANIFEST, PLAN, Place, open_ke
 from mmseg_keyprotect.shards.storage import Storage, inside
 
 OPEN_SHARDS = 64
-"""Shards that are open at a time; each takes half a megabyte."""
+"""Shards that are open at a time."""
 
 
 class SealedDataSet:
@@ -57,7 +57,7 @@ class SealedDataSet:
         manifest = read_manifest(self.storage, MANIFEST, self._key)
         self.places = {place.path: place for place in manifest.places}
         self.skipped, self.shards = manifest.skipped, len(manifest.shards)
-        self._process, self._lock = 0, Lock()
+        self._process = os.getpid()
         self._opened = lru_cache(OPEN_SHARDS)(self._open)
 
     def read(self, path: str) -> bytes:
@@ -70,14 +70,13 @@ class SealedDataSet:
         place = self.places.get(path)
         if place is None:
             raise MissingFileError(f'Expected a file of {self.storage.url}, but it has no {path!r}. Check the path.')
-        if self._process != os.getpid():  # a fork shares the positions of open files with its parent
+        if self._process != os.getpid():  # a fork shares the positions of open files, and connections, with its parent
             self._opened.cache_clear()
-            self._process, self._lock = os.getpid(), Lock()
+            self.storage, self._process = Storage(self.storage.url), os.getpid()
         reader, lock = self._opened(place.shard)
         with lock:
-            reader.seek(place.offset)
-            content = reader.read(place.size)
-        if content is None or sha256(content).hexdigest() != place.sha256:
+            content = _read(reader, place)
+        if content is None:
             raise SealedFileError(
                 f'Expected {path} in {shard_name(place.shard)}, but found something else: the shard is of another '
                 'run. Use another copy of it.'
@@ -103,8 +102,7 @@ class SealedDataSet:
         try:
             with self._open(number)[0] as reader:
                 for place in places:
-                    reader.seek(place.offset)
-                    if sha256(reader.read(place.size) or b'').hexdigest() != place.sha256:
+                    if _read(reader, place) is None:
                         return len(places), f'{shard_name(number)}: {place.path} differs from the manifest'
                 reader.read_all_chunks()
         except (SealedFileError, MissingFileError) as error:
@@ -143,6 +141,15 @@ class SealedDataSet:
 
     def _open(self, number: int) -> tuple[SealedReader, Lock]:
         return SealedReader(self.storage.open(shard_name(number)), self._key), Lock()
+
+
+def _read(reader: SealedReader, place: Place) -> bytes | None:
+    """Return a file of a shard; None if something else is there."""
+    if place.offset + place.size > reader.size:
+        return None
+    reader.seek(place.offset)
+    content = reader.read(place.size)
+    return content if content is not None and sha256(content).hexdigest() == place.sha256 else None
 
 
 @lru_cache(1 << 16)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from mmseg_keyprotect.errors import DamagedFileError
+from mmseg_keyprotect.errors import DamagedFileError, KeyProtectError
+from mmseg_keyprotect.images import read_encrypted
 from mmseg_keyprotect.shards.engines import in_threads
-from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor, target_of
+from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor
 from mmseg_keyprotect.shards.pairs import Layout, Pair
 from mmseg_keyprotect.shards.plans import pairs_of
 from mmseg_keyprotect.shards.storage import Storage
 from mmseg_keyprotect.shards.tar import entries_of
 
 
+class _Member(NamedTuple):
+    archive: str
+    offset: int
+    size: int
+
+
 def verify_encrypted(work: PairEncryptor, layout: Layout | None = None) -> int:
-    """Encrypt every image again, and compare it and its label map with what was written.
+    """Encrypt every image again, and compare it, its note and its label map with what was written.
 
     Args:
         work: What encrypted them.
@@ -29,44 +37,60 @@ def verify_encrypted(work: PairEncryptor, layout: Layout | None = None) -> int:
     Raises:
         DamagedFileError: A file is missing or differs.
     """
-    listed = work.source.walk()
-    found = pairs_of(listed, layout)
-    written = _in_archives(work.target) if work.tar else {}
+    files = work.source.walk()
+    listed = {file.path: file for file in files}
+    found = pairs_of(files, layout)
+    members = _members(work.target) if work.tar else None
 
     def same(pair: Pair) -> bool:
-        names = [(pair.image, work.encryptor.suffix, 'image'), (pair.label, '.png', 'label')]
-        made = work.made(pair, {})
-        for (path, suffix, part), content in zip(names, made or (None, None), strict=True):
-            if content is None or path is None:
+        made = work.made(pair, listed, {})
+        if made is None:
+            return False
+        for name, content, alike in zip(work.members_of(pair), made, (_same_image, _same_label), strict=True):
+            if name is None or content is None:
                 continue
-            name = f'{pair.key}.{part}{suffix}' if work.tar else target_of(path, suffix)
-            there = written.get(name) if work.tar else work.target.read(name)
-            if there is None or not _same_pixels(there, content):
+            there = _content(work.target, name, members)
+            if there is None or not (there == content or alike(there, content)):
                 raise DamagedFileError(
                     f'Expected {name} in {work.target.url} as it would be encrypted now, but it differs. Remove it, '
                     'and run the command again.'
                 )
-        return made is not None
+        return True
 
-    pairs = [pair for pair in found.pairs if pair.image not in found.problems]
-    return sum(in_threads(same, pairs))
+    return sum(in_threads(same, [pair for pair in found.pairs if pair.image not in found.problems]))
 
 
-def _in_archives(target: Storage) -> dict[str, bytes]:
-    """Return the members of all archives, by name."""
-    found: dict[str, bytes] = {}
+def _members(target: Storage) -> dict[str, _Member]:
+    """Return where the members of all archives are, by name."""
+    found: dict[str, _Member] = {}
     for name in sorted(target.names()):
         if name.endswith('.tar'):
             with target.open(name) as file:
-                for entry in list(entries_of(file, name)):
-                    file.seek(entry.offset)
-                    found[entry.path] = file.read(entry.size)
+                found |= {entry.path: _Member(name, entry.offset, entry.size) for entry in entries_of(file, name)}
     return found
 
 
-def _same_pixels(one: bytes, other: bytes) -> bool:
-    if one == other:
-        return True
+def _content(target: Storage, name: str, members: dict[str, _Member] | None) -> bytes | None:
+    """Return the contents of a file of the folder, or of a member of an archive; None where there is none."""
+    if members is None:
+        return target.read(name)
+    if (member := members.get(name)) is None:
+        return None
+    with target.open(member.archive) as file:
+        file.seek(member.offset)
+        return file.read(member.size)
+
+
+def _same_image(one: bytes, other: bytes) -> bool:
+    """Compare pixels and notes: another version of Pillow may compress pixels in another way."""
+    try:
+        (a, note), (b, other_note) = (read_encrypted(io.BytesIO(content)) for content in (one, other))
+    except KeyProtectError:
+        return False
+    return note == other_note and np.array_equal(a, b)
+
+
+def _same_label(one: bytes, other: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(one)) as a, Image.open(io.BytesIO(other)) as b:
             return bool(np.array_equal(np.asarray(a), np.asarray(b)))

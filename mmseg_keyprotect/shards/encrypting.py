@@ -10,16 +10,15 @@ from typing import Any
 
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig
-from mmseg_keyprotect.errors import OutputError, WrongKeyError
+from mmseg_keyprotect.errors import ConfigError, OutputError, WrongKeyError
 from mmseg_keyprotect.shards.engines import engine_of
 from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor, tar_name
-from mmseg_keyprotect.shards.pairs import Layout, detect_layout
+from mmseg_keyprotect.shards.pairs import Layout, Pair, Pairs, detect_layout
 from mmseg_keyprotect.shards.plans import (
     LEFT_OUT,
     SHARD_BYTES,
     Shard,
     Summary,
-    copy_lists,
     pairs_of,
     plan_shards,
     refuse_changes,
@@ -67,8 +66,8 @@ def encrypt_data_set(
 
     Raises:
         MissingFileError: The source is no folder.
-        ConfigError: The layout is unknown, the source has changed since an earlier run began, or source and target
-            lie in one another.
+        ConfigError: The layout is unknown, the source has changed since an earlier run began, source and target lie
+            in one another, or two files would get one name.
         ImageFormatError: Images and label maps do not fit, or cannot be encrypted.
         WrongKeyError: An earlier run had another key, cipher or size.
         OutputError: The target holds something else, or cannot be written.
@@ -99,20 +98,18 @@ def encrypt_data_set(
     pairs = [pair for pair in found.pairs if pair.image not in found.problems]
     refuse_problems(found.problems, skip_bad)
     work = PairEncryptor(plain, made, key, cipher, resize, tar, skip_bad)
+    _refuse_twins(work, pairs)
     facts = dict(key_id=work.encryptor.cipher.key_id, cipher=work.encryptor.cipher.name, resize=resize, form=form)
     _begin(made, dict(facts, layout=asdict(layout), shard_bytes=shard_bytes if tar else None), listed, plain.url)
-    whole = found._replace(pairs=pairs, others=[])
-    shards = (
-        list(plan_shards(whole, listed, shard_bytes)) if tar else [Shard(i, [pair], []) for i, pair in enumerate(pairs)]
-    )
-    names = made.names() if tar else set()
-    missing = [shard for shard in shards if tar_name(shard.number) not in names]
-    done = len(pairs) - sum(len(shard.pairs) for shard in missing)
-    now, problems, earlier = (
-        0,
-        dict[str, str](),
-        _left_out(made, [shard for shard in shards if shard not in missing], tar),
-    )
+    # in a folder each pair is done by itself: plan_shards fills a shard of no bytes with one item
+    shards = list(plan_shards(found._replace(pairs=pairs, others=[]), listed, shard_bytes if tar else 0))
+    there = made.names() if tar else set()
+    finished, missing = list[Shard](), list[Shard]()
+    for shard in shards:
+        (finished if tar_name(shard.number) in there else missing).append(shard)
+    problems = _left_out(made, finished, work)
+    now, done = 0, sum(len(shard.pairs) for shard in finished)
+    refuse_problems(problems, skip_bad)
     for number, encrypted, bad in engine_of(engine)(work, missing, jobs):
         done += len(shards[number].pairs)
         problems |= bad
@@ -121,18 +118,48 @@ def encrypt_data_set(
             progress(done, len(pairs))
     refuse_problems(problems, skip_bad)
     refuse_changes(listed, plain.walk(), plain.url)
-    copy_lists(found, plain, made)
-    files = len(pairs) - len(problems) - len(earlier)
-    return Summary(files, now, files - now, {**found.problems, **earlier, **problems})
+    lists, others = _lists(found)
+    for path in lists:
+        if not made.exists(path):
+            with made.put(path) as file:
+                file.write(plain.read(path))
+    files = len(pairs) - len(problems)
+    return Summary(files, now, files - now, {**found.problems, **problems}, others)
 
 
-def _left_out(made: Storage, finished: list[Shard], tar: bool) -> dict[str, str]:
+def _lists(found: Pairs) -> tuple[list[str], list[str]]:
+    """Return the text files, such as lists of a split, and all other files without images and label maps."""
+    return (
+        [path for path in found.others if path.endswith('.txt')],
+        [path for path in found.others if not path.endswith('.txt')],
+    )
+
+
+def _refuse_twins(work: PairEncryptor, pairs: list[Pair]) -> None:
+    """Refuse files that would be written to one name.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    seen: dict[str, str] = {}
+    for pair in pairs:
+        for path, name in zip(pair[:2], work.members_of(pair), strict=True):
+            if path is None or name is None:
+                continue
+            if (twin := seen.setdefault(name, path)) != path:
+                raise ConfigError(
+                    f'Expected a name for each file, but {twin} and {path} would both become {name}. Move images and '
+                    'label maps into folders of their own.'
+                )
+
+
+def _left_out(made: Storage, finished: list[Shard], work: PairEncryptor) -> dict[str, str]:
     """Return the images that an earlier run left out of its archives."""
     found: dict[str, str] = {}
-    for shard in finished if tar else ():
+    for shard in finished:
         with made.open(tar_name(shard.number)) as file:
-            there = {entry.path.rpartition('.image.')[0] for entry in entries_of(file, tar_name(shard.number))}
-        found |= {pair.image: LEFT_OUT for pair in shard.pairs if pair.key not in there}
+            there = {entry.path for entry in entries_of(file, tar_name(shard.number))}
+        found |= {pair.image: LEFT_OUT for pair in shard.pairs if work.members_of(pair)[0] not in there}
     return found
 
 

@@ -84,9 +84,12 @@ def make_key(
         recipients: Who can open it.
         key_id: The key id that the file names, or empty text.
         signer: Who signs it, and with which licence.
+
+    Raises:
+        OutputError: Another run has made it meanwhile, or it cannot be written.
     """
     secret = os.urandom(32)
-    with storage.put(KEY) as file, sealing_into(file, recipients, key_id, signer) as writer:
+    with storage.put(KEY, new=True) as file, sealing_into(file, recipients, key_id, signer) as writer:
         writer.write(secret)
     return SecretKey.from_bytes(secret)
 
@@ -125,7 +128,7 @@ def write_manifest(
         key: The key of the data set.
         signer: Who signs it, and with which licence.
     """
-    text = json.dumps(dict(format=FORMAT, **vars(manifest)), separators=(',', ':'))
+    text = json.dumps(dict(format=FORMAT, kind=name, **vars(manifest)), separators=(',', ':'))
     with storage.put(name) as file, sealing_into(file, [KeyRecipient(key)], key.key_id, signer) as writer:
         writer.write(text.encode())
 
@@ -149,14 +152,43 @@ def read_manifest(storage: Storage, name: str, key: SecretKey) -> Manifest:
     try:
         found = json.loads(text)
         version = found.pop('format')
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _no_manifest(storage, name) from None
+    if version != FORMAT:
+        raise UnsupportedSpecError(f'Expected {FORMAT!r}, but {storage.url}/{name} is {version!r}. Update the package.')
+    try:
+        if found.pop('kind') != name:
+            raise ValueError
         found['places'] = [Place(*one) for one in found['places']]
         found['source'] = [SourceFile(*one) for one in found['source']]
         manifest = Manifest(**found)
+        _check(manifest, finished=name == MANIFEST)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise SealedFileError(
-            f'Expected the manifest of a sealed data set, but {storage.url}/{name} holds something else. Ask who made '
-            'it.'
-        ) from None
-    if version != FORMAT:
-        raise UnsupportedSpecError(f'Expected {FORMAT!r}, but {storage.url}/{name} is {version!r}. Update the package.')
+        raise _no_manifest(storage, name) from None
     return manifest
+
+
+def _check(manifest: Manifest, finished: bool) -> None:
+    """Check the types and the numbers of a manifest: whoever knows a recipient can have made it.
+
+    Raises:
+        ValueError: Something is wrong.
+        TypeError: Something is of another type.
+    """
+    shards = [set(shard) for shard in manifest.shards]
+    for text in (*(name for shard in shards for name in shard), *manifest.skipped, *manifest.skipped.values()):
+        if type(text) is not str:
+            raise TypeError
+    for place in manifest.places:
+        if any(type(number) is not int or number < 0 for number in (place.size, place.shard, place.offset)):
+            raise TypeError
+        if place.shard >= len(shards) or place.path not in shards[place.shard]:
+            raise ValueError
+    if finished and set().union(*shards) - {place.path for place in manifest.places} - manifest.skipped.keys():
+        raise ValueError
+
+
+def _no_manifest(storage: Storage, name: str) -> SealedFileError:
+    return SealedFileError(
+        f'Expected the manifest of a sealed data set, but {storage.url}/{name} holds something else. Ask who made it.'
+    )

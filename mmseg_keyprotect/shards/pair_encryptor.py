@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from PIL import Image
 
 from mmseg_keyprotect.ciphers.blocks import pad_label
 from mmseg_keyprotect.ciphers.build import CipherConfig
-from mmseg_keyprotect.errors import ImageFormatError, KeyProtectError
+from mmseg_keyprotect.errors import AlreadyEncryptedError, BlockAlignmentError, ImageFormatError
 from mmseg_keyprotect.images import Encryptor
 from mmseg_keyprotect.images.files import read_image, save_encrypted
 from mmseg_keyprotect.keys.providers import build_key
-from mmseg_keyprotect.shards.pairs import Pair, check_pair
+from mmseg_keyprotect.shards.pair_checks import check_pair, check_pixels
+from mmseg_keyprotect.shards.pairs import Pair
 from mmseg_keyprotect.shards.plans import Shard, put_without_problems
-from mmseg_keyprotect.shards.storage import Storage
+from mmseg_keyprotect.shards.storage import SourceFile, Storage
 from mmseg_keyprotect.shards.tar import TarWriter
 
 _IGNORED = 255
@@ -68,41 +70,54 @@ class PairEncryptor:
         """
         problems: dict[str, str] = {}
         if not self.tar:
-            return shard.number, sum(self._encrypt(pair, problems) for pair in shard.pairs), problems
+            return shard.number, sum(self._encrypt(pair, shard.listed, problems) for pair in shard.pairs), problems
         done = 0
         with put_without_problems(self.target, tar_name(shard.number), problems, self.skip) as file:
             archive = TarWriter(file)
             for pair in shard.pairs:
-                if (made := self.made(pair, problems)) is not None:
+                if (made := self.made(pair, shard.listed, problems)) is not None:
                     done += 1
-                    for part, content in zip(('image', 'label'), made, strict=True):
-                        if content is not None:
-                            archive.add(
-                                f'{pair.key}.{part}{".png" if part == "label" else self.encryptor.suffix}', content
-                            )
+                    for name, content in zip(self.members_of(pair), made, strict=True):
+                        if name is not None and content is not None:
+                            archive.add(name, content)
             archive.finish()
         return shard.number, done, problems
 
-    def _encrypt(self, pair: Pair, problems: dict[str, str]) -> bool:
+    def _encrypt(self, pair: Pair, listed: Mapping[str, SourceFile], problems: dict[str, str]) -> bool:
         """Write the files of a pair that are not there yet, the image last."""
-        image = target_of(pair.image, self.encryptor.suffix)
-        if self.target.exists(image) or (made := self.made(pair, problems)) is None:
+        image, label = self.members_of(pair)
+        if self.target.exists(image) or (made := self.made(pair, listed, problems)) is None:
             return False
-        for path, content in ((pair.label and target_of(pair.label, '.png'), made[1]), (image, made[0])):
+        for path, content in ((label, made[1]), (image, made[0])):
             if path is not None and content is not None:
                 with self.target.put(path) as file:
                     file.write(content)
         return True
 
-    def made(self, pair: Pair, problems: dict[str, str]) -> tuple[bytes, bytes | None] | None:
-        """Return the files of an encrypted image and of its label map; None if one of them has a problem."""
-        content = self.source.read(pair.image)
-        label = None if pair.label is None else self.source.read(pair.label)
+    def members_of(self, pair: Pair) -> tuple[str, str | None]:
+        """Return the names of the encrypted image and of its label map, in the folder or in an archive."""
+        suffix = self.encryptor.suffix
+        if self.tar:
+            return f'{pair.key}.image{suffix}', pair.label and f'{pair.key}.label.png'
+        return target_of(pair.image, suffix), pair.label and target_of(pair.label, '.png')
+
+    def made(
+        self, pair: Pair, listed: Mapping[str, SourceFile], problems: dict[str, str]
+    ) -> tuple[bytes, bytes | None] | None:
+        """Return the files of an encrypted image and of its label map; None if one of them has a problem.
+
+        Args:
+            pair: The image and its label map.
+            listed: What files were when the source was listed.
+            problems: Gets what is wrong.
+        """
+        content = self.source.read(pair.image, listed[pair.image])
+        label = None if pair.label is None else self.source.read(pair.label, listed[pair.label])
         try:
             check_pair(content, label)
             encrypted, note = self.encryptor.encrypt(read_image(io.BytesIO(content)))
             extended = None if label is None else self._extended(label, tuple(note['padding_size']))
-        except KeyProtectError as error:
+        except (ImageFormatError, AlreadyEncryptedError, BlockAlignmentError) as error:
             problems[pair.image] = str(error)
             return None
         image = io.BytesIO()
@@ -111,6 +126,7 @@ class PairEncryptor:
 
     def _extended(self, content: bytes, padding: tuple[int, ...]) -> bytes:
         """Return a label map, resized as its image, with the ignored value at the right and at the bottom."""
+        check_pixels(content)
         with Image.open(io.BytesIO(content)) as label:
             if label.mode not in _LABEL_MODES:
                 raise ImageFormatError(

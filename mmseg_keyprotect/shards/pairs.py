@@ -1,18 +1,12 @@
-"""Which label map belongs to which image, in the layouts of MMSegmentation's data sets, and whether the two fit."""
+"""Which label map belongs to which image, in the layouts of MMSegmentation's data sets."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
-from mmseg_keyprotect.errors import ConfigError, ImageFormatError, MissingDependencyError
-
-_ORIENTATION = 0x0112  # of EXIF
-_UPRIGHT, _TURNED = 1, (5, 6, 7, 8)
+from mmseg_keyprotect.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -144,74 +138,3 @@ def _key(path: str, layout: Layout) -> str | None:
     name = path[len(layout.img_path) + 1 :]
     suffix = next((one for one in layout.img_suffix if name.lower().endswith(one.lower())), None)
     return None if suffix is None else name[: -len(suffix)]
-
-
-def check_pair(image: bytes, label: bytes | None) -> None:
-    """Check that an image and its label map can be read and have one size.
-
-    Args:
-        image: The contents of the file. An orientation in its EXIF data counts.
-        label: The contents of the file of the label map, if any.
-
-    Raises:
-        ImageFormatError: One of them cannot be read, the label map is turned by its EXIF data, or the sizes differ.
-    """
-    size = image_size(image)
-    if label is None:
-        return
-    if _orientation(label) != _UPRIGHT:
-        raise ImageFormatError(
-            'Expected a label map without orientation in its EXIF data, but it has one, which readers of label maps '
-            'ignore. Turn its pixels.'
-        )
-    if (other := image_size(label)) != size:
-        raise ImageFormatError(
-            f'Expected a label map of the size of its image, {size[0]} x {size[1]}, but got {other[0]} x {other[1]}. '
-            'Turn or resize one of them.'
-        )
-
-
-def image_size(content: bytes) -> tuple[int, int]:
-    """Return (width, height) of an image file, upright, without decoding its pixels.
-
-    Raises:
-        ImageFormatError: It is no image.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-        return (height, width) if _orientation(content) in _TURNED else (width, height)
-    except UnidentifiedImageError:
-        if content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            return _tiff_size(content)
-        raise ImageFormatError('Expected an image, but the file is none. Use another copy of it.') from None
-    except Exception as error:  # Pillow raises errors of many types for a file that is damaged
-        raise ImageFormatError(
-            f'Expected an image, but the file is damaged: {error}. Use another copy of it.'
-        ) from None
-
-
-def _orientation(content: bytes) -> int:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
-    except Exception:  # a TIFF of many channels, which has none
-        return _UPRIGHT
-
-
-def _tiff_size(content: bytes) -> tuple[int, int]:
-    """Return the size of a TIFF with channels or samples that Pillow does not know."""
-    try:
-        import tifffile
-    except ImportError:
-        raise MissingDependencyError(
-            'Expected tifffile for a TIFF of many channels, but it is not installed. Install it: pip install tifffile'
-        ) from None
-    try:
-        with tifffile.TiffFile(io.BytesIO(content)) as file:
-            page = file.pages[0]
-            return int(page.imagewidth), int(page.imagelength)
-    except Exception as error:
-        raise ImageFormatError(
-            f'Expected an image, but the TIFF is damaged: {error}. Use another copy of it.'
-        ) from None

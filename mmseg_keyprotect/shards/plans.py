@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mmseg_keyprotect.errors import ConfigError, ImageFormatError
 from mmseg_keyprotect.shards.pairs import Layout, Pair, Pairs, detect_layout, find_pairs
-from mmseg_keyprotect.shards.storage import SourceFile, Storage, same_place
+from mmseg_keyprotect.shards.storage import SourceFile, Storage, inside, same_place
 
 SHARD_BYTES = 256_000_000
 """Size at which a shard is full."""
@@ -31,12 +31,14 @@ class Summary:
         made: Shards, or images, that were made now.
         there: Shards, or images, that were there already.
         skipped: Files that were left out, with the reason.
+        others: Files that are no images, label maps or lists, and are not encrypted or copied.
     """
 
     files: int
     made: int
     there: int
     skipped: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
 
 class Shard(NamedTuple):
@@ -46,11 +48,13 @@ class Shard(NamedTuple):
         number: Of the shard.
         pairs: Images with their label maps.
         others: Other files.
+        listed: All of these files, as they were when the source was listed.
     """
 
     number: int
     pairs: list[Pair]
     others: list[str]
+    listed: dict[str, SourceFile]
 
     @property
     def paths(self) -> list[str]:
@@ -90,21 +94,15 @@ class _NotMade(Exception):
     """A file has problems, and is not made."""
 
 
-def copy_lists(found: Pairs, plain: Storage, made: Storage) -> None:
-    """Copy text files, such as lists of a split, that are not there yet."""
-    for path in (path for path in found.others if path.endswith('.txt')):
-        if not made.exists(path):
-            with made.put(path) as file:
-                file.write(plain.read(path))
-
-
 def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:
     """Find images and label maps.
 
     Raises:
-        ConfigError: There is no image, or no layout fits.
+        ConfigError: There is no image, no layout fits, or a name would lead out of a folder.
     """
     paths = [file.path for file in source]
+    if outside := next((path for path in paths if not inside(path)), None):
+        raise ConfigError(f'Expected names that every system can write, but got {outside!r}. Rename it.')
     layout = layout or detect_layout(paths)
     found = find_pairs(paths, layout)
     if not found.pairs:
@@ -118,20 +116,27 @@ def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:
 
 def plan_shards(found: Pairs, source: Sequence[SourceFile], shard_bytes: int = SHARD_BYTES) -> Iterator[Shard]:
     """Divide a data set into shards. An image and its label map are in one."""
-    sizes = {file.path: file.size for file in source}
-    number, size, pairs, others = 0, 0, list[Pair](), list[str]()
+    by_path = {file.path: file for file in source}
+    number, size, shard = 0, 0, _empty(0)
     items: list[Pair | str] = [*found.pairs, *found.others]
     for item in items:
-        paths = [item] if isinstance(item, str) else [path for path in item[:2] if path is not None]
-        if size and size + sum(sizes[path] for path in paths) > shard_bytes:
-            yield Shard(number, pairs, others)
-            number, size, pairs, others = number + 1, 0, [], []
-        size += sum(sizes[path] for path in paths)
+        files = [by_path[path] for path in ([item] if isinstance(item, str) else item[:2]) if path is not None]
+        more = sum(file.size for file in files)
+        if size and size + more > shard_bytes:
+            yield shard
+            number, size = number + 1, 0
+            shard = _empty(number)
+        size += more
+        shard.listed.update({file.path: file for file in files})
         if isinstance(item, str):
-            others.append(item)
+            shard.others.append(item)
         else:
-            pairs.append(item)
-    yield Shard(number, pairs, others)
+            shard.pairs.append(item)
+    yield shard
+
+
+def _empty(number: int) -> Shard:
+    return Shard(number, [], [], {})
 
 
 def refuse_problems(problems: Mapping[str, str], skip: bool) -> None:
@@ -163,12 +168,12 @@ def refuse_changes(before: Iterable[SourceFile], now: Iterable[SourceFile], name
         )
 
 
-def shown(problems: Mapping[str, str]) -> str:
-    """Return the first of some problems as text.
+def shown(files: Mapping[str, str] | Sequence[str]) -> str:
+    """Return the first of some files as text, with what is wrong with them if that is known.
 
     Example:
-        >>> shown({'a.png': 'damaged'})
-        'a.png (damaged)'
+        >>> shown({'a.png': 'damaged'}), shown(['a', 'b', 'c', 'd'])
+        ('a.png (damaged)', 'a, b, c and 1 more')
     """
-    first = [f'{path} ({problem})' for path, problem in list(problems.items())[:SHOWN]]
-    return ', '.join(first) + (f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else '')
+    first = [f'{path} ({files[path]})' if isinstance(files, Mapping) else path for path in list(files)[:SHOWN]]
+    return ', '.join(first) + (f' and {len(files) - SHOWN} more' if len(files) > SHOWN else '')

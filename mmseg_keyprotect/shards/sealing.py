@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from mmseg_keyprotect.errors import ConfigError, KeyProtectError, OutputError
+from mmseg_keyprotect.errors import ConfigError, DamagedFileError, ImageFormatError, OutputError
 from mmseg_keyprotect.keys import SecretKey, seal_key
+from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.sealing import KeyRecipient, Recipient, Signer
 from mmseg_keyprotect.sealing.entries import Opener
 from mmseg_keyprotect.sealing.reading import SealedReader
@@ -25,13 +26,13 @@ from mmseg_keyprotect.shards.manifest import (
     shard_name,
     write_manifest,
 )
-from mmseg_keyprotect.shards.pairs import Layout, check_pair
+from mmseg_keyprotect.shards.pair_checks import check_pair, check_pixels
+from mmseg_keyprotect.shards.pairs import Layout
 from mmseg_keyprotect.shards.plans import (
     LEFT_OUT,
     SHARD_BYTES,
     Shard,
     Summary,
-    copy_lists,
     pairs_of,
     plan_shards,
     put_without_problems,
@@ -41,6 +42,12 @@ from mmseg_keyprotect.shards.plans import (
 )
 from mmseg_keyprotect.shards.storage import Storage
 from mmseg_keyprotect.shards.tar import TarWriter, entries_of
+
+CHUNK_SIZE = 1 << 14
+"""Bytes of a shard that are decrypted together: a small image should cost little more than its own bytes."""
+
+STAND_IN = b'The contents of this file are sealed.\n'
+"""What stands in the place of a list of a split."""
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of files that are done and of all files."""
@@ -79,7 +86,7 @@ class ShardSealer:
         places: list[Place] = []
         with (
             put_without_problems(self.target, shard_name(shard.number), problems, self.skip) as file,
-            sealing_into(file, [KeyRecipient(self.key)], self.key.key_id) as writer,
+            sealing_into(file, [KeyRecipient(self.key)], self.key.key_id, chunk_size=CHUNK_SIZE) as writer,
         ):
             archive = TarWriter(writer)
             for path, content in self._contents(shard, problems):
@@ -91,18 +98,17 @@ class ShardSealer:
     def _contents(self, shard: Shard, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         """Yield the files of a shard, without those that have problems."""
         for pair in shard.pairs:
-            image = self.source.read(pair.image)
-            label = None if pair.label is None else self.source.read(pair.label)
+            files = {path: self.source.read(path, shard.listed[path]) for path in pair[:2] if path is not None}
             try:
-                check_pair(image, label)
-            except KeyProtectError as error:
+                check_pair(files[pair.image], files.get(pair.label or ''))
+                for content in files.values():
+                    check_pixels(content)
+            except ImageFormatError as error:
                 problems[pair.image] = str(error)
                 continue
-            yield pair.image, image
-            if pair.label is not None and label is not None:
-                yield pair.label, label
+            yield from files.items()
         for path in shard.others:
-            yield path, self.source.read(path)
+            yield path, self.source.read(path, shard.listed[path])
 
 
 def seal_data_set(
@@ -113,9 +119,9 @@ def seal_data_set(
     *,
     signer: Signer | None = None,
     key: SecretKey | Opener | None = None,
+    passphrase: Passphrase = None,
     layout: Layout | None = None,
     skip_bad: bool = False,
-    plain_lists: bool = True,
     shard_bytes: int = SHARD_BYTES,
     jobs: int | None = None,
     engine: str = 'threads',
@@ -128,12 +134,11 @@ def seal_data_set(
         target: The folder to make, a path or a URL.
         recipients: Who can open it; at least one.
         key_id: The key id that its key file names, or empty text.
-        signer: Who signs key and manifest, and with which licence.
+        signer: Who signs key, plan and manifest, and with which licence.
         key: What opens the data set, to go on where an earlier run was.
+        passphrase: The passphrase that does, if any.
         layout: Where images and label maps lie. Default: it is found by the names of the folders.
         skip_bad: Whether images and label maps with problems are left out. By default they are an error.
-        plain_lists: Whether text files, such as lists of a split, are also there plain: MMSegmentation opens an
-            ``ann_file`` only from a plain file.
         shard_bytes: Size at which a shard is full.
         jobs: Shards at once. Default: one for each core.
         engine: ``threads`` or ``ray``.
@@ -161,7 +166,11 @@ def seal_data_set(
     names = sealed.names()
     if KEY not in names and names:
         raise OutputError(f'Expected a new folder, but {sealed.url} holds {sorted(names)[0]}. Name another with -o.')
-    secret = open_key(sealed, key=key) if KEY in names else make_key(sealed, recipients, key_id, signer)
+    secret = (
+        open_key(sealed, key=key, passphrase=passphrase)
+        if KEY in names
+        else make_key(sealed, recipients, key_id, signer)
+    )
     if MANIFEST in names:
         finished = read_manifest(sealed, MANIFEST, secret)
         refuse_changes(finished.source, listed, plain.url)
@@ -177,11 +186,11 @@ def seal_data_set(
             raise ConfigError('Expected the options of the run that began, but the shards would differ. Repeat them.')
     else:
         plan = Manifest([shard.paths for shard in shards], listed)
-        write_manifest(sealed, PLAN, plan, secret)
+        write_manifest(sealed, PLAN, plan, secret, signer)
     plan.skipped = dict(found.problems)
     there = [shard for shard in shards if shard_name(shard.number) in names]
     for shard in there:
-        _add_finished(plan, sealed, shard, secret)
+        _add_finished(plan, sealed, shard, secret, skip_bad)
     missing = [shard for shard in shards if shard_name(shard.number) not in names]
     total, done = sum(len(shard.paths) for shard in shards), sum(len(shard.paths) for shard in there)
     problems: dict[str, str] = {}
@@ -194,22 +203,44 @@ def seal_data_set(
             progress(done, total)
     refuse_problems(problems, skip_bad)
     plan.skipped |= problems
+    for pair in found.pairs:
+        if pair.label is not None and pair.image in problems:
+            plan.skipped[pair.label] = f'{pair.image} is left out'
     refuse_changes(listed, plain.walk(), plain.url)
-    if plain_lists:
-        copy_lists(found, plain, sealed)
+    _stand_in_for_lists(plan, sealed)
     plan.places.sort(key=lambda place: (place.shard, place.offset))
     write_manifest(sealed, MANIFEST, plan, secret, signer)
     sealed.remove(PLAN)
     return _summary(plan, made=len(missing))
 
 
-def _add_finished(plan: Manifest, sealed: Storage, shard: Shard, key: SecretKey) -> None:
-    """Add the files of a shard that an earlier run has made."""
-    with SealedReader(sealed.open(shard_name(shard.number)), key) as reader:
-        found = list(entries_of(cast(IO[bytes], reader), shard_name(shard.number)))
-    plan.places += [Place(one.path, one.size, one.sha256, shard.number, one.offset) for one in found]
+def _add_finished(plan: Manifest, sealed: Storage, shard: Shard, key: SecretKey, skip: bool) -> None:
+    """Add the files of a shard that an earlier run has made.
+
+    Raises:
+        DamagedFileError: It has other files, or not all of them where none may be left out.
+    """
+    name = shard_name(shard.number)
+    with SealedReader(sealed.open(name), key) as reader:
+        found = list(entries_of(cast(IO[bytes], reader), name))
     missing = set(shard.paths) - {one.path for one in found}
+    if len(found) + len(missing) != len(shard.paths) or (missing and not skip):
+        raise DamagedFileError(
+            f'Expected {len(shard.paths)} files in {sealed.url}/{name}, but it has {len(found)}, or others: an earlier '
+            'run left some out, or the shard is another one. Repeat its options, or remove it.'
+        )
+    plan.places += [Place(one.path, one.size, one.sha256, shard.number, one.offset) for one in found]
     plan.skipped |= dict.fromkeys(sorted(missing), LEFT_OUT)
+
+
+def _stand_in_for_lists(plan: Manifest, sealed: Storage) -> None:
+    """Write a file in the place of every text file: MMSegmentation checks that an ``ann_file`` is there.
+
+    It then reads the list by the backend, from the shards.
+    """
+    for path in (place.path for place in plan.places if place.path.endswith('.txt')):
+        with sealed.put(path) as file:
+            file.write(STAND_IN)
 
 
 def _summary(manifest: Manifest, made: int) -> Summary:

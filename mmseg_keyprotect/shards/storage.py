@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError, OutputError
-from mmseg_keyprotect.files import replacing
+from mmseg_keyprotect.errors import ConfigError, MissingDependencyError, MissingFileError, OutputError
+from mmseg_keyprotect.files import new_file, replacing
 from mmseg_keyprotect.sealing.sealed_files import open_file
+
+READ_AHEAD = 1 << 20
+"""Bytes that are fetched from object storage beyond what is asked for."""
 
 
 class SourceFile(NamedTuple):
@@ -64,27 +67,69 @@ class Storage:
         self.local = 'file' in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 
     def walk(self) -> list[SourceFile]:
-        """List all files below the folder, sorted by path. Hidden files and folders are left out.
+        """List all files below the folder, sorted by path. Hidden files and folders are left out, links followed.
 
         Raises:
-            MissingFileError: The folder does not exist or cannot be listed.
+            MissingFileError: The folder does not exist, or it or one below cannot be listed.
+            ConfigError: A link leads to a folder around it, or a name is that of no file.
         """
         if not self._fs.isdir(self.root):
             raise MissingFileError(f'Expected a folder, but {self.url} is none. Check the path.')
-        found = []
         self._fs.invalidate_cache()
-        for path, about in self._fs.find(self.root, detail=True).items():
+        return sorted(self._walk_local() if self.local else self._walk_remote())
+
+    def _walk_local(self) -> Iterator[SourceFile]:
+        for folder, folders, names in os.walk(self.root, onerror=self._refuse_listing, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            for path in (os.path.join(folder, name) for name in folders):
+                if os.path.islink(path) and f'{os.path.realpath(folder)}/'.startswith(f'{os.path.realpath(path)}/'):
+                    raise ConfigError(
+                        f'Expected folders that end, but the link {path} leads to a folder around it. Remove it.'
+                    )
+            for name in names:
+                if not name.startswith('.'):
+                    yield self.about(os.path.relpath(os.path.join(folder, name), self.root).replace(os.sep, '/'))
+
+    def _walk_remote(self) -> Iterator[SourceFile]:
+        try:
+            found = self._fs.find(self.root, detail=True)
+        except OSError as error:
+            self._refuse_listing(error)
+        for path, about in found.items():
             name = str(path)[len(self.root) :].lstrip('/')
             if not any(part.startswith('.') for part in name.split('/')):
-                found.append(SourceFile(name, int(about['size']), _stamp(about)))
-        return sorted(found)
+                yield SourceFile(name, int(about['size']), _stamp(about))
+
+    def _refuse_listing(self, error: OSError) -> NoReturn:
+        raise MissingFileError(
+            f'Expected to list {error.filename or self.url}, but: {_reason(error)}. Check its permissions.'
+        ) from None
+
+    def about(self, path: str) -> SourceFile:
+        """Return what a file is now.
+
+        Raises:
+            MissingFileError: There is no such file, or it cannot be seen.
+            ConfigError: It is no file, but a pipe or a device.
+        """
+        try:
+            if not self.local:
+                about = self._fs.info(self._at(path), refresh=True)
+                return SourceFile(path, int(about['size']), _stamp(about))
+            found = os.stat(self._at(path))
+        except OSError as error:
+            self._refuse(path, error)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f'Expected a file, but {self.url}/{path} is a pipe or a device. Remove it.')
+        return SourceFile(path, found.st_size, str(found.st_mtime_ns))
 
     def names(self) -> set[str]:
-        """Return the names of the files in the folder itself; none if it does not exist yet."""
+        """Return the names of the files in the folder itself, without hidden ones; none if it does not exist yet."""
         self._fs.invalidate_cache()
         if not self._fs.isdir(self.root):
             return set()
-        return {str(path).rpartition('/')[2] for path in self._fs.ls(self.root, detail=False)}
+        names = (str(path).rpartition('/')[2] for path in self._fs.ls(self.root, detail=False))
+        return {name for name in names if not name.startswith('.')}
 
     def open(self, path: str) -> io.BufferedReader:
         """Open a file for reading; it can seek.
@@ -95,27 +140,51 @@ class Storage:
         if self.local:
             return open_file(self._at(path))
         try:
-            opened: io.BufferedReader = self._fs.open(self._at(path), 'rb')
+            opened: io.BufferedReader = self._fs.open(self._at(path), 'rb', block_size=READ_AHEAD)
             return opened
         except (OSError, ValueError) as error:
-            raise MissingFileError(
-                f'Expected to read {self.url}/{path}, but: {_reason(error)}. Check the path and its permissions.'
-            ) from None
+            self._refuse(path, error)
 
-    def read(self, path: str) -> bytes:
-        """Return the contents of a file."""
-        with self.open(path) as file:
-            return file.read()
+    def read(self, path: str, listed: SourceFile | None = None) -> bytes:
+        """Return the contents of a file.
+
+        Args:
+            path: The file.
+            listed: What it was when it was listed, and must still be. Default: anything.
+
+        Raises:
+            MissingFileError: There is no such file, or it cannot be read.
+            ConfigError: It has changed since it was listed.
+        """
+        try:
+            content: bytes = Path(self._at(path)).read_bytes() if self.local else self._fs.cat_file(self._at(path))
+        except (OSError, ValueError) as error:
+            self._refuse(path, error)
+        if listed is not None and (len(content) != listed.size or self.about(path) != listed):
+            raise ConfigError(
+                f'Expected {self.url}/{path} as it was when the work began, but it has changed. Restore it, or begin '
+                'again with another output folder.'
+            )
+        return content
+
+    def _refuse(self, path: str, error: Exception) -> NoReturn:
+        raise MissingFileError(
+            f'Expected to read {self.url}/{path}, but: {_reason(error)}. Check the path and its permissions.'
+        ) from None
 
     def exists(self, path: str) -> bool:
         """Tell whether there is such a file."""
-        return bool(self._fs.isfile(self._at(path)))
+        return os.path.isfile(self._at(path)) if self.local else bool(self._fs.isfile(self._at(path)))
 
     @contextmanager
-    def put(self, path: str) -> Iterator[Any]:
+    def put(self, path: str, new: bool = False) -> Iterator[Any]:
         """Yield an open binary file, which becomes the file ``path`` at the end, whole. An error leaves nothing.
 
         A file for object storage is written to the temporary folder first.
+
+        Args:
+            path: The file.
+            new: Whether it is an error if it is there by then.
 
         Raises:
             OutputError: It cannot be written.
@@ -126,15 +195,15 @@ class Storage:
                 target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f'Expected to write {target}, but: {_reason(error)}. Name another place.') from None
-            with replacing(target) as temporary, open(temporary, 'wb') as file:
+            with (new_file if new else replacing)(target) as temporary, open(temporary, 'wb') as file:
                 yield file
             return
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            try:
-                with self._fs.open(self._at(path), 'wb') as remote:  # an object appears when it is closed
-                    shutil.copyfileobj(file, remote, 1 << 22)
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / 'part'
+            with open(part, 'wb') as file:
+                yield file
+            try:  # an upload in parts appears when all of them are there
+                self._fs.put_file(str(part), self._at(path), mode='create' if new else 'overwrite')
             except OSError as error:
                 raise OutputError(f'Expected to write {self.url}/{path}, but: {_reason(error)}. Try again.') from None
 
@@ -158,9 +227,8 @@ def inside(path: str) -> bool:
         (True, False, False)
     """
     parts = path.replace('\\', '/').split('/')
-    return (
-        bool(path) and ':' not in parts[0] and not any(part in ('', '.', '..') for part in parts) and '\0' not in path
-    )
+    drive = parts[0][1:2] == ':'
+    return bool(path) and not drive and not any(part in ('', '.', '..') for part in parts) and '\0' not in path
 
 
 def _stamp(about: dict[str, Any]) -> str:

@@ -171,6 +171,31 @@ def test_after_ffx_images_are_tiff(plain, key, tmp_path):
     assert (tmp_path / 'encrypted/annotations/train/000.png').exists()
 
 
+@pytest.mark.parametrize('form', ['folder', 'webdataset'])
+def test_a_full_disk_leaves_no_part(form, key, tmp_path):
+    """Files may have 1,800 bytes: the note fits, an image does not."""
+    plain = write_data_set(tmp_path / 'plain', size=(60, 40))
+    key.save(tmp_path / 'my.key')
+    words = ['dataset', 'encrypt', str(plain), '-o', 'encrypted', '--key-file', 'my.key', '--format', form]
+    script = f"""
+import resource, signal, sys
+from mmseg_keyprotect.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1800, 1800))
+sys.exit(main({words!r}))
+"""
+    run = subprocess.run([sys.executable, '-c', script], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert 'free some space' in run.stderr
+    whole = encrypt(plain, key, 'whole', form=form, shard_bytes=256_000_000)
+    assert (whole.files, whole.made) == (6, 6)
+    left = contents(tmp_path / 'encrypted')
+    assert 'encrypted.json' in left
+    assert left.items() <= contents(tmp_path / 'whole').items()
+    encrypt(plain, key, form=form, shard_bytes=256_000_000)
+    assert contents(tmp_path / 'encrypted') == contents(tmp_path / 'whole')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('form', ['folder', 'webdataset'])
 def test_killed_twenty_times(form, key, tmp_path):

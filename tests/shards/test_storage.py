@@ -1,6 +1,10 @@
 """Data sets in object storage, behind moto's server, which speaks the protocol of S3, and in memory."""
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
+from torch.utils.data import DataLoader
 
 from helpers.data_sets import contents, write_data_set
 from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError
@@ -22,7 +26,7 @@ def bucket(monkeypatch):
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir('bucket')
+    s3fs.S3FileSystem().makedirs('bucket', exist_ok=True)  # moto keeps it
     yield 's3://bucket'
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
@@ -47,6 +51,31 @@ def test_from_storage_to_storage(bucket, key, tmp_path):
     assert {file.path: there.read(file.path) for file in there.walk() if file.path != 'encrypted.json'} == {
         path: content for path, content in local.items() if path != 'encrypted.json'
     }
+
+
+def test_workers_read_from_object_storage(bucket, key, tmp_path, monkeypatch):
+    """Each process has connections of its own."""
+    plain = write_data_set(tmp_path / 'plain')
+    key.save(tmp_path / 'my.key')
+    monkeypatch.setenv('KEYPROTECT_KEY_FILE', str(tmp_path / 'my.key'))
+    seal_data_set(plain, f'{bucket}/trained', [KeyRecipient(key)], jobs=2)
+    init_default_scope('mmseg')
+    found = {}
+    for root, loading, options in (
+        (str(plain), ('LoadImageFromFile', 'LoadAnnotations'), {}),
+        (f'{bucket}/trained', ('LoadSealedImage', 'LoadSealedAnnotations'), dict(backend='sealed_data_set')),
+    ):
+        dataset = BaseSegDataset(
+            data_prefix=dict(img_path=f'{root}/images/train', seg_map_path=f'{root}/annotations/train'),
+            img_suffix='.png',
+            pipeline=[dict(type=kind) for kind in (*loading, 'PackSegInputs')],
+            backend_args=options or None,
+        )
+        _ = dataset[0]
+        found[root] = list(DataLoader(dataset, batch_size=None, num_workers=2))
+    one, other = found.values()
+    assert len(one) == len(other) == 6
+    assert all(torch.equal(a['inputs'], b['inputs']) for a, b in zip(one, other, strict=True))
 
 
 def test_what_is_not_there(tmp_path):
