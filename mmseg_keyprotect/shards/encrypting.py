@@ -54,7 +54,8 @@ def encrypt_data_set(
         target: The folder to make, a path or a URL.
         key: The configuration of the key, as for :func:`~mmseg_keyprotect.keys.providers.build_key`.
         cipher: The configuration of the cipher.
-        resize: (width, height) in pixels: images bilinear, label maps by the nearest pixel. Default: as they are.
+        resize: (width, height) in pixels: images bilinear, label maps by the nearest pixel. Default: as they are. What
+            evaluates a model on the data set has the label maps in this size.
         layout: Where images and label maps lie. Default: it is found by the names of the folders.
         form: ``folder``, the same folders with PNG files, or ``webdataset``, tar archives whose members are
             ``NAME.image.png`` and ``NAME.label.png``.

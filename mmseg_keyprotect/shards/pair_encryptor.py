@@ -59,7 +59,7 @@ class PairEncryptor:
     def encryptor(self) -> Encryptor:
         """What encrypts the images."""
         if self._encryptor is None:
-            self._encryptor = Encryptor(build_key(self.key), self.cipher, self.resize)
+            self._encryptor = Encryptor(build_key(self.key), self.cipher)
         return self._encryptor
 
     def __call__(self, shard: Shard) -> tuple[int, int, dict[str, str]]:
@@ -115,7 +115,10 @@ class PairEncryptor:
         label = None if pair.label is None else self.source.read(pair.label, listed[pair.label])
         try:
             check_pair(content, label)
-            encrypted, note = self.encryptor.encrypt(read_image(io.BytesIO(content)))
+            pixels = read_image(io.BytesIO(content))
+            if self.resize is not None:  # not by the encryptor: its note has the size of the plain image
+                pixels = np.asarray(Image.fromarray(pixels).resize(self.resize, Image.Resampling.BILINEAR))
+            encrypted, note = self.encryptor.encrypt(pixels)
             extended = None if label is None else self._extended(label, tuple(note['padding_size']))
         except (ImageFormatError, AlreadyEncryptedError, BlockAlignmentError) as error:
             problems[pair.image] = str(error)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.fileio import get, get_text, list_dir_or_file
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 from PIL import Image
 
 from helpers import DATA, ROOT
@@ -189,4 +190,6 @@ def test_the_configs_train_on_camvid(name, key, key_file, tmp_path):
     init_default_scope('mmseg')
     Runner.from_cfg(cfg).train()
     assert (Path(cfg.work_dir) / 'iter_2.pth').exists()
+    sample = DATASETS.build({**cfg.test_dataloader.dataset, 'pipeline': cfg.tta_pipeline})[0]
+    assert len(sample['inputs']) == (4 if 'sealed' in name else 1)
     assert os.environ['KEYPROTECT_KEY_FILE']

@@ -44,7 +44,7 @@ def test_the_images_of_the_client_and_extended_labels(resize, plain, key, tmp_pa
         source = np.asarray(Image.open(plain / f'images/train/{number:03}.png'))
         expected, facts = encryptor.encrypt(source)
         np.testing.assert_array_equal(image, expected)
-        assert note == facts
+        assert note == dict(facts, size=list((resize or (18, 13))[::-1]))  # of the label map, for evaluation
         label = np.asarray(Image.open(tmp_path / 'encrypted' / f'annotations/train/{number:03}.png'))
         height, width = (resize or (18, 13))[::-1]
         assert label.shape == image.shape[:2]
@@ -199,22 +199,24 @@ sys.exit(main({words!r}))
 @pytest.mark.slow
 @pytest.mark.parametrize('form', ['folder', 'webdataset'])
 def test_killed_twenty_times(form, key, tmp_path):
-    plain = write_data_set(tmp_path / 'plain', count=60, size=(120, 90))
+    plain = write_data_set(tmp_path / 'plain', count=60, size=(400, 300))  # an archive has two or three
     key.save(tmp_path / 'my.key')
     slow = 'import sys, time; from mmseg_keyprotect.shards import pair_encryptor; check = pair_encryptor.check_pair\n'
-    slow += 'pair_encryptor.check_pair = lambda *pair: (time.sleep(0.02), check(*pair))\n'
+    slow += 'pair_encryptor.check_pair = lambda *pair: (time.sleep(0.05), check(*pair))\n'
     slow += 'from mmseg_keyprotect.cli.main import main; sys.exit(main(sys.argv[1:]))'
     command = [sys.executable, '-c', slow, 'dataset', 'encrypt', str(plain), '-o', 'encrypted', '--key-file', 'my.key']
     command += ['--jobs', '1', '--format', form, '--shard-size', '1']
-    variables, rng, killed = dict(os.environ, PYTHONPATH=str(ROOT)), random.Random(0), 0
+    variables, rng, killed, begun = dict(os.environ, PYTHONPATH=str(ROOT)), random.Random(0), 0, set()
     for _ in range(20):
         made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'encrypted').rglob('*.[pt][na][gr]')}
         process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.25, 0.7))
+        time.sleep(rng.uniform(0.3, 1.0))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-        assert all(path.stat().st_mtime_ns == stamp for path, stamp in made.items() if 'images' in path.parts)
+        assert all(path.stat().st_mtime_ns == stamp for path, stamp in made.items() if 'annotations' not in path.parts)
+        begun.add(len(made))
     assert killed > 5
+    assert len(begun) > 3
     assert subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL).returncode == 0
     encrypt(plain, key, 'at_once', form=form, shard_bytes=1_000_000)
     encrypted, at_once = (contents(tmp_path / name) for name in ('encrypted', 'at_once'))

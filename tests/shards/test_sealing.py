@@ -271,24 +271,26 @@ sys.exit(main(['dataset', 'seal', {str(plain)!r}, '-o', {str(tmp_path / 'sealed'
 
 def test_killed_twenty_times(key, tmp_path):
     """No shard is lost or made twice, whenever the process ends."""
-    plain = write_data_set(tmp_path / 'plain', count=60, size=(120, 90))
+    plain = write_data_set(tmp_path / 'plain', count=60, size=(400, 300))  # a shard has two or three
     key.save(tmp_path / 'my.key')
     command = [sys.executable, '-m', 'mmseg_keyprotect', 'dataset', 'seal', str(plain), '-o', 'sealed']
     command += ['--key-file', 'my.key', '--shard-size', '1', '--jobs', '1']
     variables = dict(os.environ, PYTHONPATH=str(ROOT))
     slow = 'import sys, time; from mmseg_keyprotect.shards import sealing; check = sealing.check_pair\n'
-    slow += 'sealing.check_pair = lambda *pair: (time.sleep(0.02), check(*pair))\n'
+    slow += 'sealing.check_pair = lambda *pair: (time.sleep(0.05), check(*pair))\n'
     slow += 'from mmseg_keyprotect.cli.main import main; sys.exit(main(sys.argv[1:]))'
     command[1:3] = ['-c', slow]
-    rng, killed = random.Random(0), 0
+    rng, killed, begun = random.Random(0), 0, set()
     for _ in range(20):
         shards = {path: path.stat().st_mtime_ns for path in (tmp_path / 'sealed').glob('shard-*')}
         process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.25, 0.7))
+        time.sleep(rng.uniform(0.3, 1.0))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         assert all(path.stat().st_mtime_ns == stamp for path, stamp in shards.items())
+        begun.add(len(shards))
     assert killed > 5
+    assert len(begun) > 3  # it was killed between shards
     assert subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL).returncode == 0
     data = SealedDataSet(tmp_path / 'sealed', key=key)
     assert {path: data.read(path) for path in data.places} == contents(plain)

@@ -7,6 +7,8 @@ pack = dict(
 )
 train_pipeline = [dict(type='LoadEncryptedImage'), dict(type='LoadAnnotations'), pack]
 test_pipeline = train_pipeline
+# an encrypted image is neither resized nor flipped: --tta changes nothing
+tta_pipeline = [train_pipeline[0], dict(type='TestTimeAug', transforms=[[train_pipeline[1]], [pack]])]
 files = dict(data_root='data/camvid-encrypted', img_suffix='.png', pipeline=train_pipeline)
 train_dataloader = dict(dataset=files)
 val_dataloader = dict(dataset=files)
