@@ -122,6 +122,8 @@ def take_place(temporary: Path, path: Path) -> None:
     """Put a temporary file in the place of ``path``."""
     whole = temporary
     if temporary.parent == OPEN_FILES:  # a file without a name cannot take the place of another
+        with suppress(FileExistsError):
+            return become_new(temporary, path)
         whole = path.with_name(f'.{path.name}.whole-{secrets.token_hex(8)}')  # this name is not swept
         become_new(temporary, whole)
     try:

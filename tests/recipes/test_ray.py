@@ -1,10 +1,7 @@
 """Data sets at rest by Ray Data, on a real cluster of two nodes of this machine."""
 
-import os
-
 import pytest
 
-from helpers import ROOT
 from helpers.data_sets import contents, write_data_set
 from mmseg_keyprotect.errors import ImageFormatError
 from mmseg_keyprotect.keys import SecretKey
@@ -30,7 +27,6 @@ def cluster(key_file):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('KEYPROTECT_KEY_FILE', str(key_file))
         patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-        patch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), str(ROOT / 'tests')]))
         nodes = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1))
         nodes.add_node(num_cpus=1)
         ray.init(address=nodes.address, log_to_driver=False)
