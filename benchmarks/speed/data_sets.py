@@ -100,7 +100,7 @@ def rows_of(plain: Path, folder: Path, count: int, repeats: int) -> list[list[st
         return run
 
     ways = {name: measured(name, work) for name, work in writers(plain, folder).items()}
-    times = take_turns(ways, repeats)
+    times = take_turns(ways, repeats, warm_up=repeats > 1)
     return [
         [
             name,

@@ -10,21 +10,24 @@ from statistics import median, quantiles
 from typing import Any
 
 
-def take_turns(alternatives: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
-    """Time every alternative once in each turn, after one turn that warms up.
+def take_turns(
+    alternatives: Mapping[str, Callable[[], Any]], repeats: int, warm_up: bool = True
+) -> dict[str, dict[str, float]]:
+    """Time every alternative once in each turn.
 
     Each turn has another order, since whatever runs first leaves caches and memory in a state of its own.
 
     Args:
         alternatives: Functions to time, by name.
         repeats: Number of turns that count.
+        warm_up: Whether there is a turn before them.
 
     Returns:
         For each name the median ``ms`` and the quartiles ``low`` and ``high``, in milliseconds.
     """
     names, order = list(alternatives), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(repeats + 1):
+    for turn in range(0 if warm_up else 1, repeats + 1):
         order.shuffle(names)
         for name in names:
             start = time.perf_counter()

@@ -29,7 +29,7 @@ from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.sealing.named import IDENTITY_VARIABLE, opener_from
 
-ENGINES = ('threads', 'ray')
+ENGINES = ('processes', 'threads', 'ray')
 FORMS = ('folder', 'webdataset')
 LAYOUTS = ('camvid', 'voc', 'cityscapes', 'ade20k')
 EXAMPLE = """\
@@ -78,7 +78,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--shard-size', type=whole_number, default=256, metavar='MB', help='of plain files; default: 256'
     )
-    parser.add_argument('--engine', choices=ENGINES, default='threads', help='ray: on many machines; default: threads')
+    parser.add_argument(
+        '--engine', choices=ENGINES, default=ENGINES[0], help='ray: on many machines; default: processes'
+    )
     _add_jobs(parser)
 
 

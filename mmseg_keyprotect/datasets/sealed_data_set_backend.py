@@ -48,7 +48,7 @@ class SealedDataSetBackend(BaseStorageBackend):
     """
 
     def __init__(self, key: Any = None) -> None:
-        self.key = key
+        self._key = json.dumps(key)
 
     def get(self, filepath: Any) -> bytes:
         """Return the contents of a file."""
@@ -110,7 +110,7 @@ class SealedDataSetBackend(BaseStorageBackend):
                 f'Expected a file of a sealed data set, but no folder of {path} is one. Give the folder that '
                 'keyprotect dataset seal wrote as data_root.'
             )
-        return _opened(root, json.dumps(self.key)), path[len(root) :].lstrip('/')
+        return _opened(root, self._key), path[len(root) :].lstrip('/')
 
 
 @lru_cache(16)

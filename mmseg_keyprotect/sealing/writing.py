@@ -69,6 +69,9 @@ class SealedWriter(io.RawIOBase):
         file_key: 32 fresh random bytes.
         signer: Who signs it, if anybody: the one the header was made for.
 
+    Attributes:
+        header (~mmseg_keyprotect.sealing.header.Header): The header.
+
     Example:
         >>> from mmseg_keyprotect.sealing import KeyRecipient
         >>> from mmseg_keyprotect.sealing.header import Header
@@ -81,7 +84,7 @@ class SealedWriter(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, header: Header, file_key: bytes, signer: Signer | None = None) -> None:
         super().__init__()
-        self._size, self._index = header.chunk_size, 0
+        self.header, self._size, self._index = header, header.chunk_size, 0
         self._aes = AESGCM(payload_key(header, file_key))
         self._rest = bytearray()
         self._chunks = ChunkWriter(file, header, file_key, signer)

@@ -56,7 +56,7 @@ class SealedDataSet:
             raise MissingFileError(f'Expected a finished data set, but {url} lacks {MANIFEST}. {hint}')
         manifest = read_manifest(self.storage, MANIFEST, self._key)
         self.places = {place.path: place for place in manifest.places}
-        self.skipped, self.shards = manifest.skipped, len(manifest.shards)
+        self.skipped, self.shards, self._salts = manifest.skipped, len(manifest.shards), manifest.salts
         self._process = os.getpid()
         self._opened = lru_cache(OPEN_SHARDS)(self._open)
 
@@ -75,13 +75,7 @@ class SealedDataSet:
             self.storage, self._process = Storage(self.storage.url), os.getpid()
         reader, lock = self._opened(place.shard)
         with lock:
-            content = _read(reader, place)
-        if content is None:
-            raise SealedFileError(
-                f'Expected {path} in {shard_name(place.shard)}, but found something else: the shard is of another '
-                'run. Use another copy of it.'
-            )
-        return content
+            return _read(reader, place)
 
     def verify(self, jobs: int | None = None) -> Iterator[tuple[int, str]]:
         """Read every shard, and compare every file with the manifest.
@@ -102,7 +96,7 @@ class SealedDataSet:
         try:
             with self._open(number)[0] as reader:
                 for place in places:
-                    if _read(reader, place) is None:
+                    if sha256(_read(reader, place)).hexdigest() != place.sha256:
                         return len(places), f'{shard_name(number)}: {place.path} differs from the manifest'
                 reader.read_all_chunks()
         except (SealedFileError, MissingFileError) as error:
@@ -140,16 +134,26 @@ class SealedDataSet:
         yield from in_threads(write, self.places, jobs)
 
     def _open(self, number: int) -> tuple[SealedReader, Lock]:
-        return SealedReader(self.storage.open(shard_name(number)), self._key), Lock()
+        """Open a shard. Its chunks are authenticated, and its salt is that of no other shard."""
+        reader = SealedReader(self.storage.open(shard_name(number)), self._key)
+        if reader.header.salt.hex() != self._salts[number]:
+            reader.close()
+            raise _of_another_run(number)
+        return reader, Lock()
 
 
-def _read(reader: SealedReader, place: Place) -> bytes | None:
-    """Return a file of a shard; None if something else is there."""
+def _read(reader: SealedReader, place: Place) -> bytes:
+    """Return a file of a shard."""
     if place.offset + place.size > reader.size:
-        return None
+        raise _of_another_run(place.shard)
     reader.seek(place.offset)
-    content = reader.read(place.size)
-    return content if content is not None and sha256(content).hexdigest() == place.sha256 else None
+    return reader.read(place.size) or b''
+
+
+def _of_another_run(number: int) -> SealedFileError:
+    return SealedFileError(
+        f'Expected {shard_name(number)} as the manifest describes it, but it is of another run. Use another copy of it.'
+    )
 
 
 @lru_cache(1 << 16)

@@ -44,7 +44,7 @@ def encrypt_data_set(
     skip_bad: bool = False,
     shard_bytes: int = SHARD_BYTES,
     jobs: int | None = None,
-    engine: str = 'threads',
+    engine: str = 'processes',
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Encrypt the images of a data set block by block. An interrupted command is repeated, and goes on where it was.
@@ -62,7 +62,7 @@ def encrypt_data_set(
         skip_bad: Whether images and label maps with problems are left out. By default they are an error.
         shard_bytes: Size of the plain files of an archive.
         jobs: Images, or archives, at once. Default: one for each core.
-        engine: ``threads`` or ``ray``.
+        engine: ``processes``, ``threads`` or ``ray``.
         progress: Is told how many images are done, and of how many.
 
     Raises:
@@ -111,7 +111,8 @@ def encrypt_data_set(
     problems = _left_out(made, finished, work)
     now, done = 0, sum(len(shard.pairs) for shard in finished)
     refuse_problems(problems, skip_bad)
-    for number, encrypted, bad in engine_of(engine)(work, missing, jobs):
+    run = engine_of(engine, local=plain.local and made.local)
+    for number, encrypted, bad in run(work, missing, jobs):
         done += len(shards[number].pairs)
         problems |= bad
         now += encrypted

@@ -53,12 +53,14 @@ class Manifest:
     Args:
         shards: The files of every shard.
         source: What the source was when the plan was made.
+        salts: The salt of every shard, in hex, which tells it from shards of other runs; empty in a plan.
         places: Every file that is in a shard; empty in a plan.
         skipped: Files that were left out by choice, with the reason.
     """
 
     shards: list[list[str]]
     source: list[SourceFile]
+    salts: list[str] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -184,6 +186,8 @@ def _check(manifest: Manifest, finished: bool) -> None:
             raise TypeError
         if place.shard >= len(shards) or place.path not in shards[place.shard]:
             raise ValueError
+    if finished and len(manifest.salts) != len(shards):
+        raise ValueError
     if finished and set().union(*shards) - {place.path for place in manifest.places} - manifest.skipped.keys():
         raise ValueError
 

@@ -76,11 +76,11 @@ class ShardSealer:
             self._key = open_key(self.target, key=seal_key())
         return self._key
 
-    def __call__(self, shard: Shard) -> tuple[int, list[Place], dict[str, str]]:
+    def __call__(self, shard: Shard) -> tuple[int, str, list[Place], dict[str, str]]:
         """Make a shard, unless it has problems that are not left out.
 
         Returns:
-            The number of the shard, the files in it, and the problems by path.
+            The number of the shard, its salt, the files in it, and the problems by path.
         """
         problems: dict[str, str] = {}
         places: list[Place] = []
@@ -93,7 +93,8 @@ class ShardSealer:
                 entry = archive.add(path, content)
                 places.append(Place(path, entry.size, entry.sha256, shard.number, entry.offset))
             archive.finish()
-        return shard.number, places, problems
+            salt = writer.header.salt.hex()
+        return shard.number, salt, places, problems
 
     def _contents(self, shard: Shard, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         """Yield the files of a shard, without those that have problems."""
@@ -124,7 +125,7 @@ def seal_data_set(
     skip_bad: bool = False,
     shard_bytes: int = SHARD_BYTES,
     jobs: int | None = None,
-    engine: str = 'threads',
+    engine: str = 'processes',
     progress: Progress | None = None,
 ) -> Summary:
     """Seal a data set into shards. A command that was interrupted is repeated, and goes on where it was.
@@ -141,7 +142,7 @@ def seal_data_set(
         skip_bad: Whether images and label maps with problems are left out. By default they are an error.
         shard_bytes: Size at which a shard is full.
         jobs: Shards at once. Default: one for each core.
-        engine: ``threads`` or ``ray``.
+        engine: ``processes``, ``threads`` or ``ray``.
         progress: Is told how far it is.
 
     Raises:
@@ -187,7 +188,7 @@ def seal_data_set(
     else:
         plan = Manifest([shard.paths for shard in shards], listed)
         write_manifest(sealed, PLAN, plan, secret, signer)
-    plan.skipped = dict(found.problems)
+    plan.skipped, plan.salts = dict(found.problems), [''] * len(shards)
     there = [shard for shard in shards if shard_name(shard.number) in names]
     for shard in there:
         _add_finished(plan, sealed, shard, secret, skip_bad)
@@ -195,7 +196,8 @@ def seal_data_set(
     total, done = sum(len(shard.paths) for shard in shards), sum(len(shard.paths) for shard in there)
     problems: dict[str, str] = {}
     work = ShardSealer(plain, sealed, secret, skip_bad)
-    for number, places, bad in engine_of(engine)(work, missing, jobs):
+    run = engine_of(engine, local=plain.local and sealed.local)
+    for number, plan.salts[number], places, bad in run(work, missing, jobs):
         plan.places += places
         problems |= bad
         done += len(shards[number].paths)
@@ -223,6 +225,7 @@ def _add_finished(plan: Manifest, sealed: Storage, shard: Shard, key: SecretKey,
     name = shard_name(shard.number)
     with SealedReader(sealed.open(name), key) as reader:
         found = list(entries_of(cast(IO[bytes], reader), name))
+        plan.salts[shard.number] = reader.header.salt.hex()
     missing = set(shard.paths) - {one.path for one in found}
     if len(found) + len(missing) != len(shard.paths) or (missing and not skip):
         raise DamagedFileError(

@@ -10,7 +10,6 @@ from helpers.data_sets import contents, write_data_set
 from mmseg_keyprotect.errors import MissingDependencyError, MissingFileError
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.shards import SealedDataSet, encrypt_data_set, seal_data_set
-from mmseg_keyprotect.shards.engines import in_threads
 from mmseg_keyprotect.shards.storage import Storage
 
 
@@ -100,10 +99,3 @@ def test_an_error_writes_nothing(tmp_path):
             file.write(b'half')
             raise KeyError
         assert not folder.exists('a/b.txt')
-
-
-def test_few_items_are_under_way():
-    begun = []
-    results = in_threads(begun.append, iter(range(1000)), jobs=2)
-    next(results)
-    assert len(begun) < 20
