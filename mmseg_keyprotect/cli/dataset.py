@@ -86,7 +86,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--jobs', type=whole_number, default=os.cpu_count(), metavar='N', help='at once; default: one a core'
+        '--jobs', type=whole_number, metavar='N', help='at once; default: one a core, or as Ray decides'
     )
 
 
@@ -109,7 +109,7 @@ def _seal(args: argparse.Namespace) -> int:
     _report_skipped(summary.skipped)
     print(f'{summary.files} files sealed, {summary.made} shards made, {summary.there} were there already: {args.out}')
     if args.verify:
-        _verify_data_set(args.out, args.jobs, **opens)
+        _verify_data_set(args.out, args.jobs, signer=signer, **opens)
     left = f'{len(summary.skipped)} of its files are nowhere else' if summary.skipped else 'Delete it'
     print(f'The plain data set is still there. {left}. Hidden files were not sealed.')
     return 0
@@ -171,7 +171,7 @@ def _verify(args: argparse.Namespace) -> int:
     return _verify_data_set(args.checkpoint, args.jobs, **_opener(args))
 
 
-def _verify_data_set(url: str, count: int, **opens: Any) -> int:
+def _verify_data_set(url: str, count: int | None, **opens: Any) -> int:
     from mmseg_keyprotect.shards import SealedDataSet
 
     data = SealedDataSet(url, **opens)

@@ -17,8 +17,8 @@ from mmseg_keyprotect.sealing.entries import Entry, Opener, Recipient
 from mmseg_keyprotect.sealing.header import describe
 from mmseg_keyprotect.sealing.parsing import read_header
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
-from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher
-from mmseg_keyprotect.sealing.signatures import Signature, Signer, publisher_of
+from mmseg_keyprotect.sealing.sealed_files import open_file, required_publisher, signed_by
+from mmseg_keyprotect.sealing.signatures import Signature, Signer
 from mmseg_keyprotect.sealing.writing import ChunkWriter
 
 
@@ -166,8 +166,8 @@ def _opened(
                 f'Expected the key that signs the copy, since {source} is signed, but got none. Give the key of '
                 f'{signature.publisher_text}.'
             )
-        ours = signature is not None and signer is not None and signature.publisher_text == publisher_of(signer.key)
-        return VerifiedReader(SealedReader(file, key, passphrase, required_publisher(), licence=not ours))
+        licence = signer is None or not signed_by(file, signer)
+        return VerifiedReader(SealedReader(file, key, passphrase, required_publisher(), licence))
     except BaseException:
         file.close()
         raise

@@ -17,8 +17,9 @@ from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.sealing.entries import Opener, Recipient
 from mmseg_keyprotect.sealing.header import CHUNK_SIZE, Header
+from mmseg_keyprotect.sealing.parsing import read_header
 from mmseg_keyprotect.sealing.reading import SealedReader, VerifiedReader
-from mmseg_keyprotect.sealing.signatures import Signer
+from mmseg_keyprotect.sealing.signatures import Signer, publisher_of
 from mmseg_keyprotect.sealing.writing import SealedWriter
 
 PUBLISHER_VARIABLE = 'KEYPROTECT_PUBLISHER'
@@ -136,6 +137,7 @@ def open_sealed(
     *,
     own: bool = False,
     publisher: str | None = None,
+    signer: Signer | None = None,
 ) -> VerifiedReader:
     """Open a sealed file for reading plain bytes. At the end of a ``with`` block the whole file is verified.
 
@@ -147,6 +149,7 @@ def open_sealed(
             make a file that opens as theirs.
         publisher: The text of the publisher who must have signed the file. Default: that of the environment variable
             ``KEYPROTECT_PUBLISHER``, else anybody or nobody.
+        signer: Who opens it, where that is the publisher: their own licence does not count for them.
 
     Returns:
         A buffered reader, which can seek. Its ``raw.size`` is the number of plain bytes.
@@ -171,7 +174,8 @@ def open_sealed(
     # the caller's stays open; BytesIO shares the bytes
     file = BytesIO(path.getvalue()) if isinstance(path, BytesIO) else open_file(path)
     try:
-        reader = SealedReader(file, key, passphrase, required_publisher(publisher))
+        licence = signer is None or not signed_by(file, signer)
+        reader = SealedReader(file, key, passphrase, required_publisher(publisher), licence)
         if own and reader.opened_as != 'key':
             raise WrongKeyError(
                 f'Expected a file that is sealed under the key itself, but got one that opens as {reader.opened_as}: '
@@ -181,6 +185,13 @@ def open_sealed(
     except BaseException:
         file.close()
         raise
+
+
+def signed_by(file: BufferedReader | BytesIO, signer: Signer) -> bool:
+    """Tell whether a sealed file, open at its beginning, names somebody as its publisher."""
+    signature = read_header(file)[0].signature
+    file.seek(0)
+    return signature is not None and signature.publisher_text == publisher_of(signer.key)
 
 
 def required_publisher(publisher: str | None = None) -> str:

@@ -25,7 +25,7 @@ class SealedDataSet:
 
     Args:
         url: The folder, a path or a URL of fsspec.
-        opener: ``key`` or ``passphrase``, as for :func:`~mmseg_keyprotect.sealing.open_sealed`.
+        opener: ``key``, ``passphrase`` or ``signer``, as for :func:`~mmseg_keyprotect.sealing.open_sealed`.
 
     Attributes:
         places (dict): The place of every file, by its path below the folder of the data set.
@@ -54,7 +54,7 @@ class SealedDataSet:
         if not self.storage.exists(MANIFEST):
             hint = 'Run the command that seals it again.' if self.storage.exists(PLAN) else 'Use another copy of it.'
             raise MissingFileError(f'Expected a finished data set, but {url} lacks {MANIFEST}. {hint}')
-        manifest = read_manifest(self.storage, MANIFEST, self._key)
+        manifest = read_manifest(self.storage, MANIFEST, self._key, opener.get('signer'))
         self.places = {place.path: place for place in manifest.places}
         self.skipped, self.shards, self._salts = manifest.skipped, len(manifest.shards), manifest.salts
         self._process = os.getpid()

@@ -39,7 +39,7 @@ def verify_encrypted(work: PairEncryptor, layout: Layout | None = None) -> int:
     """
     files = work.source.walk()
     listed = {file.path: file for file in files}
-    found = pairs_of(files, layout)
+    found = pairs_of(files, layout, dots=not work.tar)
     members = _members(work.target) if work.tar else None
 
     def same(pair: Pair) -> bool:

@@ -86,16 +86,8 @@ def encrypt_data_set(
     plain, made = two_folders(source, target)
     listed = plain.walk()
     layout = layout or detect_layout(file.path for file in listed)
-    found = pairs_of(listed, layout)
+    found = pairs_of(listed, layout, dots=form != 'webdataset')
     tar = form == 'webdataset'
-    if tar:
-        found.problems.update(
-            {
-                pair.image: 'a dot in its name, where WebDataset ends the name of a sample'
-                for pair in found.pairs
-                if '.' in pair.key.rpartition('/')[2]
-            }
-        )
     pairs = [pair for pair in found.pairs if pair.image not in found.problems]
     refuse_problems(found.problems, skip_bad)
     work = PairEncryptor(plain, made, key, cipher, resize, tar, skip_bad)

@@ -40,7 +40,8 @@ def in_processes(work: Callable[[Item], Outcome], items: Iterable[Item], jobs: i
     """Yield what a function returns for every item, in their order, by processes that end with this one.
 
     Small images spend their time in Python, where threads wait for one another. Processes are forks, which have the
-    function, and a key in it, without it being sent. Where the system is not Linux, or for one job, threads do it.
+    function, and a key in it, without it being sent. Threads do it where the system is not Linux, for one job, and in
+    a process of another pool, which may have no children.
 
     Args:
         work: The function.
@@ -55,7 +56,7 @@ def in_processes(work: Callable[[Item], Outcome], items: Iterable[Item], jobs: i
         [1, 2]
     """
     jobs = jobs or os.cpu_count() or 1
-    if jobs == 1 or sys.platform != 'linux':
+    if jobs == 1 or sys.platform != 'linux' or multiprocessing.current_process().daemon:
         yield from in_threads(work, items, jobs)
         return
     forks = multiprocessing.get_context('fork')

@@ -102,7 +102,7 @@ def open_key(storage: Storage, **opener: Any) -> SecretKey:
 
     Args:
         storage: The data set.
-        opener: ``key`` or ``passphrase``, as for :func:`~mmseg_keyprotect.sealing.open_sealed`.
+        opener: ``key``, ``passphrase`` or ``signer``, as for :func:`~mmseg_keyprotect.sealing.open_sealed`.
 
     Raises:
         MissingFileError: There is no sealed data set.
@@ -135,13 +135,14 @@ def write_manifest(
         writer.write(text.encode())
 
 
-def read_manifest(storage: Storage, name: str, key: SecretKey) -> Manifest:
+def read_manifest(storage: Storage, name: str, key: SecretKey, signer: Signer | None = None) -> Manifest:
     """Open a manifest.
 
     Args:
         storage: The data set.
         name: The name of the file.
         key: The key of the data set.
+        signer: As for :func:`~mmseg_keyprotect.sealing.open_sealed`.
 
     Raises:
         MissingFileError: There is no such file.
@@ -149,7 +150,7 @@ def read_manifest(storage: Storage, name: str, key: SecretKey) -> Manifest:
         SealedFileError: It is damaged, or no manifest.
         UnsupportedSpecError: It has a newer version.
     """
-    with open_sealed(BytesIO(storage.read(name)), key, own=True) as reader:
+    with open_sealed(BytesIO(storage.read(name)), key, own=True, signer=signer) as reader:
         text = reader.read()
     try:
         found = json.loads(text)
@@ -186,7 +187,7 @@ def _check(manifest: Manifest, finished: bool) -> None:
             raise TypeError
         if place.shard >= len(shards) or place.path not in shards[place.shard]:
             raise ValueError
-    if finished and len(manifest.salts) != len(shards):
+    if finished and (type(manifest.salts) is not list or len(manifest.salts) != len(shards)):
         raise ValueError
     if finished and set().union(*shards) - {place.path for place in manifest.places} - manifest.skipped.keys():
         raise ValueError

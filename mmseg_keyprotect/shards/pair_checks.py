@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -64,6 +65,11 @@ def check_pixels(content: bytes) -> None:
     with _reporting():
         if _for_tifffile(content):
             with _tiff_page(content) as page:
+                if page.compression != 1 and find_spec('imagecodecs') is None:
+                    raise MissingDependencyError(
+                        'Expected imagecodecs for a compressed TIFF of many channels, but it is not installed. Install '
+                        'it: pip install imagecodecs'
+                    )
                 page.asarray()
             return
         with Image.open(io.BytesIO(content)) as image:
@@ -75,7 +81,7 @@ def check_pixels(content: bytes) -> None:
 def _reporting() -> Iterator[None]:
     try:
         yield
-    except KeyProtectError:
+    except (KeyProtectError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise ImageFormatError('Expected an image, but the file is none. Use another copy of it.') from None

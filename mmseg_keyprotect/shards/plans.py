@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmseg_keyprotect.errors import ConfigError, ImageFormatError
+from mmseg_keyprotect.errors import ConfigError, ImageFormatError, OutputError
 from mmseg_keyprotect.shards.pairs import Layout, Pair, Pairs, detect_layout, find_pairs
 from mmseg_keyprotect.shards.storage import SourceFile, Storage, inside, same_place
 
@@ -78,30 +78,45 @@ def two_folders(source: str | Path, target: str | Path) -> tuple[Storage, Storag
 def put_without_problems(target: Storage, name: str, problems: Mapping[str, str], skip: bool) -> Iterator[Any]:
     """Yield an open file that becomes ``name``, unless there are problems at the end that are not left out.
 
+    Another run may have made it meanwhile. Then that file stays, and this run ends: to run it again goes on from there.
+
     Args:
         target: The folder.
         name: The name of the file.
         problems: What is wrong, which the caller adds to.
         skip: Whether files with problems are left out.
     """
-    with suppress(_NotMade), target.put(name) as file:
-        yield file
-        if problems and not skip:
-            raise _NotMade
+    try:
+        with suppress(_NotMade), target.put(name, new=True) as file:
+            yield file
+            if problems and not skip:
+                raise _NotMade
+    except OutputError:
+        if not target.exists(name):
+            raise
+        raise OutputError(
+            f'Expected to make {target.url}/{name}, but another run has made it meanwhile. When that run has ended, '
+            'run the command again.'
+        ) from None
 
 
 class _NotMade(Exception):
     """A file has problems, and is not made."""
 
 
-def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:
+def pairs_of(source: Sequence[SourceFile], layout: Layout | None, dots: bool = True) -> Pairs:
     """Find images and label maps.
+
+    Args:
+        source: The files.
+        layout: Where they lie. Default: it is found by the names of the folders.
+        dots: Whether names may have dots; in WebDataset one ends the name of a sample.
 
     Raises:
         ConfigError: There is no image, no layout fits, or a name would lead out of a folder.
     """
     paths = [file.path for file in source]
-    if outside := next((path for path in paths if not inside(path)), None):
+    if (outside := next((path for path in paths if not inside(path)), None)) is not None:
         raise ConfigError(f'Expected names that every system can write, but got {outside!r}. Rename it.')
     layout = layout or detect_layout(paths)
     found = find_pairs(paths, layout)
@@ -111,6 +126,9 @@ def pairs_of(source: Sequence[SourceFile], layout: Layout | None) -> Pairs:
             f'{layout.seg_map_path} that ends in {layout.seg_map_suffix}, but found none. Name the folders: --images '
             'FOLDER --labels FOLDER.'
         )
+    for pair in found.pairs if not dots else ():
+        if '.' in pair.key.rpartition('/')[2]:
+            found.problems[pair.image] = 'a dot in its name, where WebDataset ends the name of a sample'
     return found
 
 

@@ -168,12 +168,12 @@ def seal_data_set(
     if KEY not in names and names:
         raise OutputError(f'Expected a new folder, but {sealed.url} holds {sorted(names)[0]}. Name another with -o.')
     secret = (
-        open_key(sealed, key=key, passphrase=passphrase)
+        open_key(sealed, key=key, passphrase=passphrase, signer=signer)
         if KEY in names
         else make_key(sealed, recipients, key_id, signer)
     )
     if MANIFEST in names:
-        finished = read_manifest(sealed, MANIFEST, secret)
+        finished = read_manifest(sealed, MANIFEST, secret, signer)
         refuse_changes(finished.source, listed, plain.url)
         sealed.remove(PLAN)
         return _summary(finished, made=0)
@@ -181,7 +181,7 @@ def seal_data_set(
     refuse_problems(found.problems, skip_bad)
     shards = list(plan_shards(found, listed, shard_bytes))
     if PLAN in names:
-        plan = read_manifest(sealed, PLAN, secret)
+        plan = read_manifest(sealed, PLAN, secret, signer)
         refuse_changes(plan.source, listed, plain.url)
         if plan.shards != [shard.paths for shard in shards]:
             raise ConfigError('Expected the options of the run that began, but the shards would differ. Repeat them.')

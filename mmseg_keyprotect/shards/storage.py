@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -81,8 +82,9 @@ class Storage:
     def _walk_local(self) -> Iterator[SourceFile]:
         for folder, folders, names in os.walk(self.root, onerror=self._refuse_listing, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith('.')]
+            around = {os.path.realpath(one) for one in (folder, *_above(folder, self.root))}
             for path in (os.path.join(folder, name) for name in folders):
-                if os.path.islink(path) and f'{os.path.realpath(folder)}/'.startswith(f'{os.path.realpath(path)}/'):
+                if os.path.islink(path) and os.path.realpath(path) in around:
                     raise ConfigError(
                         f'Expected folders that end, but the link {path} leads to a folder around it. Remove it.'
                     )
@@ -91,14 +93,27 @@ class Storage:
                     yield self.about(os.path.relpath(os.path.join(folder, name), self.root).replace(os.sep, '/'))
 
     def _walk_remote(self) -> Iterator[SourceFile]:
+        from fsspec import AbstractFileSystem
+
         try:
-            found = self._fs.find(self.root, detail=True)
+            # fsspec's own find leaves out what it cannot list; that of object storage does not
+            own = type(self._fs).find is not AbstractFileSystem.find
+            found = self._fs.find(self.root, detail=True).values() if own else list(self._list(self.root))
         except OSError as error:
             self._refuse_listing(error)
-        for path, about in found.items():
-            name = str(path)[len(self.root) :].lstrip('/')
+        for about in found:
+            name = str(about['name'])[len(self.root) :].lstrip('/')
+            if not name or name.endswith('/'):  # an object that stands for a folder
+                continue
             if not any(part.startswith('.') for part in name.split('/')):
                 yield SourceFile(name, int(about['size']), _stamp(about))
+
+    def _list(self, folder: str) -> Iterator[dict[str, Any]]:
+        for about in self._fs.ls(folder, detail=True):
+            if about['type'] != 'directory':
+                yield about
+            elif about['name'].rstrip('/') != folder:
+                yield from self._list(about['name'].rstrip('/'))
 
     def _refuse_listing(self, error: OSError) -> NoReturn:
         raise MissingFileError(
@@ -114,7 +129,8 @@ class Storage:
         """
         try:
             if not self.local:
-                about = self._fs.info(self._at(path), refresh=True)
+                self._fs.invalidate_cache(self._at(path).rpartition('/')[0])
+                about = self._fs.info(self._at(path))
                 return SourceFile(path, int(about['size']), _stamp(about))
             found = os.stat(self._at(path))
         except OSError as error:
@@ -129,7 +145,7 @@ class Storage:
         if not self._fs.isdir(self.root):
             return set()
         names = (str(path).rpartition('/')[2] for path in self._fs.ls(self.root, detail=False))
-        return {name for name in names if not name.startswith('.')}
+        return {name for name in names if name and not name.startswith('.')}
 
     def open(self, path: str) -> io.BufferedReader:
         """Open a file for reading; it can seek.
@@ -231,10 +247,17 @@ def inside(path: str) -> bool:
     return bool(path) and not drive and not any(part in ('', '.', '..') for part in parts) and '\0' not in path
 
 
+def _above(folder: str, root: str) -> Iterator[str]:
+    """Yield the folders around a folder, up to the root of a listing and on to that of the file system."""
+    yield from (str(path) for path in Path(folder).parents)
+    yield from (str(path) for path in Path(os.path.realpath(root)).parents)
+
+
 def _stamp(about: dict[str, Any]) -> str:
     """Return what changes with the contents of a file."""
     names = ('ETag', 'etag', 'mtime', 'LastModified', 'created')
-    return next((str(about[name]) for name in names if about.get(name)), '')
+    found = next((about[name] for name in names if about.get(name)), '')
+    return str(found.timestamp() if isinstance(found, datetime) else found)
 
 
 def _reason(error: Exception) -> str:

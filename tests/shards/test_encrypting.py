@@ -210,7 +210,10 @@ def test_killed_twenty_times(form, key, tmp_path):
     for _ in range(20):
         made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'encrypted').rglob('*.[pt][na][gr]')}
         process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.3, 1.0))
+        wanted = len(made) + rng.randrange(4)
+        while process.poll() is None and len(list((tmp_path / 'encrypted').rglob('*.[pt][na][gr]'))) < wanted:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         assert all(path.stat().st_mtime_ns == stamp for path, stamp in made.items() if 'annotations' not in path.parts)

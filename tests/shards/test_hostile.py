@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
+from fsspec import AbstractFileSystem
 from PIL import Image
 
 from helpers.data_sets import contents, write_data_set
@@ -13,6 +16,8 @@ from mmseg_keyprotect.errors import (
     ConfigError,
     DamagedFileError,
     KeyFileError,
+    LicenceError,
+    MissingDependencyError,
     MissingFileError,
     OutputError,
     SealedFileError,
@@ -20,6 +25,7 @@ from mmseg_keyprotect.errors import (
 )
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient, Signer
+from mmseg_keyprotect.sealing.licences import Licence
 from mmseg_keyprotect.sealing.recipients import recipient_of
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 from mmseg_keyprotect.sealing.signatures import publisher_of
@@ -120,7 +126,7 @@ def test_a_file_that_changes_and_is_restored(work, plain, key, tmp_path, monkeyp
 
 
 def encrypt(plain, key, name='encrypted', **options):
-    return encrypt_data_set(plain, plain.with_name(name), key, jobs=2, **options)
+    return encrypt_data_set(plain, plain.with_name(name), key, **dict(jobs=2) | options)
 
 
 def test_a_plan_is_no_manifest(plain, key, tmp_path):
@@ -148,6 +154,7 @@ MANIFESTS = {
     'places that are none': dict(places=7),
     'no kind': dict(kind=None),
     'no salts': dict(salts=[]),
+    'salts that are none': dict(salts={'x': 1}),
     'more': dict(more=1),
     'version': dict(format=f'{FORMAT}0', more=1),
 }
@@ -251,12 +258,15 @@ def test_a_run_without_the_key_goes_on(plain, key, tmp_path, monkeypatch, capsys
 
 def test_a_signed_run_goes_on(plain, key, tmp_path, monkeypatch):
     """The plan is signed too."""
-    signer = Signer(SecretKey.generate())
+    signer = Signer(SecretKey.generate(), Licence(not_before='2999-01-01'))  # which the publisher need not wait for
     (plain / 'images/train/003.png').write_bytes(b'none')
     monkeypatch.setenv('KEYPROTECT_PUBLISHER', publisher_of(signer.key))
     with pytest.raises(Exception, match='003.png'):
         seal(plain, key, signer=signer)
     assert seal(plain, key, signer=signer, skip_bad=True).files == 11
+    assert len(SealedDataSet(tmp_path / 'sealed', key=key, signer=signer).places) == 11
+    with pytest.raises(LicenceError):
+        SealedDataSet(tmp_path / 'sealed', key=key)
 
 
 def test_what_is_not_copied_is_told(plain, key, tmp_path, monkeypatch, capsys):
@@ -265,3 +275,89 @@ def test_what_is_not_copied_is_told(plain, key, tmp_path, monkeypatch, capsys):
     (plain / 'classes.json').write_text('[]')
     assert main(['dataset', 'encrypt', 'plain', '-o', 'encrypted', '--key-file', 'my.key']) == 0
     assert 'not copied, since they are no images, label maps or lists: classes.json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('work', ['seal', 'encrypt'])
+def test_a_run_beside_another(work, plain, key, tmp_path, monkeypatch):
+    """Who comes second makes nothing again: the manifest of the first names its shards."""
+    run = dict(seal=seal, encrypt=lambda *words, **options: encrypt(*words, form='webdataset', **options))[work]
+
+    put = Storage.put
+
+    def beside(storage, path, **options):
+        if path.startswith('shard-'):
+            monkeypatch.undo()
+            run(plain, key)
+        return put(storage, path, **options)
+
+    monkeypatch.setattr(Storage, 'put', beside)
+    with pytest.raises(OutputError, match='another run has made it'):
+        run(plain, key, jobs=1)
+    assert run(plain, key).made == 0
+    if work == 'seal':
+        assert {problem for _, problem in SealedDataSet(tmp_path / 'sealed', key=key).verify()} == {''}
+
+
+def test_names_with_dots(plain, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key.save('my.key')
+    for part in ('images', 'annotations'):
+        (plain / part / 'train/003.png').rename(plain / part / 'train/0.3.png')
+    words = ['--format', 'webdataset', '--key-file', 'my.key', '--skip-bad', '--verify']
+    assert main(['dataset', 'encrypt', 'plain', '-o', 'encrypted', *words]) == 0
+
+
+def test_from_memory(plain, key, tmp_path):
+    there = Storage('memory://plain')
+    for path, content in contents(plain).items():
+        with there.put(path) as file:
+            file.write(content)
+    assert seal_data_set('memory://plain', tmp_path / 'sealed', [KeyRecipient(key)]).files == 13
+
+
+class Refusing(AbstractFileSystem):
+    """Storage with a folder that cannot be listed, and an object that stands for a folder."""
+
+    def isdir(self, path):
+        return True
+
+    def ls(self, path, detail=True, **options):
+        if path.endswith('annotations'):
+            raise PermissionError(13, 'Permission denied', path)
+        kinds = {'': 'file', 'images/': 'file', 'a.png': 'file', 'annotations': 'directory'}
+        found = [dict(name=f'{path}/{name}', size=0, type=kind) for name, kind in kinds.items()]
+        return found if detail else [one['name'] for one in found]
+
+
+def test_other_storage(monkeypatch):
+    there = Storage('memory://refusing')
+    monkeypatch.setattr(there, '_fs', Refusing())
+    with pytest.raises(MissingFileError, match='annotations, but: Permission denied'):
+        there.walk()
+    monkeypatch.setattr(Refusing, 'find', lambda self, path, **_: {one['name']: one for one in self.ls(path)[:3]})
+    assert [file.path for file in there.walk()] == ['a.png']
+    assert there.names() == {'a.png', 'annotations'}
+
+
+@pytest.mark.parametrize('codecs', [True, False])
+def test_compressed_tiff_of_many_channels(codecs, plain, key, monkeypatch):
+    tifffile = pytest.importorskip('tifffile')
+    (plain / 'images/train/003.png').unlink()
+    image = np.ones((13, 18, 7), np.uint8)
+    tifffile.imwrite(
+        plain / 'images/train/003.tif', image, photometric='minisblack', planarconfig='contig', compression='zlib'
+    )
+    if not codecs:
+        monkeypatch.setattr('mmseg_keyprotect.shards.pair_checks.find_spec', lambda name: None)
+        with pytest.raises(MissingDependencyError, match='imagecodecs'):
+            seal(plain, key)
+    elif find_spec('imagecodecs'):
+        assert seal(plain, key).files == 13
+
+
+def test_links_that_lead_to_each_other(plain, key):
+    for name, other in ('ab', 'ba'):
+        (plain / 'images' / name).mkdir()
+        (plain / 'images' / name / 'link').symlink_to(plain / 'images' / other)
+    with pytest.raises(ConfigError, match='leads to a folder around it'):
+        seal(plain, key)
