@@ -2,7 +2,7 @@
 # make test    the test suite;   make test-slow   the slow tests;   make lint   style, layers, types, spelling, keys
 # make docs-test   every code block of README and docs, the slow ones too
 # make test-onedl, make test-lowest   the suite beside the fork of MMSegmentation, and beside the lowest versions
-# make test-recipes   other libraries, Triton's configuration and model-signing, in an environment of their own
+# make test-recipes   other libraries, Triton's configuration, model-signing and Ray, in an environment of their own
 # make docs    the documentation site, in site/
 # make bench   what encryption costs, against the published form, naive numpy and a copy (reads CamVid from data/)
 PYTHON ?= python3

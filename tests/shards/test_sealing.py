@@ -269,6 +269,7 @@ sys.exit(main(['dataset', 'seal', {str(plain)!r}, '-o', {str(tmp_path / 'sealed'
     assert seal(plain, key, shard_bytes=256_000_000).files == 13
 
 
+@pytest.mark.slow
 def test_killed_twenty_times(key, tmp_path):
     """No shard is lost or made twice, whenever the process ends."""
     plain = write_data_set(tmp_path / 'plain', count=60, size=(400, 300))  # a shard has two or three
