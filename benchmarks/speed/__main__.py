@@ -15,10 +15,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import measure_all
 from benchmarks.speed.keys import temporary_key
-from benchmarks.speed.report import cipher_table, mmseg_table, sealing_table, target_table
+from benchmarks.speed.report import cipher_table, mmseg_table, publish, sealing_table, target_table
 from benchmarks.speed.sealing import measure_sealing
 from benchmarks.speed.training import measure_inference, measure_pipeline, measure_step
 from mmseg_keyprotect.files import replace_file
@@ -72,10 +71,7 @@ def main() -> None:
         tables['mmseg'] = mmseg_table(result)
         tables['sealing'] = sealing_table(result)
     replace_file(args.out / 'benchmark.json', json.dumps(result) + '\n')
-    for name, table in tables.items():
-        print(f'\n{name}\n{table}')
-        if args.page:
-            replace_file(args.page, write_table(args.page.read_text(), name, table))
+    publish(tables, args.page)
 
 
 if __name__ == '__main__':

@@ -16,12 +16,11 @@ import torch
 from mmengine.config import Config
 from prettytable import PrettyTable, TableStyle
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.keys import temporary_key
+from benchmarks.speed.report import publish
 from benchmarks.speed.timing import take_turns
 from mmseg_keyprotect.config.protect import protected
 from mmseg_keyprotect.evaluation.access import AccessEvaluation
-from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 MODELS = {
@@ -88,9 +87,7 @@ def main() -> None:
                     cells = [f'{one["ms"]:.0f} ({one["low"]:.0f} to {one["high"]:.0f})' for one in times.values()]
                     ratios = [f'{times[way]["ms"] / times["plain"]["ms"]:.2f}' for way in ways[1:]]
                     table.add_row([f'{model}, {binding}', count, *cells, *ratios])
-    print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'access', table.get_string()))
+    publish(dict(access=table.get_string()), args.page)
 
 
 if __name__ == '__main__':

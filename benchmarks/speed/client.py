@@ -21,8 +21,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from benchmarks.paper.tables import write_table
-from benchmarks.speed.report import quartiles, table_of
+from benchmarks.speed.report import publish, quartiles, table_of
 from benchmarks.speed.timing import take_turns
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.images import Encryptor
@@ -88,10 +87,7 @@ def main() -> None:
     sides = 'x'.join(map(str, Image.open(images[0]).size))
     result = dict(machine=machine, pillow=PIL.__version__, images=len(images), size=sides, found=found)
     replace_file(args.out, json.dumps(result) + '\n')
-    table = client_table(result)
-    print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'client', table))
+    publish(dict(client=client_table(result)), args.page)
 
 
 if __name__ == '__main__':

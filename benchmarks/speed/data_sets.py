@@ -21,11 +21,9 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import mmseg_keyprotect.datasets  # noqa: F401  registers, and mmseg with it
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.keys import temporary_key
-from benchmarks.speed.report import quartiles, table_of
+from benchmarks.speed.report import publish, quartiles, table_of
 from benchmarks.speed.timing import take_turns
-from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.sealing import KeyRecipient
 from mmseg_keyprotect.shards import encrypt_data_set, seal_data_set
@@ -164,10 +162,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as drawn:
             enlarge(Path(drawn) / 'plain')
             tables['data-sets-large'] = table_of(head, rows_of(Path(drawn) / 'plain', Path(drawn), LARGE_COUNT, 3))
-    for name, table in tables.items():
-        print(f'\n{name}\n{table}')
-        if args.page:
-            replace_file(args.page, write_table(args.page.read_text(), name, table))
+    publish(tables, args.page)
 
 
 if __name__ == '__main__':

@@ -15,11 +15,10 @@ import torch
 from mmengine.config import Config
 from prettytable import PrettyTable, TableStyle
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.keys import temporary_key
+from benchmarks.speed.report import publish
 from benchmarks.speed.timing import take_turns
 from mmseg_keyprotect.config.protect import protected
-from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
 
 MODELS = {
@@ -74,9 +73,7 @@ def main() -> None:
             plain = {name: times['plain'][name] / CALLS for name in ('ms', 'low', 'high')}
             ratios = [f'{times[way]["ms"] / times["plain"]["ms"]:.3f}' for way in ways]
             table.add_row([model, f'{plain["ms"]:.1f} ({plain["low"]:.1f} to {plain["high"]:.1f})', *ratios])
-    print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'features', table.get_string()))
+    publish(dict(features=table.get_string()), args.page)
 
 
 if __name__ == '__main__':

@@ -17,8 +17,8 @@ import torch
 from prettytable import PrettyTable, TableStyle
 from torch import Tensor
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.ciphers import CIPHERS, TYPES
+from benchmarks.speed.report import publish
 from benchmarks.speed.timing import summary
 from mmseg_keyprotect.ciphers import FeatureCipher, build_cipher
 from mmseg_keyprotect.files import replace_file
@@ -142,10 +142,7 @@ def main() -> None:
     rows += [measure_maps(dtype, args.turns) for dtype in (torch.float32, torch.float16)]
     result = dict(device=torch.cuda.get_device_name(), torch=torch.__version__, turns=args.turns, rows=rows)
     replace_file(args.out, json.dumps(result) + '\n')
-    table = table_of(rows)
-    print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'gpu', table))
+    publish(dict(gpu=table_of(rows)), args.page)
 
 
 if __name__ == '__main__':

@@ -24,10 +24,9 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.registry import init_default_scope
 
-from benchmarks.paper.tables import write_table
 from benchmarks.speed.access import BINDINGS, MODELS, alternatives, evaluation_of
 from benchmarks.speed.keys import temporary_key
-from benchmarks.speed.report import table_of
+from benchmarks.speed.report import publish, table_of
 from benchmarks.speed.timing import begin_peak, memory
 from benchmarks.speed.training import measure_workers
 from mmseg_keyprotect.ciphers import build_cipher
@@ -288,10 +287,7 @@ def main() -> None:
         found = measure(folder)
     replace_file(args.out / 'growth.json', json.dumps(dict(machine=platform.machine(), **found)) + '\n')
     draw(found, args.out / 'growth.png')
-    for name, table in (('growth', growth_table(found)), ('models', models_table(found['models']))):
-        print(f'\n{name}\n{table}')
-        if args.page:
-            replace_file(args.page, write_table(args.page.read_text(), name, table))
+    publish(dict(growth=growth_table(found), models=models_table(found['models'])), args.page)
 
 
 if __name__ == '__main__':

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from prettytable import PrettyTable, TableStyle
+
+from benchmarks.paper.tables import write_table
+from mmseg_keyprotect.files import replace_file
 
 
 def table_of(fields: list[str], rows: list[list[str]]) -> str:
@@ -76,3 +81,11 @@ def sealing_table(result: dict[str, Any]) -> str:
 def quartiles(times: dict[str, float]) -> str:
     """Return the median and, in brackets, the quartiles."""
     return f'{times["ms"]:.3g} ({times["low"]:.3g} to {times["high"]:.3g})'
+
+
+def publish(tables: Mapping[str, str], page: Path | None) -> None:
+    """Print tables, and write them into a Markdown page between their marks, if there is one."""
+    for name, table in tables.items():
+        print(f'\n{name}\n{table}')
+        if page is not None:
+            replace_file(page, write_table(page.read_text(), name, table))

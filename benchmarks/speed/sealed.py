@@ -25,8 +25,7 @@ import cryptography
 import torch
 from onnx import TensorProto, helper, numpy_helper, save_model
 
-from benchmarks.paper.tables import write_table
-from benchmarks.speed.report import quartiles, table_of
+from benchmarks.speed.report import publish, quartiles, table_of
 from benchmarks.speed.timing import begin_peak, memory, summary
 from mmseg_keyprotect.engine.sealed_checkpoints import load_from_sealed
 from mmseg_keyprotect.engine.sealed_tensors import SealedTensors
@@ -228,10 +227,7 @@ def main() -> None:
     versions = dict(torch=torch.__version__, cryptography=cryptography.__version__)
     result = dict(machine=machine, **versions, turns=args.turns, **measure(args.megabytes, args.turns))
     replace_file(args.out, json.dumps(result) + '\n')
-    table = sealed_table(result)
-    print(table)
-    if args.page:
-        replace_file(args.page, write_table(args.page.read_text(), 'sealed', table))
+    publish(dict(sealed=sealed_table(result)), args.page)
 
 
 if __name__ == '__main__':

@@ -57,7 +57,7 @@ def verify_encrypted(work: PairEncryptor, layout: Layout | None = None) -> int:
                 )
         return True
 
-    return sum(in_threads(same, [pair for pair in found.pairs if pair.image not in found.problems]))
+    return sum(in_threads(same, found.pairs))
 
 
 def _members(target: Storage) -> dict[str, _Member]:

@@ -22,6 +22,7 @@ from mmseg_keyprotect.shards.plans import (
     pairs_of,
     plan_shards,
     refuse_changes,
+    refuse_others,
     refuse_problems,
     two_folders,
 )
@@ -86,16 +87,15 @@ def encrypt_data_set(
     plain, made = two_folders(source, target)
     listed = plain.walk()
     layout = layout or detect_layout(file.path for file in listed)
-    found = pairs_of(listed, layout, dots=form != 'webdataset')
     tar = form == 'webdataset'
-    pairs = [pair for pair in found.pairs if pair.image not in found.problems]
+    found = pairs_of(listed, layout, dots=not tar)
     refuse_problems(found.problems, skip_bad)
     work = PairEncryptor(plain, made, key, cipher, resize, tar, skip_bad)
-    _refuse_twins(work, pairs)
+    _refuse_twins(work, found.pairs)
     facts = dict(key_id=work.encryptor.cipher.key_id, cipher=work.encryptor.cipher.name, resize=resize, form=form)
     _begin(made, dict(facts, layout=asdict(layout), shard_bytes=shard_bytes if tar else None), listed, plain.url)
     # in a folder each pair is done by itself: plan_shards fills a shard of no bytes with one item
-    shards = list(plan_shards(found._replace(pairs=pairs, others=[]), listed, shard_bytes if tar else 0))
+    shards = list(plan_shards(found._replace(others=[]), listed, shard_bytes if tar else 0))
     there = made.names() if tar else set()
     finished, missing = list[Shard](), list[Shard]()
     for shard in shards:
@@ -109,7 +109,7 @@ def encrypt_data_set(
         problems |= bad
         now += encrypted
         if progress is not None:
-            progress(done, len(pairs))
+            progress(done, len(found.pairs))
     refuse_problems(problems, skip_bad)
     refuse_changes(listed, plain.walk(), plain.url)
     lists, others = _lists(found)
@@ -117,7 +117,7 @@ def encrypt_data_set(
         if not made.exists(path):
             with made.put(path) as file:
                 file.write(plain.read(path))
-    files = len(pairs) - len(problems)
+    files = len(found.pairs) - len(problems)
     return Summary(files, now, files - now, {**found.problems, **problems}, others)
 
 
@@ -161,9 +161,8 @@ def _begin(made: Storage, facts: dict[str, Any], listed: list[SourceFile], name:
     """Write the note of the data set, or compare with that of an earlier run."""
     facts = json.loads(json.dumps(facts))  # as they are read again
     names = made.names()
+    refuse_others(made, names, NOTE)
     if NOTE not in names:
-        if names:
-            raise OutputError(f'Expected a new folder, but {made.url} holds {sorted(names)[0]}. Name another with -o.')
         with made.put(NOTE) as file:
             file.write(json.dumps(dict(facts, source=listed)).encode())
         return

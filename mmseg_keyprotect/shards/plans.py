@@ -126,10 +126,11 @@ def pairs_of(source: Sequence[SourceFile], layout: Layout | None, dots: bool = T
             f'{layout.seg_map_path} that ends in {layout.seg_map_suffix}, but found none. Name the folders: --images '
             'FOLDER --labels FOLDER.'
         )
-    for pair in found.pairs if not dots else ():
-        if '.' in pair.key.rpartition('/')[2]:
-            found.problems[pair.image] = 'a dot in its name, where WebDataset ends the name of a sample'
-    return found
+    if dots:
+        return found
+    dotted = [pair.image for pair in found.pairs if '.' in pair.key.rpartition('/')[2]]
+    found.problems.update(dict.fromkeys(dotted, 'a dot in its name, where WebDataset ends the name of a sample'))
+    return found._replace(pairs=[pair for pair in found.pairs if pair.image not in found.problems])
 
 
 def plan_shards(found: Pairs, source: Sequence[SourceFile], shard_bytes: int = SHARD_BYTES) -> Iterator[Shard]:
@@ -195,3 +196,18 @@ def shown(files: Mapping[str, str] | Sequence[str]) -> str:
     """
     first = [f'{path} ({files[path]})' if isinstance(files, Mapping) else path for path in list(files)[:SHOWN]]
     return ', '.join(first) + (f' and {len(files) - SHOWN} more' if len(files) > SHOWN else '')
+
+
+def refuse_others(target: Storage, names: set[str], mark: str) -> None:
+    """Refuse a folder to write to that holds something else.
+
+    Args:
+        target: The folder.
+        names: The names of the files in it.
+        mark: The name of the file that shows that an earlier run made it.
+
+    Raises:
+        OutputError: It holds files, and the mark is not among them.
+    """
+    if names and mark not in names:
+        raise OutputError(f'Expected a new folder, but {target.url} holds {min(names)}. Name another with -o.')

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from mmseg_keyprotect.errors import ConfigError, DamagedFileError, ImageFormatError, OutputError
+from mmseg_keyprotect.errors import ConfigError, DamagedFileError, ImageFormatError
 from mmseg_keyprotect.keys import SecretKey, seal_key
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.sealing import KeyRecipient, Recipient, Signer
@@ -37,6 +37,7 @@ from mmseg_keyprotect.shards.plans import (
     plan_shards,
     put_without_problems,
     refuse_changes,
+    refuse_others,
     refuse_problems,
     two_folders,
 )
@@ -165,8 +166,7 @@ def seal_data_set(
     plain, sealed = two_folders(source, target)
     listed = plain.walk()
     names = sealed.names()
-    if KEY not in names and names:
-        raise OutputError(f'Expected a new folder, but {sealed.url} holds {sorted(names)[0]}. Name another with -o.')
+    refuse_others(sealed, names, KEY)
     secret = (
         open_key(sealed, key=key, passphrase=passphrase, signer=signer)
         if KEY in names

@@ -82,9 +82,8 @@ class Storage:
     def _walk_local(self) -> Iterator[SourceFile]:
         for folder, folders, names in os.walk(self.root, onerror=self._refuse_listing, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith('.')]
-            around = {os.path.realpath(one) for one in (folder, *_above(folder, self.root))}
             for path in (os.path.join(folder, name) for name in folders):
-                if os.path.islink(path) and os.path.realpath(path) in around:
+                if os.path.islink(path) and os.path.realpath(path) in _around(folder, self.root):
                     raise ConfigError(
                         f'Expected folders that end, but the link {path} leads to a folder around it. Remove it.'
                     )
@@ -247,10 +246,10 @@ def inside(path: str) -> bool:
     return bool(path) and not drive and not any(part in ('', '.', '..') for part in parts) and '\0' not in path
 
 
-def _above(folder: str, root: str) -> Iterator[str]:
-    """Yield the folders around a folder, up to the root of a listing and on to that of the file system."""
-    yield from (str(path) for path in Path(folder).parents)
-    yield from (str(path) for path in Path(os.path.realpath(root)).parents)
+def _around(folder: str, root: str) -> set[str]:
+    """Return the real paths of a folder below a root, of those that led to it, and of those around the root."""
+    paths = (Path(folder), *Path(folder).parents, *Path(os.path.realpath(root)).parents)
+    return {os.path.realpath(path) for path in paths}
 
 
 def _stamp(about: dict[str, Any]) -> str:

@@ -2,36 +2,22 @@
 
 import io
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import CIPHERS, ROOT
-from helpers.data_sets import contents, write_data_set
+from helpers import CIPHERS
+from helpers.data_sets import contents, encrypt, kill_twenty_times, write_data_set
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import ConfigError, DamagedFileError, ImageFormatError, OutputError, WrongKeyError
 from mmseg_keyprotect.images import Encryptor, read_encrypted
-from mmseg_keyprotect.shards import encrypt_data_set
 from mmseg_keyprotect.shards.encrypted_check import verify_encrypted
 from mmseg_keyprotect.shards.pair_encryptor import PairEncryptor
 from mmseg_keyprotect.shards.storage import Storage
-
-
-@pytest.fixture
-def plain(tmp_path):
-    return write_data_set(tmp_path / 'plain')
-
-
-def encrypt(plain, key, name='encrypted', **options):
-    return encrypt_data_set(plain, plain.with_name(name), key, **dict(jobs=2) | options)
 
 
 @pytest.mark.parametrize('resize', [None, (10, 21)])
@@ -199,29 +185,11 @@ sys.exit(main({words!r}))
 @pytest.mark.slow
 @pytest.mark.parametrize('form', ['folder', 'webdataset'])
 def test_killed_twenty_times(form, key, tmp_path):
-    plain = write_data_set(tmp_path / 'plain', count=60, size=(400, 300))  # an archive has two or three
     key.save(tmp_path / 'my.key')
-    slow = 'import sys, time; from mmseg_keyprotect.shards import pair_encryptor; check = pair_encryptor.check_pair\n'
-    slow += 'pair_encryptor.check_pair = lambda *pair: (time.sleep(0.05), check(*pair))\n'
-    slow += 'from mmseg_keyprotect.cli.main import main; sys.exit(main(sys.argv[1:]))'
-    command = [sys.executable, '-c', slow, 'dataset', 'encrypt', str(plain), '-o', 'encrypted', '--key-file', 'my.key']
-    command += ['--jobs', '1', '--format', form, '--shard-size', '1']
-    variables, rng, killed, begun = dict(os.environ, PYTHONPATH=str(ROOT)), random.Random(0), 0, set()
-    for _ in range(20):
-        made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'encrypted').rglob('*.[pt][na][gr]')}
-        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
-        wanted = len(made) + rng.randrange(4)
-        while process.poll() is None and len(list((tmp_path / 'encrypted').rglob('*.[pt][na][gr]'))) < wanted:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        assert all(path.stat().st_mtime_ns == stamp for path, stamp in made.items() if 'annotations' not in path.parts)
-        begun.add(len(made))
-    assert killed > 5
-    assert len(begun) > 3
-    assert subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL).returncode == 0
-    encrypt(plain, key, 'at_once', form=form, shard_bytes=1_000_000)
+    words = ['encrypt', 'plain', '-o', 'encrypted', '--format', form]
+    made = 'encrypted/images/train/*.png' if form == 'folder' else 'encrypted/*.tar'
+    kill_twenty_times(tmp_path, words, 'pair_encryptor', made)
+    encrypt(tmp_path / 'plain', key, 'at_once', form=form, shard_bytes=1_000_000)
     encrypted, at_once = (contents(tmp_path / name) for name in ('encrypted', 'at_once'))
     assert encrypted == at_once
 

@@ -10,7 +10,7 @@ import pytest
 from fsspec import AbstractFileSystem
 from PIL import Image
 
-from helpers.data_sets import contents, write_data_set
+from helpers.data_sets import contents, encrypt, seal, write_data_set
 from mmseg_keyprotect.cli.main import main
 from mmseg_keyprotect.errors import (
     ConfigError,
@@ -29,22 +29,10 @@ from mmseg_keyprotect.sealing.licences import Licence
 from mmseg_keyprotect.sealing.recipients import recipient_of
 from mmseg_keyprotect.sealing.sealed_files import sealing_into
 from mmseg_keyprotect.sealing.signatures import publisher_of
-from mmseg_keyprotect.shards import SealedDataSet, encrypt_data_set, seal_data_set
+from mmseg_keyprotect.shards import SealedDataSet, seal_data_set
 from mmseg_keyprotect.shards.manifest import FORMAT, MANIFEST, PLAN, Place, make_key, open_key
 from mmseg_keyprotect.shards.pairs import Layout
 from mmseg_keyprotect.shards.storage import Storage, inside
-
-SMALL = 2000
-
-
-@pytest.fixture
-def plain(tmp_path):
-    return write_data_set(tmp_path / 'plain')
-
-
-def seal(plain, key, name='sealed', **options):
-    options = dict(shard_bytes=SMALL, jobs=2, key=key) | options
-    return seal_data_set(plain, plain.with_name(name), [KeyRecipient(key)], key.key_id, **options)
 
 
 def test_a_folder_that_cannot_be_listed(plain, key, monkeypatch):
@@ -123,10 +111,6 @@ def test_a_file_that_changes_and_is_restored(work, plain, key, tmp_path, monkeyp
     else:
         made, other = (contents(tmp_path / name) for name in ('encrypted', 'other'))
         assert made == other
-
-
-def encrypt(plain, key, name='encrypted', **options):
-    return encrypt_data_set(plain, plain.with_name(name), key, **dict(jobs=2) | options)
 
 
 def test_a_plan_is_no_manifest(plain, key, tmp_path):

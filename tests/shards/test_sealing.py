@@ -2,19 +2,15 @@
 
 import os
 import pickle
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import ROOT
-from helpers.data_sets import contents, write_data_set
+from helpers.data_sets import SMALL, contents, kill_twenty_times, seal
 from mmseg_keyprotect.errors import (
     ConfigError,
     DamagedFileError,
@@ -29,20 +25,6 @@ from mmseg_keyprotect.shards import SealedDataSet, is_sealed_data_set, seal_data
 from mmseg_keyprotect.shards.pairs import LAYOUTS, Layout, detect_layout, find_pairs
 from mmseg_keyprotect.shards.sealing import ShardSealer
 from mmseg_keyprotect.shards.storage import Storage
-
-SMALL = 2000
-"""Bytes of a shard, so that there are several."""
-
-
-@pytest.fixture
-def plain(tmp_path):
-    return write_data_set(tmp_path / 'plain')
-
-
-def seal(plain, key, target=None, **options):
-    target = target or plain.with_name('sealed')
-    options = dict(shard_bytes=SMALL, jobs=2, key=key) | options
-    return seal_data_set(plain, target, [KeyRecipient(key)], key.key_id, **options)
 
 
 def test_every_file_comes_back(plain, key, tmp_path):
@@ -272,32 +254,10 @@ sys.exit(main(['dataset', 'seal', {str(plain)!r}, '-o', {str(tmp_path / 'sealed'
 @pytest.mark.slow
 def test_killed_twenty_times(key, tmp_path):
     """No shard is lost or made twice, whenever the process ends."""
-    plain = write_data_set(tmp_path / 'plain', count=60, size=(400, 300))  # a shard has two or three
     key.save(tmp_path / 'my.key')
-    command = [sys.executable, '-m', 'mmseg_keyprotect', 'dataset', 'seal', str(plain), '-o', 'sealed']
-    command += ['--key-file', 'my.key', '--shard-size', '1', '--jobs', '1']
-    variables = dict(os.environ, PYTHONPATH=str(ROOT))
-    slow = 'import sys, time; from mmseg_keyprotect.shards import sealing; check = sealing.check_pair\n'
-    slow += 'sealing.check_pair = lambda *pair: (time.sleep(0.05), check(*pair))\n'
-    slow += 'from mmseg_keyprotect.cli.main import main; sys.exit(main(sys.argv[1:]))'
-    command[1:3] = ['-c', slow]
-    rng, killed, begun = random.Random(0), 0, set()
-    for _ in range(20):
-        shards = {path: path.stat().st_mtime_ns for path in (tmp_path / 'sealed').glob('shard-*')}
-        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
-        wanted = len(shards) + rng.randrange(4)
-        while process.poll() is None and len(list((tmp_path / 'sealed').glob('shard-*'))) < wanted:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        assert all(path.stat().st_mtime_ns == stamp for path, stamp in shards.items())
-        begun.add(len(shards))
-    assert killed > 5
-    assert len(begun) > 3  # it was killed between shards
-    assert subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL).returncode == 0
+    kill_twenty_times(tmp_path, ['seal', 'plain', '-o', 'sealed'], 'sealing', 'sealed/shard-*')
     data = SealedDataSet(tmp_path / 'sealed', key=key)
-    assert {path: data.read(path) for path in data.places} == contents(plain)
+    assert {path: data.read(path) for path in data.places} == contents(tmp_path / 'plain')
 
 
 def test_options_of_the_run_that_began(plain, key, tmp_path):
