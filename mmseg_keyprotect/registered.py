@@ -13,6 +13,7 @@ LOADER = 'LoadEncryptedImage'
 SEALED_LOADERS = ('LoadSealedImage', 'LoadSealedAnnotations')
 HOOK = 'KeyGuardHook'
 VISUALIZER = 'EncryptedImageVisualizer'
+PRIVATE_SIDE = 'PrivateSideSegmentor'
 PRETRAINED = 'KeyedPretrained'
 
 SEGMENTORS = {
@@ -22,7 +23,16 @@ SEGMENTORS = {
 """MMSegmentation's segmentors, and those with a block stem or encrypted feature maps that extend them."""
 
 REGISTERED = {
-    'MODELS': ('BlockStem', 'DilatedMobileNetV2', PREPROCESSOR, 'TiedBlockStem', WATERMARK, *SEGMENTORS.values()),
+    'MODELS': (
+        'BlockStem',
+        'DilatedMobileNetV2',
+        PREPROCESSOR,
+        PRIVATE_SIDE,
+        'SideNetwork',
+        'TiedBlockStem',
+        WATERMARK,
+        *SEGMENTORS.values(),
+    ),
     'TRANSFORMS': (TRANSFORM, LOADER, *SEALED_LOADERS),
     'HOOKS': (HOOK, 'FoldedNormsHook', 'ValidateFirstHook'),
     'LOOPS': ('DenialValLoop',),

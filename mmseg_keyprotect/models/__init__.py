@@ -5,6 +5,8 @@ import mmseg  # noqa: F401  first, since importing it registers this package: se
 from mmseg_keyprotect.models.dilated_mobilenet_v2 import DilatedMobileNetV2
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 from mmseg_keyprotect.models.preprocessor import KeyedSegDataPreProcessor
+from mmseg_keyprotect.models.private_side.segmentor import PrivateSideSegmentor
+from mmseg_keyprotect.models.private_side.side_network import SideNetwork
 from mmseg_keyprotect.models.segmentors import KeyedCascadeEncoderDecoder, KeyedEncoderDecoder
 from mmseg_keyprotect.models.stem.block_stem import BlockStem
 from mmseg_keyprotect.models.stem.pretrained import KeyedPretrained
@@ -19,6 +21,8 @@ __all__ = [
     'KeyedEncoderDecoder',
     'KeyedPretrained',
     'KeyedSegDataPreProcessor',
+    'PrivateSideSegmentor',
+    'SideNetwork',
     'TiedBlockStem',
     'WatermarkSegDataPreProcessor',
 ]

@@ -60,6 +60,8 @@ def shrink_setr(model, dims=64):
     for node in dicts(model):
         if node.get('in_channels') == backbone['embed_dims']:
             node['in_channels'] = dims
+        elif node.get('in_channels') == [backbone['embed_dims']] * layers:  # of a neck
+            node['in_channels'] = [dims] * layers
     backbone.update(embed_dims=dims, num_heads=4, num_layers=layers, out_indices=tuple(range(layers)))
 
 

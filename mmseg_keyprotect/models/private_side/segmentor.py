@@ -1,0 +1,135 @@
+"""A segmentor whose backbone is public and frozen, and whose checkpoints hold the private part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.models.stem.pretrained import is_pretrained
+
+PUBLIC = 'backbone.'
+"""The prefix of the names of public weights."""
+
+SAME = 1e-3
+"""The relative difference of a tensor's norm up to which public weights count as the same: fp16 files, resizing."""
+
+
+@MODELS.register_module()
+class PrivateSideSegmentor(EncoderDecoder):
+    """An EncoderDecoder on a public backbone: only the neck and the heads are trained, and only they are private.
+
+    The backbone is frozen with the weights of its ``init_cfg``, batch norms included, and nothing feeds back into it.
+    So it may run on a machine that nobody trusts: what it computes, everybody can compute. The checkpoints hold the
+    private part alone, and the norms of the public tensors. As one is loaded, the backbone gets the public weights
+    from where its configuration says.
+
+    The neck is private too; :class:`~mmseg_keyprotect.models.private_side.side_network.SideNetwork` is made for this,
+    and any other neck of MMSegmentation works, or none.
+
+    Args:
+        backbone: The backbone's configuration, with public weights in ``init_cfg=dict(type='Pretrained', ...)``.
+        **kwargs: The other arguments of MMSegmentation's EncoderDecoder.
+
+    Example:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmseg')
+        >>> model = MODELS.build(dict(
+        ...     type='PrivateSideSegmentor',
+        ...     data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64)),
+        ...     backbone=dict(type='MobileNetV2', init_cfg=dict(type='Pretrained', checkpoint='mobilenet_v2.pth')),
+        ...     neck=dict(type='SideNetwork', in_channels=[24, 32, 96, 320]),
+        ...     decode_head=dict(type='FCNHead', in_channels=320, in_index=-1, channels=8, num_classes=3),
+        ... ))
+        >>> any(name.startswith('backbone.') for name in model.state_dict())
+        False
+    """
+
+    public_norms: Tensor
+
+    def __init__(self, backbone: dict, **kwargs: Any) -> None:
+        super().__init__(backbone=backbone, **kwargs)
+        self.backbone.requires_grad_(False).eval()
+        self._names_weights = is_pretrained(backbone, kwargs.get('pretrained'))
+        self._has_weights = False
+        self.register_buffer('public_norms', torch.zeros(len(self.backbone.state_dict())))
+        self._register_state_dict_hook(_leave_out_public)
+
+    def train(self, mode: bool = True) -> PrivateSideSegmentor:
+        """Set the mode of the private part; the backbone stays in eval mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def public_features(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what the public part computes.
+
+        Args:
+            inputs: Float (N, C, H, W), as from the data preprocessor.
+
+        Returns:
+            The feature maps of the backbone, float (N, C, H, W) each, in the order of ``out_indices``.
+        """
+        with torch.no_grad():
+            return tuple(self.backbone(inputs))
+
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
+        """Return what the decode head reads: the feature maps of the backbone, after the neck if there is one."""
+        features = self.public_features(inputs)
+        return self.neck(features) if self.with_neck else features
+
+    def init_weights(self) -> None:
+        """Initialise the private part, and load the public weights.
+
+        Raises:
+            ConfigError: The configuration of the backbone names no weights.
+        """
+        self._require_weights()
+        super().init_weights()
+        self._note_weights()
+
+    def _require_weights(self) -> None:
+        if not self._names_weights:
+            raise ConfigError(
+                'Expected public weights for the backbone of a PrivateSideSegmentor, since it is never trained, but '
+                "its configuration names none. Set model.backbone.init_cfg to dict(type='Pretrained', checkpoint=...)."
+            )
+
+    def _note_weights(self) -> None:
+        """Note that the backbone has its weights, and their norms."""
+        self._has_weights = True
+        with torch.no_grad():
+            norms = [tensor.detach().float().norm() for tensor in self.backbone.state_dict().values()]
+            self.public_norms.copy_(torch.stack(norms))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Give the backbone its public weights where the state dict has none, and check that they are the same."""
+        trained_beside = state_dict.get(f'{prefix}public_norms')
+        if not any(name.startswith(f'{prefix}{PUBLIC}') for name in state_dict):
+            if not self._has_weights:
+                self._require_weights()
+                self.backbone.init_weights()
+                self._note_weights()
+            _check_same(trained_beside, self.public_norms)
+            state_dict.update({f'{prefix}{PUBLIC}{name}': it for name, it in self.backbone.state_dict().items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _leave_out_public(model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Mapping[str, Any]) -> None:
+    for name in [name for name in state_dict if name.startswith(f'{prefix}{PUBLIC}')]:
+        del state_dict[name]
+
+
+def _check_same(expected: Tensor | None, found: Tensor) -> None:
+    """Raise ConfigError where a private part was trained beside other public weights."""
+    if expected is None or expected.shape == found.shape and torch.allclose(expected.to(found), found, rtol=SAME):
+        return
+    raise ConfigError(
+        'Expected the public weights that the private part was trained beside, but got others. Set '
+        'model.backbone.init_cfg.checkpoint to the file of its training.'
+    )
