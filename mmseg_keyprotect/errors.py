@@ -92,6 +92,10 @@ class AnswerError(KeyProtectError):
     """A server that is asked for a mask does not answer, or answers with something else."""
 
 
+class FeatureMessageError(KeyProtectError):
+    """Bytes are no message of feature maps, or their shapes are not those that the private part reads."""
+
+
 class MissingDependencyError(KeyProtectError, ImportError):
     """A package that this part of mmseg-keyprotect needs is missing, or has a version that does not work."""
 

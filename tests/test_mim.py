@@ -49,6 +49,7 @@ MIM_TOOLS = [
     'rekey_checkpoint',
     'seal',
     'seal_checkpoint',
+    'split',
     'test',
     'trace',
     'train',

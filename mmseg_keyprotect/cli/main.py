@@ -29,6 +29,7 @@ COMMANDS = (
     'recipients',
     'inspect',
     'export',
+    'split',
     'verify',
     'watermark',
     'claim',

@@ -6,15 +6,13 @@ import argparse
 from pathlib import Path
 
 from mmseg_keyprotect.cli.seal_options import (
+    add_no_key,
     add_recipients,
     add_seal_key_file,
     add_signer,
-    recipients_of,
-    sealing_key,
-    signer_of,
+    whom_to_seal_for,
 )
-from mmseg_keyprotect.cli.usage import UsageError
-from mmseg_keyprotect.sealing import KeyRecipient, seal_file, seal_folder
+from mmseg_keyprotect.sealing import seal_file, seal_folder
 
 EXAMPLE = '  keyprotect seal model.pth -o sealed.pth'
 
@@ -25,18 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', required=True, help='the file to make')
     add_seal_key_file(parser)
     add_recipients(parser)
-    parser.add_argument('--no-key', action='store_true', help='for the other recipients alone')
+    add_no_key(parser)
     add_signer(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Seal the file."""
-    recipients, key_id, signer = recipients_of(args), '', signer_of(args)
-    if not args.no_key:
-        key = sealing_key(args)
-        recipients, key_id = [KeyRecipient(key), *recipients], key.key_id
-        if signer is not None and signer.key.key_id == key_id:
-            raise UsageError('--sign needs another key than the one that opens the file: who opens it could sign too')
+    recipients, key_id, signer = whom_to_seal_for(args)
     folder = Path(args.checkpoint).is_dir()
     (seal_folder if folder else seal_file)(args.checkpoint, args.out, recipients, key_id, signer)
     how = '' if folder else 'load it by its path, as any other; '

@@ -12,6 +12,7 @@ from mmseg_keyprotect.keys import SecretKey, build_key, seal_key
 from mmseg_keyprotect.keys.passphrases import find_passphrase
 from mmseg_keyprotect.keys.providers import names_a_key
 from mmseg_keyprotect.sealing import (
+    KeyRecipient,
     Licence,
     PassphraseRecipient,
     Recipient,
@@ -55,6 +56,11 @@ def add_recipients(parser: argparse.ArgumentParser) -> None:
         help='what `keyprotect keygen --show-recipient KEY_FILE` prints; age1... or an SSH public key, for age',
     )
     parser.add_argument('--recipient-passphrase-file', metavar='FILE', help='this passphrase opens it too')
+
+
+def add_no_key(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-key``."""
+    parser.add_argument('--no-key', action='store_true', help='for the other recipients alone')
 
 
 def add_signer(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +126,21 @@ def recipients_of(args: argparse.Namespace) -> list[Recipient]:
     if args.recipient_passphrase_file:
         named.append(PassphraseRecipient(find_passphrase(args.recipient_passphrase_file)))
     return named
+
+
+def whom_to_seal_for(args: argparse.Namespace) -> tuple[list[Recipient], str, Signer | None]:
+    """Return the recipients of a new file, the key id that it names, and who signs it.
+
+    Raises:
+        UsageError: The key that opens the file signs it too.
+    """
+    recipients, signer = recipients_of(args), signer_of(args)
+    if args.no_key:
+        return recipients, '', signer
+    key = sealing_key(args)
+    if signer is not None and signer.key.key_id == key.key_id:
+        raise UsageError('--sign needs another key than the one that opens the file: who opens it could sign too')
+    return [KeyRecipient(key), *recipients], key.key_id, signer
 
 
 def _terms(path: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.export.exported_model import ExportedModel
 from mmseg_keyprotect.export.graph import SegmentationGraph
 
 TIE = 1e-3
@@ -32,14 +32,27 @@ class Comparison:
     margin: float
 
 
+class Exported(Protocol):
+    """What runs an exported model."""
+
+    cuts: bool
+
+    def predict(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Return the class of each pixel of an image, cut to a size."""
+        ...
+
+
 @torch.no_grad()
-def compare(graph: SegmentationGraph, exported: ExportedModel, images: Sequence[np.ndarray]) -> list[Comparison]:
+def compare(
+    graph: SegmentationGraph, exported: Exported, images: Sequence[np.ndarray], tie: float = TIE
+) -> list[Comparison]:
     """Compare the classes that both give.
 
     Args:
         graph: The model in torch.
         exported: The same in onnxruntime.
         images: As the models take them, (H, W, C).
+        tie: The largest margin that passes.
 
     Raises:
         ConfigError: They differ by more than rounding.
@@ -59,7 +72,7 @@ def compare(graph: SegmentationGraph, exported: ExportedModel, images: Sequence[
             first, second = pairs
             margin = float(((first - second).abs() / scores.std())[differs].max())
         one = Comparison(image.shape[:2], 1 - float(differs.float().mean()), margin)
-        if not margin <= TIE:  # logits that are not finite give no margin
+        if not margin <= tie:  # logits that are not finite give no margin
             raise ConfigError(
                 f'Expected the exported model to give the classes that torch gives, but of an image of {one.size[0]} x '
                 f'{one.size[1]} pixels {one.same:.1%} are the same. Export it for the size of your images: --size H W.'

@@ -50,10 +50,14 @@ class SegmentationGraph(nn.Module):
     def predict(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the classes and the logits, as ``forward`` does."""
         height, width = image.shape[1:3]
-        x = self._padded(self._normalised(image.permute(0, 3, 1, 2).float() * self.scale))
+        x = self.inputs(image)
         size = tuple(x.shape[2:])
         logits = self.model.encode_decode(x, [dict(img_shape=size, pad_shape=size)])[..., :height, :width]
         return self.scores(logits).argmax(1).to(self.mask_dtype), logits
+
+    def inputs(self, image: Tensor) -> Tensor:
+        """Return what the network reads, float32 (N, C, H, W): normalised, and padded as for a test."""
+        return self._padded(self._normalised(image.permute(0, 3, 1, 2).float() * self.scale))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return a score for each class: the logits, and for a single one also what it has to exceed."""

@@ -96,7 +96,7 @@ def export_onnx(
         content = onnx_bytes(graph, size, channels, block_size, about, true_size)
         if keyed:
             model.unfold()  # what is written is compared with the model as it was
-        found = compare(graph, ExportedModel(content), _samples(images, size, channels, cipher))
+        found = compare(graph, ExportedModel(content), samples_of(images, size, channels, cipher))
         with open(temporary, 'wb') as file:
             if seal is None:
                 file.write(content)
@@ -131,12 +131,16 @@ def _about(model: BaseSegmentor, meta: Mapping[str, Any], block_size: int) -> di
     """Return the metadata of the file."""
     identities = identities_of(model)
     identity = joined(identities.values()).to_meta() if identities else dict(key_id=None, cipher=None)
+    return dict(identity, spec_version=SPEC_VERSION, block_size=block_size, channel_order='rgb', **class_names(meta))
+
+
+def class_names(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``classes`` and ``palette`` out of the meta of a checkpoint, each a list, or None where it has none."""
     data = meta.get('dataset_meta') or {}
-    names = {name: list(data[name]) if data.get(name) is not None else None for name in ('classes', 'palette')}
-    return dict(identity, spec_version=SPEC_VERSION, block_size=block_size, channel_order='rgb', **names)
+    return {name: list(data[name]) if data.get(name) is not None else None for name in ('classes', 'palette')}
 
 
-def _samples(
+def samples_of(
     images: Sequence[np.ndarray], size: tuple[int, int] | None, channels: int, cipher: KeyedCipher | None
 ) -> list[np.ndarray]:
     """Return images to compare with, encrypted if the model takes such: those given, else noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,6 +101,17 @@ class PrivateSideSegmentor(EncoderDecoder):
                 "its configuration names none. Set model.backbone.init_cfg to dict(type='Pretrained', checkpoint=...)."
             )
 
+    def _load_public(self) -> None:
+        """Load the public weights, without mmengine's report of each parameter."""
+        self._require_weights()
+        before = logging.root.manager.disable
+        logging.disable(logging.INFO)
+        try:
+            self.backbone.init_weights()
+        finally:
+            logging.disable(before)
+        self._note_weights()
+
     def _note_weights(self) -> None:
         """Note that the backbone has its weights, and their norms."""
         self._has_weights = True
@@ -112,9 +124,7 @@ class PrivateSideSegmentor(EncoderDecoder):
         trained_beside = state_dict.get(f'{prefix}public_norms')
         if not any(name.startswith(f'{prefix}{PUBLIC}') for name in state_dict):
             if not self._has_weights:
-                self._require_weights()
-                self.backbone.init_weights()
-                self._note_weights()
+                self._load_public()
             _check_same(trained_beside, self.public_norms)
             state_dict.update({f'{prefix}{PUBLIC}{name}': it for name, it in self.backbone.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -127,7 +137,7 @@ def _leave_out_public(model: nn.Module, state_dict: dict[str, Any], prefix: str,
 
 def _check_same(expected: Tensor | None, found: Tensor) -> None:
     """Raise ConfigError where a private part was trained beside other public weights."""
-    if expected is None or expected.shape == found.shape and torch.allclose(expected.to(found), found, rtol=SAME):
+    if expected is None or (expected.shape == found.shape and torch.allclose(expected.to(found), found, rtol=SAME)):
         return
     raise ConfigError(
         'Expected the public weights that the private part was trained beside, but got others. Set '

@@ -1,0 +1,42 @@
+"""SideNetwork: shapes, widths, and a start that changes nothing."""
+
+import pytest
+import torch
+from mmseg.models.necks import FPN  # noqa: F401  any neck works
+from mmseg.registry import MODELS
+
+from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.models import SideNetwork
+
+
+def maps(channels=(24, 32, 96), sides=(20, 10, 10)):
+    return [torch.randn(2, count, side, side) for count, side in zip(channels, sides, strict=True)]
+
+
+def test_it_begins_as_no_change():
+    side, features = SideNetwork([24, 32, 96]), maps()
+    side.init_weights()
+    assert all(torch.equal(*pair) for pair in zip(features, side(features), strict=True))
+
+
+def test_every_stage_changes_its_own_map_and_all_later_ones():
+    side, features = SideNetwork([24, 32, 96]).eval(), maps()
+    before = side(features)
+    features[1] = features[1] + 1
+    changed = [not torch.equal(*pair) for pair in zip(before, side(features), strict=True)]
+    assert changed == [False, True, True]
+
+
+@pytest.mark.parametrize(('width', 'widths'), [(1 / 8, [8, 8, 16]), (1 / 4, [8, 8, 24]), (1 / 2, [16, 16, 48])])
+def test_widths_are_multiples_of_8(width, widths):
+    assert SideNetwork([24, 32, 128 if width == 1 / 8 else 96], width=width).widths == widths
+
+
+@pytest.mark.parametrize('wrong', [dict(width=0), dict(depth=0)])
+def test_a_width_or_depth_of_0_is_refused(wrong):
+    with pytest.raises(ConfigError, match='above 0'):
+        SideNetwork([8], **wrong)
+
+
+def test_it_is_registered():
+    assert isinstance(MODELS.build(dict(type='SideNetwork', in_channels=[8], depth=2)), SideNetwork)
