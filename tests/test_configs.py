@@ -104,7 +104,8 @@ class TestConfig:
 
     def test_sound(self, path, key_file):
         cfg = load(path)
-        assert cfg.model.type == ('KeyedEncoderDecoder' if has_stem(path) or has_features(path) else 'EncoderDecoder')
+        keyed = 'KeyedEncoderDecoder' if has_stem(path) or has_features(path) else 'EncoderDecoder'
+        assert cfg.model.type == ('PrivateSideSegmentor' if path.parent.name == 'private_side' else keyed)
         assert has_features(path) == bool(cfg.model.get('feature_encryption'))
         if has_features(path):
             assert check_config(cfg) == []

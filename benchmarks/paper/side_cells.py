@@ -1,7 +1,8 @@
-"""Cells on models with a public backbone and a private side network."""
+"""Cells on models with a public backbone and a private side network: their price, and attacks on them."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,50 +12,107 @@ import torch
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.paper.cells import Training, find_config
+from benchmarks.paper.cells import Cell, Training, find_config
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
 
+HEAD_RATE = 200
+"""The learning rate of the heads, as a multiple of the backbone's, where the whole model is trained."""
+
 
 @dataclass(frozen=True)
-class PrivateSide(Training):
-    """A model on a public backbone, trained like any other.
+class Derived(Training):
+    """A model of a config with changes, which is written into the work folder."""
 
-    Args:
-        width: The width of the side network; 0 for none, so that the head reads the public feature maps.
-        head: The channels of the decode head; 0 for those of the config.
-        reads: ``out_indices`` of the backbone; empty for those of the config.
-        depth: The blocks in each stage of the side network.
-    """
+    def source(self) -> Path:
+        """Return the path of the derived config."""
+        file = self.work / f'{self.config}.py'
+        self.work.mkdir(parents=True, exist_ok=True)
+        base = os.path.relpath(str(find_config(self.config)), self.work)
+        replace_file(file, f"_base_ = '{base}'\n{self.changes}\n")
+        return file
 
-    width: float = 0.25
-    head: int = 0
-    depth: int = 1
+    @property
+    def changes(self) -> str:
+        """The lines that the derived config adds."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Whole(Derived):
+    """The model trained as a whole from public weights, with the heads' rate chosen as that of a private side."""
 
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        parts = [
-            f'side-{self.width:g}',
-            *[f'head{self.head}'] * bool(self.head),
-            *[f'depth{self.depth}'] * (self.depth > 1),
-        ]
-        return f'{"-".join(parts)}_{super().name}'
+        return f'whole_{super().name}'
 
-    def source(self) -> Path:
-        """Return the path of the config with this side network."""
-        neck = f'neck=dict(width={self.width}, depth={self.depth})' if self.width else 'neck=None'
-        head = f', decode_head=dict(channels={self.head})' if self.head else ''
-        file = self.work / f'{self.config}.py'
-        self.work.mkdir(parents=True, exist_ok=True)
-        base = os.path.relpath(str(find_config(self.config)), self.work)
-        replace_file(file, f"_base_ = '{base}'\nmodel = dict({neck}{head})\n")
-        return file
+    @property
+    def changes(self) -> str:
+        """A higher learning rate of the heads."""
+        return f'optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult={HEAD_RATE}))))'
+
+
+@dataclass(frozen=True)
+class PrivateSide(Derived):
+    """A model on a public backbone, trained like any other.
+
+    Args:
+        width: The width of the side network; 0 for none, so that the head reads the public feature maps.
+    """
+
+    width: float = 0.25
+
+    @property
+    def name(self) -> str:
+        """Name of the result file and of the work folder."""
+        return f'side-{self.width:g}_{super().name}'
+
+    @property
+    def changes(self) -> str:
+        """The width of the side network."""
+        return f'model = dict(neck={f"dict(width={self.width})" if self.width else None})'
 
     def measure(self) -> dict[str, Any]:
         """Train, validate, and count the parameters and the arithmetic of both parts."""
         return {**super().measure(), **shares(load_quietly(self.source()))}
+
+
+@dataclass(frozen=True)
+class Surrogate(Cell):
+    """What an attacker reaches who trains an own model, from public weights, on labels or on the victim's answers.
+
+    Args:
+        of: The victim.
+        own: The attacker's model.
+        labels: Labelled images that the attacker has; 0 for all.
+        queries: Crops that the victim is asked about, in place of labels.
+        scores: Whether the victim answers with scores in place of masks.
+        steps: Training steps.
+    """
+
+    of: PrivateSide | None = None
+    own: Training | None = None
+    labels: int = 0
+    queries: int = 0
+    scores: bool = False
+    steps: int = 600
+
+    @property
+    def name(self) -> str:
+        """Name of the result file and of the work folder."""
+        kind = 'scores' if self.scores else 'masks'
+        having = f'{kind}-{self.queries}' if self.queries else f'labels-{self.labels or "all"}'
+        return f'surrogate-{having}-{self.steps}-{type(self.own).__name__.lower()}_{self.of.name}'
+
+    def measure(self) -> dict[str, Any]:
+        """Train the attacker's model, and compare it with the victim."""
+        out = self.work / 'result.json'
+        words = [*self.of.model(), '--own', self.own.source(), '--steps', self.steps, '-o', out]
+        words += ['--queries', self.queries, *['--scores'] * self.scores] if self.queries else ['--labels', self.labels]
+        self.call('attack.log', *words, module='benchmarks.paper.side_attack')
+        return json.loads(out.read_text())
 
 
 def shares(cfg: Config) -> dict[str, int]:

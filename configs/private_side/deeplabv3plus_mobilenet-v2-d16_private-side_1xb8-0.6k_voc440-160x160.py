@@ -11,3 +11,4 @@ model = dict(
     decode_head=dict(channels=64, num_classes=21),
     auxiliary_head=dict(num_classes=21),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.02))

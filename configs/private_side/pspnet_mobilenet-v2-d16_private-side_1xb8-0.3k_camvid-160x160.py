@@ -8,4 +8,4 @@ model = dict(
     decode_head=dict(channels=64),
 )
 # nothing of the public backbone is trained
-optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(_delete_=True))
+optim_wrapper = dict(optimizer=dict(lr=0.02), paramwise_cfg=dict(_delete_=True))

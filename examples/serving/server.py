@@ -45,7 +45,7 @@ def make_app(model: ExportedModel, encryptor: Encryptor | None = None) -> FastAP
     @app.post('/mask')
     async def mask(request: Request) -> Response:
         """Return the class of each pixel of an image."""
-        content = await _body(request)
+        content = await body_of(request, PNG, MAX_BYTES)
         return Response(await run_in_threadpool(answer, content), media_type=PNG)
 
     def answer(content: bytes) -> bytes:
@@ -68,15 +68,15 @@ def make_app(model: ExportedModel, encryptor: Encryptor | None = None) -> FastAP
     return app
 
 
-async def _body(request: Request) -> bytes:
-    """Return the body, and stop reading as soon as it is too large."""
-    if request.headers.get('content-type', '').split(';')[0] != PNG:
-        raise HTTPException(415, f'Expected a PNG with Content-Type {PNG}.')
+async def body_of(request: Request, media_type: str, most: int) -> bytes:
+    """Return the body, and stop reading as soon as it is longer than ``most`` bytes."""
+    if request.headers.get('content-type', '').split(';')[0] != media_type:
+        raise HTTPException(415, f'Expected a body with Content-Type {media_type}.')
     content = bytearray()
     async for part in request.stream():
         content += part
-        if len(content) > MAX_BYTES:
-            raise HTTPException(413, f'Expected at most {MAX_BYTES} bytes.')
+        if len(content) > most:
+            raise HTTPException(413, f'Expected at most {most} bytes.')
     return bytes(content)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from mmseg_keyprotect.errors import FeatureMessageError
 
 VERSION = 1
-"""The version of the format: docs/spec.md, section 15."""
+"""The version of the format: docs/spec.md, section 13."""
 
 MAX_BYTES = 2**30
 """The largest message, uncompressed. The sender is a machine that nobody trusts."""

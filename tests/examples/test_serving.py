@@ -4,11 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -21,6 +17,7 @@ from PIL import Image
 
 from helpers import ROOT
 from helpers.browser import PHONE, measure
+from helpers.serving import post, running
 from helpers.small_configs import small_config
 from mmseg_keyprotect.claims import ask_server
 from mmseg_keyprotect.config.view import load_quietly
@@ -66,39 +63,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@contextmanager
-def running(script, *words, **variables):
-    """Run a server in a process of its own; yield its address."""
-    port = free_port()
-    env = {name: value for name, value in os.environ.items() if not name.startswith('KEYPROTECT')}
-    env |= dict(PYTHONPATH=str(ROOT), **variables)
-    command = [sys.executable, str(SERVING / script), *map(str, words), '--port', str(port)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    url = f'http://127.0.0.1:{port}'
-    try:
-        for _ in range(600):
-            assert process.poll() is None, process.stdout.read()
-            try:
-                urllib.request.urlopen(f'{url}/about')
-                break
-            except urllib.error.HTTPError:
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as one:
-        one.bind(('127.0.0.1', 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope='module')
 def server(folder):
     """The server that has no key."""
@@ -127,14 +91,6 @@ def png(image):
     file = BytesIO()
     Image.fromarray(image).save(file, 'PNG')
     return file.getvalue()
-
-
-def post(url, content, kind='image/png'):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, content, {'Content-Type': kind})) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 def test_the_masks_of_mmseg_from_a_server_without_a_key(server, picture, wanted):

@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 CLASSES = ('sky', 'road', 'tree')
-BACKBONE = dict(type='MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6))
+BACKBONE = dict(type='ResNet', depth=18, base_channels=8)
+CHANNELS = [8, 16, 32, 64]
 
 
 def private_side_config(folder, seed=0, **model):
@@ -29,8 +30,10 @@ def private_side_config(folder, seed=0, **model):
                 type='PrivateSideSegmentor',
                 data_preprocessor=plain,
                 backbone=dict(BACKBONE, init_cfg=dict(type='Pretrained', checkpoint=str(file))),
-                neck=dict(type='SideNetwork', in_channels=[8, 8, 24, 80]),
-                decode_head=dict(type='FCNHead', in_channels=80, in_index=3, channels=8, num_classes=len(CLASSES)),
+                neck=dict(type='SideNetwork', in_channels=CHANNELS),
+                decode_head=dict(
+                    type='FCNHead', in_channels=CHANNELS[-1], in_index=3, channels=8, num_classes=len(CLASSES)
+                ),
                 test_cfg=dict(mode='whole'),
                 **model,
             ),
