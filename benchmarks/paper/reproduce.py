@@ -18,6 +18,7 @@ from benchmarks.paper.cells import key_file
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_tables import draw_onlooker, onlooker_table, onlookers
 from benchmarks.paper.result_models import DEEPLAB, RESULTS, SEGFORMER
+from benchmarks.paper.side_tables import CAMVID, VOC, prices, surrogates
 from benchmarks.paper.tables import Row, Table, write_table
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
 from mmseg_keyprotect.files import replace_file
@@ -30,9 +31,11 @@ IMAGENET = 'data/weights/mobilenet_v2_imagenet.pth'
 
 AUDIT = attacked(SEGFORMER) | {
     'audit-onlooker': (onlooker_table, onlookers(SEGFORMER.format(''))),
+    'audit-private-side': surrogates(CAMVID),
     'audit-mixing': (mixing_table, [Row('DeepLabV3+', [Mixing(DEEPLAB.format(''), weights=IMAGENET)])]),
 }
-TABLES: dict[str, tuple[Table, list[Row]]] = {**RESULTS, **AUDIT}
+SIDES = {'private-side-camvid': prices(CAMVID, (0, 1, 2)), 'private-side-voc': prices(VOC, (0,))}
+TABLES: dict[str, tuple[Table, list[Row]]] = {**RESULTS, **AUDIT, **SIDES}
 """Every table by its name: the function that makes it, and its rows."""
 
 

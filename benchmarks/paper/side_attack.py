@@ -1,4 +1,4 @@
-"""Attack a model whose private part stays away: train an own model with public weights, labels, or the victim's answers.
+"""Attack a model whose private part stays away, by an own model from public weights.
 
 The attacker starts from the public weights, and has every image that the untrusted machine sees. They train either on
 labelled images, which is what anybody can do (the black-box bound), or on the masks or scores that the victim gives for
