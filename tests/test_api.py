@@ -21,6 +21,7 @@ ROOMS = [
     'ownership',
     'protection',
     'sealing',
+    'split',
 ]
 TREE = ast.parse(Path(mmseg_keyprotect.__file__).read_text())
 

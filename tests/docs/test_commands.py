@@ -28,7 +28,13 @@ ENGLISH = [page for page in pages() if not page.is_relative_to(CHINESE)]
 CODE = (*SHELLS, 'python')
 RUN = [page for page in ENGLISH if any(block.language in CODE for block in blocks(page))]
 SLOW = [page for page in RUN if any(block.mark == 'slow' for block in blocks(page))]
-LONG = ('docs/export.md', 'docs/sealed.md', 'docs/tutorial.md', 'docs/user_guide.md')  # in the slow tests alone
+LONG = (
+    'docs/export.md',
+    'docs/private_side.md',
+    'docs/sealed.md',
+    'docs/tutorial.md',
+    'docs/user_guide.md',
+)  # in the slow tests alone
 SCHEDULE = 20_000  # iterations of my_config.py, of which `quick_training` runs three
 
 

@@ -32,7 +32,7 @@ def check_as_config(path, text):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text, encoding='utf-8')
     cfg = Config.fromfile(path)
-    if 'LoadEncryptedImage' not in text:  # such a model has no key to check
+    if not re.search('LoadEncryptedImage|PrivateSideSegmentor', text):  # such a model has no key to check
         raise_problems(check_config(cfg))
     for chain in find_chains(cfg.to_dict()):
         Compose(chain.steps)

@@ -69,7 +69,7 @@ def test_loading_brings_the_public_weights(tmp_path, how):
     if how == 'inference':
         model = init_model(cfg, str(file), 'cpu')
         image = torch.randint(256, (40, 56, 3), dtype=torch.uint8).numpy()
-        cfg.test_pipeline = [dict(type='LoadImageFromNDArray'), dict(type='PackSegInputs')]
+        cfg.test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
         model.cfg = cfg
         assert inference_model(model, image).pred_sem_seg.data.shape == (1, 40, 56)
     else:
