@@ -14,7 +14,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 
 import mmseg_keyprotect  # noqa: F401
 from helpers import ROOT
-from helpers.small_models import one_step, shrink
+from helpers.small_models import one_step, shrink, train_step
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER, build_cipher
 from mmseg_keyprotect.config.checks import check_config
 from mmseg_keyprotect.config.view import find_pipelines, find_protections
@@ -146,6 +146,18 @@ class TestConfig:
             assert 'mmseg::' in bases
         if label := label_of(path):
             assert f'_base_/protections/{label}.py' in bases
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in CONFIGS if path.parent.name == 'private_side'], ids=lambda path: path.stem
+)
+def test_every_private_weight_is_trained(path):
+    """DistributedDataParallel refuses weights that get no gradient."""
+    cfg = shrink(load(path))
+    model = MODELS.build(cfg.model)
+    train_step(model, cfg)
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == (not name.startswith('backbone.')), name
 
 
 @pytest.mark.parametrize('path', list(filter(has_features, CONFIGS)), ids=lambda path: path.stem)

@@ -69,10 +69,13 @@ class Answers(AttackerTrainingSet):
 
 
 def score_loss(model: BaseSegmentor, data: dict[str, Any]) -> Tensor:
-    """Return the cross entropy between the victim's scores and a model's, at the resolution of the scores."""
+    """Return the cross entropy between the victim's scores and those of each head, at the resolution of the scores."""
     scores = torch.stack([sample.answer.data.float() for sample in data['data_samples']])
-    logits = F.interpolate(model(data['inputs'], mode='tensor'), scores.shape[2:], mode='bilinear', align_corners=False)
-    return -(scores * logits.log_softmax(1)).sum(1).mean()
+    features, total = model.extract_feat(data['inputs']), scores.new_zeros(())
+    for head in (model.decode_head, *([model.auxiliary_head] if model.with_auxiliary_head else [])):
+        logits = F.interpolate(head(features), scores.shape[2:], mode='bilinear', align_corners=False)
+        total = total - head.loss_decode.loss_weight * (scores * logits.log_softmax(1)).sum(1).mean()
+    return total
 
 
 @torch.no_grad()
@@ -100,7 +103,6 @@ def main() -> None:
     )
     parser.add_argument('--scores', action='store_true', help='the victim answers with scores in place of masks')
     parser.add_argument('--steps', type=int, required=True, help=f'training steps of {BATCH} crops')
-    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('-o', '--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
     cfg, own = load_quietly(args.config), load_quietly(args.own)
@@ -112,7 +114,7 @@ def main() -> None:
     training_set = AttackerTrainingSet(own, source, spaced(everything, count).tolist(), labelled=not args.queries)
     if args.queries:
         training_set = Answers(victim, training_set, args.queries, args.scores)
-    torch.manual_seed(args.seed)
+    torch.manual_seed(0)
     model = build_model(own)
     model.init_weights()
     model.train()

@@ -40,8 +40,15 @@ def _share(result: dict, what: str) -> str:
 
 
 def surrogate_table(rows: list[Row]) -> str:
-    """Return what attackers reach; the bound is what labels alone give at the same number of steps."""
-    fields = ['mIoU', 'share of the victim', 'agreement', 'multiple of the bound, 8 labels', 'all labels', 'steps']
+    """Return what attackers reach; the bound is what labels alone give."""
+    fields = [
+        'mIoU',
+        'share of the victim',
+        'agreement',
+        f'multiple of the bound, 8 labels, {STEPS} steps',
+        'all labels, same steps',
+        'steps',
+    ]
     found = {cell.name: result for row in rows for cell in row.cells if (result := cell.read())}
 
     def bound(labels: int, steps: int) -> float | None:

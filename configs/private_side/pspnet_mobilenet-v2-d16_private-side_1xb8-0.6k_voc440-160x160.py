@@ -7,7 +7,7 @@ _base_ = [
 ]
 model = dict(
     type='PrivateSideSegmentor',
-    neck=dict(in_channels=[24, 32, 96, 320], **_base_.private_side),
+    neck=dict(in_channels=[24, 32, 96, 320], out_indices=(2, 3), **_base_.private_side),
     decode_head=dict(channels=64, num_classes=21),
     auxiliary_head=dict(num_classes=21),
 )

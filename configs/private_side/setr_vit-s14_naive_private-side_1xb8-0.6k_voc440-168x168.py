@@ -8,6 +8,6 @@ _base_ = [
 model = dict(
     type='PrivateSideSegmentor',
     backbone=dict(out_indices=(2, 5, 8, 11)),
-    neck=dict(in_channels=[384] * 4, **_base_.private_side),
+    neck=dict(in_channels=[384] * 4, out_indices=(3,), **_base_.private_side),
     decode_head=dict(in_index=3, num_classes=21),
 )

@@ -8,6 +8,8 @@ It runs where the key is, and sees no image. What sends the feature maps is publ
 from __future__ import annotations
 
 import argparse
+import asyncio
+import os
 from io import BytesIO
 
 import uvicorn
@@ -19,13 +21,14 @@ from server import PNG, body_of
 from mmseg_keyprotect.errors import FeatureMessageError
 from mmseg_keyprotect.split import FeatureMessage, PrivatePart
 
-MAX_BYTES = 2**28
+AT_ONCE = os.cpu_count() or 1
 FEATURES = 'application/x-npz'
 
 
 def make_app(part: PrivatePart) -> FastAPI:
     """Return the service of a private part."""
     app = FastAPI(title='Private part', openapi_url=None)
+    busy = asyncio.Semaphore(AT_ONCE)  # each inflates a message, and makes logits in the size of an image
 
     @app.get('/about')
     def about() -> dict:
@@ -35,13 +38,14 @@ def make_app(part: PrivatePart) -> FastAPI:
     @app.post('/mask')
     async def mask(request: Request) -> Response:
         """Return the class of each pixel of the image whose feature maps came."""
-        content = await body_of(request, FEATURES, MAX_BYTES)
-        headers = {'Cache-Control': 'no-store'}
-        return Response(await run_in_threadpool(answer, content), media_type=PNG, headers=headers)
+        content = await body_of(request, FEATURES, part.most_bytes)
+        async with busy:
+            mask = await run_in_threadpool(answer, content)
+        return Response(mask, media_type=PNG, headers={'Cache-Control': 'no-store'})
 
     def answer(content: bytes) -> bytes:
         try:
-            found = part.predict(FeatureMessage.from_bytes(content))
+            found = part.predict(FeatureMessage.from_bytes(content, part.most_bytes))
         except FeatureMessageError as error:
             raise HTTPException(422, str(error)) from None
         file = BytesIO()

@@ -15,8 +15,10 @@ from mmseg_keyprotect.errors import FeatureMessageError
 VERSION = 1
 """The version of the format: docs/spec.md, section 13."""
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
 """The largest message, uncompressed. The sender is a machine that nobody trusts."""
+
+MAX_FEATURES = 256
 
 DTYPES = ('float16', 'float32')
 _SIZE = 'size'
@@ -52,17 +54,24 @@ class FeatureMessage:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> FeatureMessage:
-        """Read a message. No code of it runs, and no more is read than its header says, up to a gigabyte.
+    def from_bytes(cls, content: bytes, most: int = MAX_BYTES) -> FeatureMessage:
+        """Read a message. No code of it runs, and no array is inflated before the sizes of all are known.
+
+        Args:
+            content: The message.
+            most: Its largest size, uncompressed, in bytes.
 
         Raises:
             FeatureMessageError: It is none, it is too large, or it is of another version.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                members = {one.filename: one.file_size for one in archive.infolist()}
-                if len(members) != len(archive.infolist()) or sum(members.values()) > MAX_BYTES:
+                infos = archive.infolist()
+                members = {one.filename: one.file_size for one in infos}
+                if len(members) != len(infos) or len(infos) > MAX_FEATURES or sum(members.values()) > most:
                     raise _error('it is too large, or names an array twice')
+                if {one.compress_type for one in infos} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise _error('an array of it is neither stored nor deflated')
                 names = [f'{_name(number)}.npy' for number in range(len(members) - 1)]
                 if set(members) != {f'{_SIZE}.npy', *names} or not names:
                     raise _error('it has other arrays')

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mmseg_keyprotect.errors import CheckpointError, FeatureMessageError, ImageFormatError, MissingDependencyError
+from mmseg_keyprotect.errors import (
+    CheckpointError,
+    FeatureMessageError,
+    ImageFormatError,
+    KeyProtectError,
+    MissingDependencyError,
+)
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.keys.encoding import Passphrase
 from mmseg_keyprotect.keys.frames import without_locals
@@ -24,6 +30,10 @@ PUBLIC_FILE, PRIVATE_FILE = 'public/backbone.onnx', 'private.sealed'
 
 SIZE = 'size'
 """The input of the private part: int64 (2,), height and width of the image as the backbone saw it."""
+
+
+PIECE = 2**16
+"""Bytes that a message may have beyond its arrays."""
 
 
 def padded_size(size: tuple[int, int], about: dict[str, Any]) -> tuple[int, int]:
@@ -81,13 +91,14 @@ class PublicPart:
             image: uint8 (H, W, 3), RGB.
 
         Raises:
-            ImageFormatError: The image has another shape or type.
+            ImageFormatError: The image has another shape or type, or another size than the parts were made for.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ImageFormatError(
                 f'Expected an image of H x W x 3, uint8, RGB, but got {" x ".join(map(str, image.shape))}, '
                 f'{image.dtype}. Convert it.'
             )
+        _check_size(image.shape[:2], self.about, ImageFormatError)
         found = self.session.run(None, {self.session.get_inputs()[0].name: image[None]})
         return FeatureMessage((image.shape[0], image.shape[1]), [one[0] for one in found])
 
@@ -108,8 +119,15 @@ class PrivatePart:
         CheckpointError: It is no private part.
     """
 
+    @without_locals
     def __init__(self, content: bytes, name: str = 'the file', **options: Any) -> None:
         self.session, self.about = _session(content, 'private', name, options)
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest message that this part takes, uncompressed."""
+        pixels, size = self.about['most_pixels'], np.dtype(self.about['dtype']).itemsize
+        return size * sum(4 * count * -(-pixels // stride**2) for count, stride in self.about['features']) + PIECE
 
     @classmethod
     @without_locals
@@ -153,19 +171,31 @@ class PrivatePart:
             FeatureMessageError: They have other shapes than the public part's for an image of this size.
         """
         height, width = message.size
+        _check_size(message.size, self.about, FeatureMessageError)
         padded = padded_size(message.size, self.about)
         expected = [(count, *_sides(padded, stride)) for count, stride in self.about['features']]
         found = [tuple(feature.shape) for feature in message.features]
         types = {str(feature.dtype) for feature in message.features}
-        if found != expected or types != {self.about['dtype']} or height * width > self.about['most_pixels']:
+        if found != expected or types != {self.about['dtype']}:
             raise FeatureMessageError(
                 f'Expected feature maps of shapes {expected}, {self.about["dtype"]}, for an image of {height} x '
-                f'{width} pixels, at most {self.about["most_pixels"]}, but got {found}, {", ".join(sorted(types))}. '
-                'Use the public part that was written with this private part.'
+                f'{width} pixels, but got {found}, {", ".join(sorted(types))}. Use the public part that was written '
+                'with this private part.'
             )
         inputs = {f'feature_{number}': feature[None] for number, feature in enumerate(message.features)}
         mask: np.ndarray = self.session.run(['mask'], {**inputs, SIZE: np.array(padded, np.int64)})[0][0]
         return mask[:height, :width]
+
+
+def _check_size(size: tuple[int, ...], about: dict[str, Any], error: type[KeyProtectError]) -> None:
+    """Raise an error for an image of a size that the parts do not take."""
+    fixed, most = about['size'], about['most_pixels']
+    if size[0] * size[1] > most or (fixed and list(size) != list(fixed)):
+        wanted = f'{fixed[0]} x {fixed[1]}' if fixed else f'at most {most}'
+        raise error(
+            f'Expected an image of {wanted} pixels, but got {size[0]} x {size[1]}. Resize it, or split the model for '
+            'this size: --size H W.'
+        )
 
 
 def _sides(size: tuple[int, int], stride: int) -> tuple[int, int]:

@@ -15,12 +15,13 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor
 
 from mmseg_keyprotect.config.view import find_model
-from mmseg_keyprotect.errors import ConfigError
+from mmseg_keyprotect.errors import ConfigError, SealedFileError
 from mmseg_keyprotect.export.comparison import Comparison, compare
 from mmseg_keyprotect.export.graph import SegmentationGraph
 from mmseg_keyprotect.export.onnx_export import class_names, samples_of
 from mmseg_keyprotect.export.tracing import SMALLEST, onnx_model
 from mmseg_keyprotect.files import new_folder
+from mmseg_keyprotect.keys.frames import without_locals
 from mmseg_keyprotect.models.preprocessor import swaps_channels
 from mmseg_keyprotect.models.private_side.segmentor import PrivateSideSegmentor
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
@@ -38,8 +39,8 @@ from mmseg_keyprotect.split.parts import (
 )
 from mmseg_keyprotect.version import SPEC_VERSION
 
-MOST_PIXELS = 2**24
-"""Pixels of the largest image whose mask the private part makes."""
+MOST_PIXELS = 2**22
+"""Pixels of the largest image, unless the parts are made for a larger size. Logits take four bytes a class each."""
 
 WHOLE_STRIDES = 448
 """Pixels that are a multiple of the strides of all backbones: 4 to 32, and 14."""
@@ -48,6 +49,7 @@ TIES = {'float32': 1e-3, 'float16': 1e-2}
 """The margin, in standard deviations of the logits, below which two classes are a tie of rounding."""
 
 
+@without_locals
 def split_model(
     cfg: Config,
     checkpoint: str,
@@ -80,10 +82,13 @@ def split_model(
         What the comparison found, for each image.
 
     Raises:
+        SealedFileError: There is no recipient.
         ConfigError: The model has no private side, or cannot be split.
         MissingDependencyError: onnx, onnxscript or onnxruntime is missing.
         OutputError: The folder exists, or cannot be written.
     """
+    if not recipients:
+        raise SealedFileError('Expected a recipient who can open the private part, but got none. Name a key.')
     with new_folder(folder) as temporary:
         model, meta = _load(cfg, checkpoint)
         # images of MMSegmentation's pipelines are BGR
@@ -151,7 +156,7 @@ def _parts(
             f'Expected a decode head that returns logits, but {type(model.decode_head).__name__} returns '
             f'{type(logits).__name__}. Use another head.'
         )
-    about = _about(public, dtype)
+    about = _about(public, size, dtype)
     free = {} if size else {axis: torch.export.Dim.AUTO for axis in (1, 2)}
     first = onnx_model(public, dict(image=image), list(features), [free], _metadata('public', about), bool(size))
     free = {} if size else {axis: torch.export.Dim.AUTO for axis in (2, 3)}
@@ -161,19 +166,34 @@ def _parts(
     return first.SerializeToString(), second.SerializeToString()
 
 
-def _about(public: PublicGraph, dtype: torch.dtype) -> dict[str, Any]:
-    """Return what both parts say of themselves."""
+def _about(public: PublicGraph, size: tuple[int, int] | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what both parts say of themselves.
+
+    Raises:
+        ConfigError: The sizes of feature maps do not follow from that of the image in the usual way.
+    """
     test = public.whole.model.data_preprocessor.test_cfg or {}
-    about = dict(least=test.get('size'), size_divisor=test.get('size_divisor'))
-    side = WHOLE_STRIDES * -(-max(test.get('size') or (1,)) // WHOLE_STRIDES)
-    features = public(torch.zeros(1, side, side, 3, dtype=torch.uint8))
-    height, _ = padded_size((side, side), about)
+    about = dict(least=test.get('size'), size_divisor=test.get('size_divisor'), size=size)
+
+    def shapes(side: int) -> list[tuple[int, ...]]:
+        return [tuple(one.shape[1:]) for one in public(torch.zeros(1, side, side, 3, dtype=torch.uint8))]
+
+    whole = WHOLE_STRIDES * -(-max(test.get('size') or (1,)) // WHOLE_STRIDES)
+    height, _ = padded_size((whole, whole), about)
+    strides = [(count, round(height / rows)) for count, rows, _ in shapes(whole)]
+    odd = whole + 1
+    height, _ = padded_size((odd, odd), about)
+    if [-(-height // stride) for _, stride in strides] != [rows for _, rows, _ in shapes(odd)]:
+        raise ConfigError(
+            'Expected feature maps with a row for every stride begun, but this backbone leaves out what is less than a '
+            'stride. Set model.data_preprocessor.test_cfg to dict(size_divisor=32).'
+        )
     return dict(
         about,
         spec_version=SPEC_VERSION,
-        features=[(feature.shape[1], round(height / feature.shape[2])) for feature in features],
+        features=strides,
         dtype=str(dtype).removeprefix('torch.'),
-        most_pixels=MOST_PIXELS,
+        most_pixels=max(MOST_PIXELS, size[0] * size[1] if size else 0),
     )
 
 

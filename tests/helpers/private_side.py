@@ -47,7 +47,7 @@ def save_private_side(folder, seed=0, **model):
     torch.manual_seed(1)
     built = MODELS.build(cfg.model)
     built.init_weights()
-    for layer in built.neck.corrections:
+    for layer in built.neck.corrections.values():
         torch.nn.init.normal_(layer.weight, std=0.1)
     torch.nn.init.normal_(built.decode_head.conv_seg.weight)
     file = folder / 'private.pth'

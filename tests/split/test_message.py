@@ -76,6 +76,18 @@ def test_an_array_twice_is_refused():
 
 
 FEATURE = np.zeros((2, 4, 4), np.float16)
+
+
+def packed(method):
+    """Return a message that is compressed in another way."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', method) as archive:
+        for name, array in (('size', SIZE), ('feature_0', FEATURE)):
+            with archive.open(f'{name}.npy', 'w') as member:
+                np.save(member, array)
+    return file.getvalue()
+
+
 HOSTILE = {
     'empty': b'',
     'no npz': b'PK\x03\x04' + bytes(64),
@@ -92,14 +104,17 @@ HOSTILE = {
     'objects': content(size=SIZE, feature_0=np.array([[[{}]]], object)),
     'a header that promises more': with_header((2**20, 2**20, 2)),
     'a header that promises less': with_header((1, 1, 2)),
-    'a bomb': content(np.savez_compressed, size=SIZE, feature_0=np.zeros((1, 2**15, 2**14 + 1), np.float16)),
+    'a bomb': content(np.savez_compressed, size=SIZE, feature_0=np.zeros((1, 2**10, 2**10), np.float16)),
+    'bzip2': packed(zipfile.ZIP_BZIP2),
+    'LZMA': packed(zipfile.ZIP_LZMA),
+    'many arrays': content(size=SIZE, **{f'feature_{number}': FEATURE for number in range(300)}),
 }
 
 
 @pytest.mark.parametrize('case', HOSTILE)
 def test_hostile_messages_are_refused(case):
     with pytest.raises(FeatureMessageError, match='Expected feature maps as the public part sends them, but'):
-        FeatureMessage.from_bytes(HOSTILE[case])
+        FeatureMessage.from_bytes(HOSTILE[case], most=2**20)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255))

@@ -9,7 +9,14 @@ import torch
 
 from helpers.private_side import CLASSES, save_private_side
 from mmseg_keyprotect.cli.main import main
-from mmseg_keyprotect.errors import CheckpointError, ConfigError, FeatureMessageError, ImageFormatError, WrongKeyError
+from mmseg_keyprotect.errors import (
+    CheckpointError,
+    ConfigError,
+    FeatureMessageError,
+    ImageFormatError,
+    SealedFileError,
+    WrongKeyError,
+)
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly
 from mmseg_keyprotect.sealing import KeyRecipient, is_sealed_file, unseal_file
@@ -120,7 +127,7 @@ def test_feature_maps_of_another_image_are_refused(both):
         FeatureMessage((96, 160), [feature.astype(np.float32) for feature in features]),
         FeatureMessage((2**20, 2**20), features),
     ):
-        with pytest.raises(FeatureMessageError, match='Expected feature maps of shapes'):
+        with pytest.raises(FeatureMessageError, match='Expected feature maps of shapes|at most 4194304 pixels'):
             private.predict(wrong)
 
 
@@ -145,13 +152,47 @@ def test_a_fixed_size_with_padding_in_float32(folder, owner):
     assert next(feature.shape for feature in message.features) == (8, 64 // 4, 96 // 4)
     assert {feature.dtype for feature in message.features} == {np.dtype(np.float32)}
     assert private.predict(message).shape == (50, 70)
+    with pytest.raises(ImageFormatError, match='Expected an image of 50 x 70 pixels, but got 64 x 96'):
+        public.features(image(64, 96))
+    with pytest.raises(FeatureMessageError, match='Expected an image of 50 x 70 pixels, but got 64 x 96'):
+        private.predict(FeatureMessage((64, 96), message.features))
+
+
+def test_no_variable_of_an_error_holds_the_private_part(saved, folder, owner, monkeypatch):
+    """A folder that cannot be written is found last, when both parts are in memory."""
+    import traceback
+
+    from mmseg_keyprotect.split import writing
+
+    kept = []
+
+    def failing(*args, **kwargs):
+        kept.append(args[1].private)
+        raise ConfigError('They differ.')
+
+    monkeypatch.setattr(writing, 'compare', failing)
+    with pytest.raises(ConfigError, match='They differ') as caught:
+        split_model(saved[0], str(saved[1]), folder / 'failed', [KeyRecipient(owner)], size=(64, 64))
+    assert kept
+    frames = [
+        frame
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+        if 'mmseg_keyprotect' in frame.f_code.co_filename
+    ]
+    assert not [name for frame in frames for name in ('private', 'public', 'model', 'graph') if name in frame.f_locals]
+    assert not (folder / 'failed').exists()
+
+
+def test_nobody_to_seal_for_is_refused(saved, folder):
+    with pytest.raises(SealedFileError, match='but got none'):
+        split_model(saved[0], str(saved[1]), folder / 'nobody', [])
 
 
 def test_what_has_no_private_side_is_refused(saved, folder, owner):
     cfg = saved[0].copy()
     cfg.model = dict(cfg.model, type='EncoderDecoder')
     with pytest.raises(ConfigError, match='Expected a configuration of a PrivateSideSegmentor, but got EncoderDecoder'):
-        split_model(cfg, str(saved[1]), folder / 'none', [])
+        split_model(cfg, str(saved[1]), folder / 'none', [KeyRecipient(owner)])
     assert not (folder / 'none').exists()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -88,58 +89,79 @@ class PrivateSideSegmentor(EncoderDecoder):
         """Initialise the private part, and load the public weights.
 
         Raises:
-            ConfigError: The configuration of the backbone names no weights.
+            ConfigError: The configuration of the backbone names no weights, or a file that lacks some of them.
         """
-        self._require_weights()
-        super().init_weights()
-        self._note_weights()
+        with self._loading_public():
+            super().init_weights()
 
-    def _require_weights(self) -> None:
+    @contextmanager
+    def _loading_public(self) -> Iterator[None]:
+        """Check that the backbone gets all its weights from a file within the block, and note their norms."""
         if not self._names_weights:
             raise ConfigError(
                 'Expected public weights for the backbone of a PrivateSideSegmentor, since it is never trained, but '
-                "its configuration names none. Set model.backbone.init_cfg to dict(type='Pretrained', checkpoint=...)."
+                'its configuration names none. Set model.backbone.init_cfg to '
+                "dict(type='Pretrained', checkpoint=...)."
             )
-
-    def _load_public(self) -> None:
-        """Load the public weights, without mmengine's report of each parameter."""
-        self._require_weights()
-        before = logging.root.manager.disable
-        logging.disable(logging.INFO)
+        loaded: set[str] = set()
+        handle = self.backbone._register_load_state_dict_pre_hook(lambda state, *_: loaded.update(state))
         try:
-            self.backbone.init_weights()
+            yield
         finally:
-            logging.disable(before)
-        self._note_weights()
-
-    def _note_weights(self) -> None:
-        """Note that the backbone has its weights, and their norms."""
+            handle.remove()
+        names = [name for name in self.backbone.state_dict() if not name.endswith('num_batches_tracked')]
+        if missing := [name for name in names if name not in loaded]:
+            raise ConfigError(
+                f'Expected a file with all weights of the backbone, but {len(missing)} of {len(names)} are not in it, '
+                f'for example {missing[0]}. Correct model.backbone.init_cfg.checkpoint; for a file of a whole '
+                "segmentor, init_cfg needs prefix='backbone.'."
+            )
         self._has_weights = True
-        with torch.no_grad():
-            norms = [tensor.detach().float().norm() for tensor in self.backbone.state_dict().values()]
-            self.public_norms.copy_(torch.stack(norms))
+        self.public_norms.copy_(norms_of(self.backbone.state_dict().values()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Give the backbone its public weights where the state dict has none, and check that they are the same."""
-        trained_beside = state_dict.get(f'{prefix}public_norms')
-        if not any(name.startswith(f'{prefix}{PUBLIC}') for name in state_dict):
-            if not self._has_weights:
-                self._load_public()
-            _check_same(trained_beside, self.public_norms)
-            state_dict.update({f'{prefix}{PUBLIC}{name}': it for name, it in self.backbone.state_dict().items()})
+        """Give the backbone its public weights, and check that the private part was trained beside them.
+
+        A state dict of a whole segmentor holds a backbone too, which must be the public one.
+        """
+        if not self._has_weights:
+            before = logging.root.manager.disable
+            logging.disable(logging.INFO)  # mmengine reports every parameter
+            try:
+                with self._loading_public():
+                    self.backbone.init_weights()
+            finally:
+                logging.disable(before)
+        public = {f'{prefix}{PUBLIC}{name}': tensor for name, tensor in self.backbone.state_dict().items()}
+        if any(name in state_dict for name in public):
+            norms = norms_of(state_dict.get(name, tensor) for name, tensor in public.items())
+        else:
+            norms = state_dict.get(f'{prefix}public_norms', self.public_norms)
+        self._refuse_others(norms)
+        state_dict.update(public)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _refuse_others(self, norms: Tensor) -> None:
+        """Raise ConfigError where the norms of public tensors are not those of the backbone."""
+        own, names = self.public_norms, list(self.backbone.state_dict())
+        if norms.shape == own.shape:
+            same = torch.isclose(norms.to(own), own, rtol=SAME)
+            if same.all():
+                return
+            which = names[int((~same).nonzero()[0])]
+        else:
+            which = f'there are {len(norms)} of them in place of {len(own)}'
+        raise ConfigError(
+            'Expected the public weights that the private part was trained beside, but got others: '
+            f'{which}. Set model.backbone.init_cfg.checkpoint to the file of its training.'
+        )
+
+
+def norms_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the norm of each tensor, float32 (n,)."""
+    return torch.stack([tensor.detach().float().norm().cpu() for tensor in tensors])
 
 
 def _leave_out_public(model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Mapping[str, Any]) -> None:
     for name in [name for name in state_dict if name.startswith(f'{prefix}{PUBLIC}')]:
         del state_dict[name]
-
-
-def _check_same(expected: Tensor | None, found: Tensor) -> None:
-    """Raise ConfigError where a private part was trained beside other public weights."""
-    if expected is None or (expected.shape == found.shape and torch.allclose(expected.to(found), found, rtol=SAME)):
-        return
-    raise ConfigError(
-        'Expected the public weights that the private part was trained beside, but got others. Set '
-        'model.backbone.init_cfg.checkpoint to the file of its training.'
-    )

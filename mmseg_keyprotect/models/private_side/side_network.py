@@ -7,7 +7,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule, constant_init
+from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -48,13 +48,15 @@ class SideNetwork(BaseModule):
 
     Args:
         in_channels: C of each feature map of the backbone, in the order of its ``out_indices``.
+        out_indices: The positions of the feature maps that heads read; the others get no correction, since nothing
+            would train it. Default: all.
         width: The channels of a stage of the side network, as a share of those of the backbone, above 0.
         depth: The number of blocks in each stage, above 0.
         norm_cfg: The normalisation. Default: ``dict(type='BN')``.
         init_cfg: As of any module of mmengine.
 
     Raises:
-        ConfigError: ``width`` or ``depth`` is not above 0.
+        ConfigError: ``width`` or ``depth`` is not above 0, or ``out_indices`` has other positions.
 
     Example:
         >>> import torch
@@ -69,6 +71,7 @@ class SideNetwork(BaseModule):
     def __init__(
         self,
         in_channels: Sequence[int],
+        out_indices: Sequence[int] | None = None,
         width: float = 0.25,
         depth: int = 1,
         norm_cfg: dict[str, Any] | None = None,
@@ -79,6 +82,12 @@ class SideNetwork(BaseModule):
             raise ConfigError(
                 f'Expected the width and the depth of a SideNetwork above 0, but got {width} and {depth}. Set '
                 'model.neck.width to 0.25 and model.neck.depth to 1, for example.'
+            )
+        outputs = range(len(in_channels)) if out_indices is None else out_indices
+        if not set(outputs) <= set(range(len(in_channels))) or not outputs:
+            raise ConfigError(
+                f'Expected out_indices of a SideNetwork out of 0 to {len(in_channels) - 1}, but got {out_indices}. Set '
+                'model.neck.out_indices to the `in_index` of the heads.'
             )
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels = list(in_channels)
@@ -93,15 +102,11 @@ class SideNetwork(BaseModule):
         self.blocks = nn.ModuleList(
             nn.Sequential(*(SideBlock(wide, norm_cfg) for _ in range(depth))) for wide in self.widths
         )
-        self.corrections = nn.ModuleList(
-            nn.Conv2d(wide, count, 1) for count, wide in zip(in_channels, self.widths, strict=True)
+        self.corrections = nn.ModuleDict(
+            {str(number): nn.Conv2d(self.widths[number], in_channels[number], 1) for number in outputs}
         )
-
-    def init_weights(self) -> None:
-        """Initialise the weights; the corrections begin as zero."""
-        super().init_weights()
-        for layer in self.corrections:
-            constant_init(layer, 0)
+        for weight in self.corrections.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the corrected feature maps.
@@ -111,7 +116,15 @@ class SideNetwork(BaseModule):
 
         Returns:
             As many feature maps of the same shapes.
+
+        Raises:
+            ConfigError: There are more or fewer feature maps than ``in_channels``.
         """
+        if len(features) != len(self.in_channels):
+            raise ConfigError(
+                f'Expected {len(self.in_channels)} feature maps, as model.neck.in_channels says, but got '
+                f'{len(features)}. Give the channels of every entry of model.backbone.out_indices.'
+            )
         corrected, state = [], None
         for number, feature in enumerate(features):
             read = self.reads[number](feature)
@@ -119,5 +132,6 @@ class SideNetwork(BaseModule):
                 passed = self.passes[number - 1](state)
                 read = read + F.interpolate(passed, read.shape[-2:], mode='bilinear', align_corners=False)
             state = self.blocks[number](F.relu(read))
-            corrected.append(feature + self.corrections[number](state))
+            name = str(number)
+            corrected.append(feature + self.corrections[name](state) if name in self.corrections else feature)
         return tuple(corrected)

@@ -97,7 +97,7 @@ def test_a_copy_of_a_model_loads_by_itself(tmp_path):
 def test_other_public_weights_are_refused(tmp_path):
     _, file = save_private_side(tmp_path)
     model = MODELS.build(private_side_config(tmp_path, seed=1).model)
-    with pytest.raises(ConfigError, match='trained beside, but got others'):
+    with pytest.raises(ConfigError, match='trained beside, but got others: conv1.weight'):
         model.load_state_dict(torch.load(file, weights_only=True)['state_dict'])
 
 
@@ -126,10 +126,57 @@ def test_a_backbone_without_public_weights_is_refused(tmp_path):
         model.load_state_dict(torch.load(file, weights_only=True)['state_dict'])
 
 
-def test_a_checkpoint_with_a_backbone_is_taken_as_it_is(tmp_path):
-    """So that a plain model can be the start of a private side."""
-    cfg = private_side_config(tmp_path)
-    plain = MODELS.build(dict(cfg.model, type='EncoderDecoder'))
+def test_a_whole_checkpoint_must_have_the_public_backbone(tmp_path):
+    """Else what is saved next, without the backbone, would be loaded beside another one."""
+    cfg, file = save_private_side(tmp_path)
     model = MODELS.build(cfg.model)
-    model.load_state_dict(plain.state_dict(), strict=False)
-    assert same(backbone_of(model), backbone_of(plain))
+    model.load_state_dict(torch.load(file, weights_only=True)['state_dict'])
+    public = {f'backbone.{name}': one for name, one in model.backbone.state_dict().items()}
+    whole = {**model.state_dict(), **public}
+    again = MODELS.build(cfg.model)
+    again.load_state_dict(whole)
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model.eval()(image), again.eval()(image))
+    other = MODELS.build(dict(cfg.model, type='EncoderDecoder')).state_dict()
+    with pytest.raises(ConfigError, match='but got others: conv1.weight'):
+        again.load_state_dict(other, strict=False)
+
+
+def test_a_file_that_lacks_weights_is_refused(tmp_path):
+    """mmengine only warns, and would leave a random backbone."""
+    cfg = private_side_config(tmp_path)
+    public = torch.load(tmp_path / 'public0.pth', weights_only=True)
+    torch.save({f'backbone.{name}': one for name, one in public.items()}, tmp_path / 'public0.pth')
+    with pytest.raises(ConfigError, match="are not in it, for example conv1.weight.*prefix='backbone.'"):
+        MODELS.build(cfg.model).init_weights()
+    cfg.model.backbone.init_cfg.prefix = 'backbone.'
+    MODELS.build(cfg.model).init_weights()
+
+
+BACKBONES = {
+    'MobileNetV2': dict(type='MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6)),
+    'MixVisionTransformer': dict(
+        type='MixVisionTransformer', embed_dims=8, num_heads=[1, 1, 1, 1], num_layers=[1, 1, 1, 1]
+    ),
+    'VisionTransformer': dict(
+        type='VisionTransformer', img_size=(64, 64), patch_size=16, embed_dims=32, num_layers=4, num_heads=2,
+        out_indices=(0, 1, 2, 3), final_norm=True,
+    ),
+    'SwinTransformer': dict(type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_other_backbones(name, tmp_path):
+    settings = BACKBONES[name]
+    plain = MODELS.build(settings)
+    channels = [feature.shape[1] for feature in plain(torch.rand(1, 3, 64, 64))]
+    torch.save(plain.state_dict(), tmp_path / 'public.pth')
+    cfg = private_side_config(tmp_path)
+    cfg.model.backbone = dict(settings, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'public.pth')))
+    cfg.model.neck.in_channels, cfg.model.decode_head.in_channels = channels, channels[-1]
+    model = built(cfg)
+    assert same(backbone_of(model), plain.state_dict())
+    again = MODELS.build(cfg.model)
+    again.load_state_dict(model.state_dict())
+    assert same(backbone_of(again), plain.state_dict())

@@ -15,12 +15,13 @@ def maps(channels=(24, 32, 96), sides=(20, 10, 10)):
 
 def test_it_begins_as_no_change():
     side, features = SideNetwork([24, 32, 96]), maps()
-    side.init_weights()
     assert all(torch.equal(*pair) for pair in zip(features, side(features), strict=True))
 
 
 def test_every_stage_changes_its_own_map_and_all_later_ones():
     side, features = SideNetwork([24, 32, 96]).eval(), maps()
+    for layer in side.corrections.values():
+        torch.nn.init.normal_(layer.weight)
     before = side(features)
     features[1] = features[1] + 1
     changed = [not torch.equal(*pair) for pair in zip(before, side(features), strict=True)]
@@ -32,10 +33,25 @@ def test_widths_are_multiples_of_8(width, widths):
     assert SideNetwork([24, 32, 128 if width == 1 / 8 else 96], width=width).widths == widths
 
 
-@pytest.mark.parametrize('wrong', [dict(width=0), dict(depth=0)])
-def test_a_width_or_depth_of_0_is_refused(wrong):
-    with pytest.raises(ConfigError, match='above 0'):
+@pytest.mark.parametrize('wrong', [dict(width=0), dict(depth=0), dict(out_indices=(1,)), dict(out_indices=())])
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ConfigError, match='above 0|out of 0 to 0'):
         SideNetwork([8], **wrong)
+
+
+@pytest.mark.parametrize('channels', [[24], [24, 32, 96, 320]])
+def test_another_number_of_feature_maps_is_refused(channels):
+    with pytest.raises(ConfigError, match='feature maps, as model.neck.in_channels says, but got 3'):
+        SideNetwork(channels)(maps())
+
+
+def test_maps_that_no_head_reads_pass_unchanged():
+    side, features = SideNetwork([24, 32, 96], out_indices=(2,)), maps()
+    torch.nn.init.normal_(side.corrections['2'].weight)
+    found = side(features)
+    assert [one is other for one, other in zip(features, found, strict=True)] == [True, True, False]
+    found[2].sum().backward()
+    assert all(parameter.grad is not None for parameter in side.parameters())
 
 
 def test_it_is_registered():
