@@ -21,6 +21,16 @@ HEAD_RATE = 200
 """The learning rate of the heads, as a multiple of the backbone's, where the whole model is trained."""
 
 
+EVERYWHERE = """\
+model = dict(
+    backbone=dict(out_indices=(1, 2, 3, 4, 5, 6)),
+    neck=dict(in_channels=[24, 32, 64, 96, 160, 320], out_indices=(0, 3, 5), width={width}),
+    decode_head=dict(in_index=5),
+    auxiliary_head=dict(in_index=3),
+)"""
+"""The changes of a private side that reads every stage of MobileNetV2 but the first."""
+
+
 @dataclass(frozen=True)
 class Derived(Training):
     """A model of a config with changes, which is written into the work folder."""
@@ -60,18 +70,22 @@ class PrivateSide(Derived):
 
     Args:
         width: The width of the side network; 0 for none, so that the head reads the public feature maps.
+        everywhere: Whether it reads six stages of MobileNetV2 in place of four.
     """
 
     width: float = 0.25
+    everywhere: bool = False
 
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'side-{self.width:g}_{super().name}'
+        return f'side-{self.width:g}{"-everywhere" * self.everywhere}_{super().name}'
 
     @property
     def changes(self) -> str:
-        """The width of the side network."""
+        """The width of the side network, and what it reads."""
+        if self.everywhere:
+            return EVERYWHERE.format(width=self.width)
         return f'model = dict(neck={f"dict(width={self.width})" if self.width else None})'
 
     def measure(self) -> dict[str, Any]:

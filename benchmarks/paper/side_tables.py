@@ -80,6 +80,7 @@ def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
             Row(f'private side, width {label}', [PrivateSide(side, seed, width=width) for seed in seeds])
             for width, label in widths.items()
         ),
+        Row('private side, width 1/4, six stages', [PrivateSide(side, seed, everywhere=True) for seed in seeds]),
     ]
 
 

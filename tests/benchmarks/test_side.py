@@ -82,6 +82,6 @@ def test_shares_count_every_parameter_once(tmp_path):
 
 def test_the_rows_of_the_tables():
     (_, camvid), (_, attacks) = prices(CAMVID, (0, 1, 2)), surrogates(CAMVID)
-    assert len(camvid) == 2 + len(WIDTHS)
+    assert len(camvid) == 3 + len(WIDTHS)
     names = [cell.name for row in [*camvid, *attacks] for cell in row.cells]
     assert len(names) == len(set(names))
