@@ -91,8 +91,8 @@ def compared(model: BaseSegmentor, victim: BaseSegmentor, images: TestImages) ->
     return dict(mIoU=own, victim=stolen, agreement=round(100 * same / total, 1))
 
 
-def main() -> None:
-    """Attack, and write the result."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.paper.side_attack', description=__doc__)
     parser.add_argument('config', help="the victim's configuration")
     parser.add_argument('checkpoint', help="the victim's checkpoint")
@@ -104,7 +104,12 @@ def main() -> None:
     parser.add_argument('--scores', action='store_true', help='the victim answers with scores in place of masks')
     parser.add_argument('--steps', type=int, required=True, help=f'training steps of {BATCH} crops')
     parser.add_argument('-o', '--out', type=Path, required=True, help='JSON file to write')
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Attack, and write the result."""
+    args = build_parser().parse_args()
     cfg, own = load_quietly(args.config), load_quietly(args.own)
     victim = build_model(cfg)
     load_strictly(victim, read_checkpoint(args.checkpoint)[0])

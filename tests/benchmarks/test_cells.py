@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.paper import cells, feature_cells, ownership_cells, ownership_training
+from benchmarks.paper import cells, feature_cells, ownership_cells, ownership_training, side_attack, side_cells
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
@@ -29,6 +29,7 @@ RIVAL_COMMANDS = {
     'benchmarks.paper.rivals': rivals_command.build_parser,
     'benchmarks.paper.rivals.bindings': bindings.build_parser,
     'benchmarks.paper.rivals.costs': costs.build_parser,
+    'benchmarks.paper.side_attack': side_attack.build_parser,
 }
 
 
@@ -120,6 +121,7 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(Suspect, 'pruned', lambda self, source, percent: source)
     monkeypatch.setattr(Mixing, 'recover', lambda self: [])  # tests/benchmarks/test_onlooker.py has these two
     monkeypatch.setattr(Onlooker, 'measure', lambda self: {})
+    monkeypatch.setattr(side_cells, 'shares', lambda cfg: {})  # tests/benchmarks/test_side.py has it
     for name in ('survival', 'foreign'):  # they read checkpoints
         monkeypatch.setattr(ownership_cells, name, lambda *arguments: dict(arguments=len(arguments)))
     monkeypatch.setattr(cells, 'subprocess', fake := Commands())

@@ -1,5 +1,6 @@
 """The message of feature maps: what is sent arrives, and nothing else is read."""
 
+import doctest
 import io
 import zipfile
 
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmseg_keyprotect.errors import FeatureMessageError
-from mmseg_keyprotect.split import FeatureMessage
+from mmseg_keyprotect.models.private_side import segmentor, side_network
+from mmseg_keyprotect.split import FeatureMessage, parts
+from mmseg_keyprotect.split import message as module
 from mmseg_keyprotect.split.message import VERSION
 
 SIZE = np.array([VERSION, 64, 48], np.int64)
@@ -126,3 +129,10 @@ def test_a_changed_byte_is_refused_or_harmless(place, value):
     except FeatureMessageError:
         return
     assert all(np.isfinite(feature).all() for feature in found.features)
+
+
+@pytest.mark.parametrize('one', [module, parts, segmentor, side_network], ids=lambda one: one.__name__)
+def test_the_examples_run(one):
+    found = doctest.testmod(one)
+    assert found.attempted
+    assert found.failed == 0
