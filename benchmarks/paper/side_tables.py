@@ -11,7 +11,7 @@ from benchmarks.paper.tables import Row, Table, make_table, spread
 CAMVID = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 SIDE = '_private-side'
-WIDTHS = {0: 'none, the head alone', 1 / 8: '1/8', 1 / 4: '1/4', 1 / 2: '1/2'}
+WIDTHS = {0: 'the head alone', **{1 / part: f'private side, width 1/{part}' for part in (8, 4, 2)}}
 LABELS = (8, 40, 0)
 QUERIES = (50, 500, 5000)
 STEPS, LONG = 600, 1250
@@ -75,11 +75,8 @@ def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
     widths = WIDTHS if len(seeds) > 1 else {width: label for width, label in WIDTHS.items() if width}
     return price_table, [
         Row("as a whole, the heads' rate chosen as for the private sides", [Whole(plain, seed) for seed in seeds]),
-        Row('as a whole, by the config', [Training(plain, seed) for seed in seeds]),
-        *(
-            Row(f'private side, width {label}', [PrivateSide(side, seed, width=width) for seed in seeds])
-            for width, label in widths.items()
-        ),
+        Row('as a whole, with the rates of the config', [Training(plain, seed) for seed in seeds]),
+        *(Row(label, [PrivateSide(side, seed, width=width) for seed in seeds]) for width, label in widths.items()),
         Row('private side, width 1/4, six stages', [PrivateSide(side, seed, everywhere=True) for seed in seeds]),
     ]
 
