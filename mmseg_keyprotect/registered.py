@@ -13,7 +13,6 @@ LOADER = 'LoadEncryptedImage'
 SEALED_LOADERS = ('LoadSealedImage', 'LoadSealedAnnotations')
 HOOK = 'KeyGuardHook'
 VISUALIZER = 'EncryptedImageVisualizer'
-PRIVATE_SIDE = 'PrivateSideSegmentor'
 PRETRAINED = 'KeyedPretrained'
 
 SEGMENTORS = {
@@ -27,7 +26,7 @@ REGISTERED = {
         'BlockStem',
         'DilatedMobileNetV2',
         PREPROCESSOR,
-        PRIVATE_SIDE,
+        'PrivateSideSegmentor',
         'SideNetwork',
         'TiedBlockStem',
         WATERMARK,

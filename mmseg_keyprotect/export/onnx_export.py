@@ -113,18 +113,23 @@ def _load(cfg: Config, checkpoint: str) -> tuple[BaseSegmentor, KeyedCipher | No
         to_preprocessor_form(cfg)
     settings = find_model(cfg)
     settings.pop('denial', None)
-    mode = (settings.get('test_cfg') or {}).get('mode', 'whole')
-    if mode != 'whole':
-        raise ConfigError(
-            f'Expected a model that sees an image whole, but got test_cfg.mode {mode!r}. Export it with --cfg-options '
-            'model.test_cfg.mode=whole, and give it images as large as its windows.'
-        )
+    refuse_windows(settings)
     model = revert_sync_batchnorm(build_model(cfg))
     state, meta = read_checkpoint(checkpoint)
     load_strictly(model, state)
     if isinstance(model, KeyedMixin):
         model.untie()
     return model, getattr(model.data_preprocessor, 'keyed_cipher', None), meta
+
+
+def refuse_windows(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the configuration of a model lets it see an image window by window."""
+    mode = (settings.get('test_cfg') or {}).get('mode', 'whole')
+    if mode != 'whole':
+        raise ConfigError(
+            f'Expected a model that sees an image whole, but got test_cfg.mode {mode!r}. Use --cfg-options '
+            'model.test_cfg.mode=whole, and give it images as large as its windows.'
+        )
 
 
 def _about(model: BaseSegmentor, meta: Mapping[str, Any], block_size: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ MAX_BYTES = 2**28
 """The largest message, uncompressed. The sender is a machine that nobody trusts."""
 
 MAX_FEATURES = 256
+"""The most arrays of a message."""
 
 DTYPES = ('float16', 'float32')
 _SIZE = 'size'
@@ -98,15 +99,14 @@ def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         major, _ = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-        if dtype.hasobject or int(np.prod(shape, dtype=object)) * dtype.itemsize + file.tell() != _size(archive, name):
+        if (
+            dtype.hasobject
+            or int(np.prod(shape, dtype=object)) * dtype.itemsize + file.tell() != archive.getinfo(name).file_size
+        ):
             raise _error(f'the header of {name} is damaged')
     with archive.open(name) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return array
-
-
-def _size(archive: zipfile.ZipFile, name: str) -> int:
-    return archive.getinfo(name).file_size
 
 
 def _error(reason: str) -> FeatureMessageError:

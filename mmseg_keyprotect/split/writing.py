@@ -18,7 +18,7 @@ from mmseg_keyprotect.config.view import find_model
 from mmseg_keyprotect.errors import ConfigError, SealedFileError
 from mmseg_keyprotect.export.comparison import Comparison, compare
 from mmseg_keyprotect.export.graph import SegmentationGraph
-from mmseg_keyprotect.export.onnx_export import class_names, samples_of
+from mmseg_keyprotect.export.onnx_export import class_names, refuse_windows, samples_of
 from mmseg_keyprotect.export.tracing import SMALLEST, onnx_model
 from mmseg_keyprotect.files import new_folder
 from mmseg_keyprotect.keys.frames import without_locals
@@ -124,12 +124,7 @@ def _load(cfg: Config, checkpoint: str) -> tuple[PrivateSideSegmentor, dict[str,
             f'Expected a configuration of a PrivateSideSegmentor, but got {settings["type"]}: its backbone is trained, '
             'so that no part of it is public. Train one of configs/private_side, or run it whole: keyprotect export.'
         )
-    mode = (settings.get('test_cfg') or {}).get('mode', 'whole')
-    if mode != 'whole':
-        raise ConfigError(
-            f'Expected a model that sees an image whole, but got test_cfg.mode {mode!r}. Split it with --cfg-options '
-            'model.test_cfg.mode=whole, and give it images as large as its windows.'
-        )
+    refuse_windows(settings)
     model = revert_sync_batchnorm(build_model(cfg))
     state, meta = read_checkpoint(checkpoint)
     load_strictly(model, state)

@@ -40,7 +40,7 @@ class SideNetwork(BaseModule):
     """A neck that adds a correction to every feature map of a backbone, and never feeds back into it.
 
     Each stage reads the backbone's feature map through a 1 x 1 convolution, adds the state of the stage before, and
-    passes the sum through depthwise separable blocks. The correction that it adds to the feature map begins as zero. So
+    passes the sum through a depthwise separable block. The correction of the feature map begins as zero. So
     training starts from the decode head on the plain features, and the head is configured as without a side network.
 
     It is a form of side tuning: Zhang et al., 2020, arXiv 1912.13503; with lateral reads: Sung et al., 2022, arXiv
@@ -51,12 +51,11 @@ class SideNetwork(BaseModule):
         out_indices: The positions of the feature maps that heads read; the others get no correction, since nothing
             would train it. Default: all.
         width: The channels of a stage of the side network, as a share of those of the backbone, above 0.
-        depth: The number of blocks in each stage, above 0.
         norm_cfg: The normalisation. Default: ``dict(type='BN')``.
         init_cfg: As of any module of mmengine.
 
     Raises:
-        ConfigError: ``width`` or ``depth`` is not above 0, or ``out_indices`` has other positions.
+        ConfigError: ``width`` is not above 0, or ``out_indices`` has other positions.
 
     Example:
         >>> import torch
@@ -73,15 +72,14 @@ class SideNetwork(BaseModule):
         in_channels: Sequence[int],
         out_indices: Sequence[int] | None = None,
         width: float = 0.25,
-        depth: int = 1,
         norm_cfg: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not (width > 0 and depth > 0):
+        if not width > 0:
             raise ConfigError(
-                f'Expected the width and the depth of a SideNetwork above 0, but got {width} and {depth}. Set '
-                'model.neck.width to 0.25 and model.neck.depth to 1, for example.'
+                f'Expected the width of a SideNetwork above 0, but got {width}. Set model.neck.width, for example to '
+                '0.25.'
             )
         outputs = range(len(in_channels)) if out_indices is None else out_indices
         if not set(outputs) <= set(range(len(in_channels))) or not outputs:
@@ -99,9 +97,7 @@ class SideNetwork(BaseModule):
         self.passes = nn.ModuleList(
             ConvModule(before, wide, **linear) for before, wide in zip(self.widths, self.widths[1:], strict=False)
         )
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*(SideBlock(wide, norm_cfg) for _ in range(depth))) for wide in self.widths
-        )
+        self.blocks = nn.ModuleList(SideBlock(wide, norm_cfg) for wide in self.widths)
         self.corrections = nn.ModuleDict(
             {str(number): nn.Conv2d(self.widths[number], in_channels[number], 1) for number in outputs}
         )

@@ -33,7 +33,7 @@ def test_widths_are_multiples_of_8(width, widths):
     assert SideNetwork([24, 32, 128 if width == 1 / 8 else 96], width=width).widths == widths
 
 
-@pytest.mark.parametrize('wrong', [dict(width=0), dict(depth=0), dict(out_indices=(1,)), dict(out_indices=())])
+@pytest.mark.parametrize('wrong', [dict(width=0), dict(out_indices=(1,)), dict(out_indices=())])
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ConfigError, match='above 0|out of 0 to 0'):
         SideNetwork([8], **wrong)
@@ -55,4 +55,4 @@ def test_maps_that_no_head_reads_pass_unchanged():
 
 
 def test_it_is_registered():
-    assert isinstance(MODELS.build(dict(type='SideNetwork', in_channels=[8], depth=2)), SideNetwork)
+    assert isinstance(MODELS.build(dict(type='SideNetwork', in_channels=[8])), SideNetwork)
