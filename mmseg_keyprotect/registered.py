@@ -14,6 +14,7 @@ SEALED_LOADERS = ('LoadSealedImage', 'LoadSealedAnnotations')
 HOOK = 'KeyGuardHook'
 VISUALIZER = 'EncryptedImageVisualizer'
 PRETRAINED = 'KeyedPretrained'
+PRIVATE_SIDE = 'PrivateSideSegmentor'
 
 SEGMENTORS = {
     'CascadeEncoderDecoder': 'KeyedCascadeEncoderDecoder',
@@ -26,7 +27,7 @@ REGISTERED = {
         'BlockStem',
         'DilatedMobileNetV2',
         PREPROCESSOR,
-        'PrivateSideSegmentor',
+        PRIVATE_SIDE,
         'SideNetwork',
         'TiedBlockStem',
         WATERMARK,

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.paper.cells import Cell, Training
 from benchmarks.paper.feature_cells import Features
+from mmseg_keyprotect.audit.budget import QUERIES
 
 HELD_OUT = 34
 """Number of test images that attacks are measured on: every third test image of CamVid."""
@@ -54,6 +55,9 @@ class Audit(Cell):
         images: Number of plain images with labels that the attacker has, and of other images that they see encrypted.
         rates: How many learning rates each attack tries that trains.
         public: Whether the attacker has the public model that the protected one was made from.
+        queries: Number of crops that attacks may ask the running model about that train on answers.
+        own: The model that an attacker trains who steals none; None for one like that of ``of``.
+        held_out: Number of test images that the attacks are measured on.
     """
 
     of: Model | None = None
@@ -64,6 +68,9 @@ class Audit(Cell):
     images: int = 8
     rates: int = 1
     public: bool = False
+    queries: int = QUERIES
+    own: Training | None = None
+    held_out: int = HELD_OUT
 
     @property
     def name(self) -> str:
@@ -79,9 +86,12 @@ class Audit(Cell):
         out = self.work / 'audit'
         words = ['--attacks', ','.join(self.attacks), '--images', self.images]
         words += ['--minutes', self.minutes, '--steps', self.steps, '--rates', self.rates]
+        words += ['--queries', self.queries, '--held-out', self.held_out]
         if self.public:
             words += ['--public-weights', self.public_file()]
-        self.call('audit.log', 'audit', *self.of.model(), *words, '--held-out', HELD_OUT, '-o', out)
+        if self.own:
+            words += ['--own-model', self.own.source()]
+        self.call('audit.log', 'audit', *self.of.model(), *words, '-o', out)
         report = json.loads((out / 'audit.json').read_text())
         names = ('mIoU', 'agreement', 'seconds', 'images', 'queries', 'shares', 'verdict', 'sentence')
         found = {one['attack']: {name: one[name] for name in names} for one in report['findings']}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.paper.cells import Cell, Training, find_config
+from benchmarks.paper.cells import Training, find_config
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
@@ -91,42 +90,6 @@ class PrivateSide(Derived):
     def measure(self) -> dict[str, Any]:
         """Train, validate, and count the parameters and the arithmetic of both parts."""
         return {**super().measure(), **shares(load_quietly(self.source()))}
-
-
-@dataclass(frozen=True)
-class Surrogate(Cell):
-    """What an attacker reaches who trains an own model, from public weights, on labels or on the victim's answers.
-
-    Args:
-        of: The victim.
-        own: The attacker's model.
-        labels: Labelled images that the attacker has; 0 for all.
-        queries: Crops that the victim is asked about, in place of labels.
-        scores: Whether the victim answers with scores in place of masks.
-        steps: Training steps.
-    """
-
-    of: PrivateSide | None = None
-    own: Training | None = None
-    labels: int = 0
-    queries: int = 0
-    scores: bool = False
-    steps: int = 600
-
-    @property
-    def name(self) -> str:
-        """Name of the result file and of the work folder."""
-        kind = 'scores' if self.scores else 'masks'
-        having = f'{kind}-{self.queries}' if self.queries else f'labels-{self.labels or "all"}'
-        return f'surrogate-{having}-{self.steps}-{type(self.own).__name__.lower()}_{self.of.name}'
-
-    def measure(self) -> dict[str, Any]:
-        """Train the attacker's model, and compare it with the victim."""
-        out = self.work / 'result.json'
-        words = [*self.of.model(), '--own', self.own.source(), '--steps', self.steps, '-o', out]
-        words += ['--queries', self.queries, *['--scores'] * self.scores] if self.queries else ['--labels', self.labels]
-        self.call('attack.log', *words, module='benchmarks.paper.side_attack')
-        return json.loads(out.read_text())
 
 
 def shares(cfg: Config) -> dict[str, int]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import mean
 
+from benchmarks.paper.audit_cells import Audit
 from benchmarks.paper.cells import Training
-from benchmarks.paper.side_cells import PrivateSide, Surrogate, Whole
+from benchmarks.paper.side_cells import PrivateSide, Whole
 from benchmarks.paper.tables import Row, Table, make_table, spread
 
 CAMVID = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 VOC = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.6k_voc440-160x160'
 SIDE = '_private-side'
 WIDTHS = {0: 'the head alone', **{1 / part: f'private side, width 1/{part}' for part in (8, 4, 2)}}
-LABELS = (8, 40, 0)
+LABELS = (8, 40)
 QUERIES = (50, 500, 5000)
-STEPS, LONG = 600, 1250
+SHORT, LONG = 600, 1250
 """Training steps of attackers: ``LONG`` of them draw as many crops as the most queries."""
+ALL = 1000
+"""More than the test images of any data set here."""
+FROM_SCRATCH = 'from-scratch'
+ANSWERS = {'surrogate-masks': 'masks', 'surrogate-scores': 'scores'}
+"""The attacks on answers, and what the victim answers with."""
 
 
 def price_table(rows: list[Row]) -> str:
@@ -39,31 +46,43 @@ def _share(result: dict, what: str) -> str:
     return f'{private / 1e6:.2f} M ({100 * private / (private + public):.0f}%)'
 
 
-def surrogate_table(rows: list[Row]) -> str:
-    """Return what attackers reach; the bound is what labels alone give."""
-    fields = [
-        'mIoU',
-        'share of the victim',
-        'agreement',
-        f'multiple of the bound, 8 labels, {STEPS} steps',
-        'all labels, same steps',
-        'steps',
-    ]
-    found = {cell.name: result for row in rows for cell in row.cells if (result := cell.read())}
+@dataclass(frozen=True)
+class AttackRow(Row):
+    """One attack of an audit.
 
-    def bound(labels: int, steps: int) -> float | None:
-        names = [name for name in found if name.startswith(f'surrogate-labels-{labels or "all"}-{steps}-')]
-        return found[names[0]]['mIoU'] if names else None
+    Args:
+        attack: Its name.
+    """
 
-    def line(row: Row, results: list[dict]) -> list[str]:
-        (one,) = results
-        multiples = [bound(8, STEPS), bound(0, one['steps'])]
+    attack: str = FROM_SCRATCH
+
+
+def surrogate_table(rows: list[AttackRow]) -> str:
+    """Return what attackers reach; the bound is what labels alone give, in as many steps."""
+    few = min(row.cells[0].images for row in rows)
+    fields = ['mIoU', 'share of the victim', 'agreement', f'multiple of the bound, {few} labels', 'all labels']
+    fields += ['crops asked about', 'steps']
+    audits = {row.cells[0]: row.attack for row in rows}
+
+    def bound(images: int, steps: int) -> float | None:
+        for cell, attack in audits.items():
+            if attack == FROM_SCRATCH and (cell.images, cell.steps) == (images, steps) and (result := cell.read()):
+                return result['attacks'][attack]['mIoU']
+        return None
+
+    everything = max(cell.images for cell in audits)
+
+    def line(row: AttackRow, results: list[dict]) -> list[str]:
+        found, victim = results[0]['attacks'][row.attack], results[0]['reference']['whole model']
+        steps = row.cells[0].steps
+        limits = [bound(few, SHORT), bound(everything, steps)]
         return [
-            f'{one["mIoU"]:.1f}',
-            f'{100 * one["mIoU"] / one["victim"]:.0f}%',
-            f'{one["agreement"]:.0f}%',
-            *(f'{one["mIoU"] / limit:.2f}' if limit else '' for limit in multiples),
-            f'{one["steps"]}',
+            f'{found["mIoU"]:.1f}',
+            f'{100 * found["mIoU"] / victim:.0f}%',
+            f'{found["agreement"]:.0f}%',
+            *(f'{found["mIoU"] / limit:.2f}' if limit else '' for limit in limits),
+            f'{found["queries"]}' if found['queries'] else '',
+            f'{steps}',
         ]
 
     return make_table('the attacker has', fields, rows, line)
@@ -81,21 +100,28 @@ def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
     ]
 
 
-def surrogates(config: str) -> tuple[Table, list[Row]]:
-    """Return the table of attacks on the private side of a config."""
+def surrogates(config: str, everything: int) -> tuple[Table, list[Row]]:
+    """Return the table of attacks on the private side of a config, with ``everything`` training images."""
     side = config.format(SIDE)
     victim, own = PrivateSide(side, 0), Whole(config.format(''), 0)
 
-    def row(label: str, labels: int = 0, queries: int = 0, scores: bool = False, steps: int = STEPS) -> Row:
-        return Row(label, [Surrogate(side, 0, victim, own, labels, queries, scores, steps)])
+    def cell(word: str, attacks: tuple[str, ...], steps: int, images: int = everything, queries: int = 1) -> Audit:
+        limits = dict(minutes=60, steps=steps, images=images, held_out=ALL, queries=queries)
+        return Audit(side, 0, of=victim, word=word, attacks=attacks, own=own, **limits)
 
-    answers = {False: 'masks', True: 'scores'}
+    bounds = [(count, SHORT) for count in (*LABELS, everything)] + [(everything, LONG)]
+    answers = {
+        count: cell(f'answers-{count}', tuple(ANSWERS), LONG if count > SHORT else SHORT, queries=count)
+        for count in QUERIES
+    }
     return surrogate_table, [
-        *(row(f'{count or "all 367"} labelled images: the bound', labels=count) for count in LABELS),
-        row('all 367 labelled images: the bound', steps=LONG),
         *(
-            row(f'{word} for {count} crops', queries=count, scores=scores, steps=LONG if count > STEPS else STEPS)
-            for scores, word in answers.items()
-            for count in QUERIES
+            AttackRow(f'{count} labelled images: the bound', [cell(f'labels-{steps}', (FROM_SCRATCH,), steps, count)])
+            for count, steps in bounds
+        ),
+        *(
+            AttackRow(f'{word} for {count} crops', [audit], attack)
+            for attack, word in ANSWERS.items()
+            for count, audit in answers.items()
         ),
     ]

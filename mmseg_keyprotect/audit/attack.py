@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from mmseg_keyprotect.audit.target import Target
     from mmseg_keyprotect.audit.view import View
 
-NEEDS = ('weights', 'masks', 'encrypted images', 'plain images', 'pairs', 'labels', 'encryptor', 'public weights')
+NEEDS = (
+    'weights',
+    'masks',
+    'masks of plain images',
+    'scores of plain images',
+    'encrypted images',
+    'plain images',
+    'pairs',
+    'labels',
+    'encryptor',
+    'public weights',
+)
 """What an attacker may have. Everybody knows the cipher, the block size, the encrypted places and this program."""
 
 

@@ -16,18 +16,18 @@ from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.models.features.places import Place
 from mmseg_keyprotect.models.preprocessor import swaps_channels
-from mmseg_keyprotect.session.model import ProtectedModel, using
+from mmseg_keyprotect.session.model import LoadedModel, using
 
 
 class AttackedModel:
-    """A protected model without its key.
+    """A protected model without its key, or a model with a private side.
 
     Args:
-        protected: The protected model.
+        protected: The model.
         ignore_index: The label of pixels that do not count.
     """
 
-    def __init__(self, protected: ProtectedModel, ignore_index: int = 255) -> None:
+    def __init__(self, protected: LoadedModel, ignore_index: int = 255) -> None:
         self._protected = protected
         self.ignore_index = ignore_index
 
@@ -56,6 +56,26 @@ class AttackedModel:
         """Whether the backbone gets images in RGB order; else BGR."""
         conversion = swaps_channels(self.model.data_preprocessor)
         return (self._protected.channel_order == 'rgb') != conversion
+
+    @property
+    def is_private_side(self) -> bool:
+        """Whether the private weights are on a machine that the attacker cannot read."""
+        return self._protected.identity is None
+
+    @torch.no_grad()
+    def plain_logits(self, crops: Tensor) -> Tensor:
+        """Return the output of the running model, which has the key, for plain crops.
+
+        Args:
+            crops: uint8 (N, C, H, W), as the training pipeline gives them.
+
+        Returns:
+            float (N, classes, h, w).
+        """
+        user = self._protected.users.correct()
+        inputs = self._protected.prepare(user, dict(inputs=list(crops)), padded=False)['inputs']
+        with using(self._protected.model, user):
+            return class_logits(self._protected.model(inputs, mode='tensor'))
 
     @torch.no_grad()
     def logits(

@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # the names of the attacks are needed before torch is importe
 STEPS = 200
 """The default limit of training steps."""
 
+QUERIES = 500
+"""The default number of crops that an attack may ask the running model about."""
+
 RATES = 4
 """How many learning rates an audit lets each attack try that trains."""
 
@@ -23,6 +26,7 @@ class Budget:
         progress: Shows the time that is spent; by default nothing is shown.
         steps: The limit of training steps, for attacks that train.
         rates: How many learning rates these attacks try on images of their own; 1 takes those of the attack.
+        queries: How many crops an attack may ask the running model about that trains on answers.
 
     Example:
         >>> budget = Budget(60.0)
@@ -31,9 +35,15 @@ class Budget:
     """
 
     def __init__(
-        self, seconds: float, progress: TaskProgress | None = None, steps: int = STEPS, rates: int = 1
+        self,
+        seconds: float,
+        progress: TaskProgress | None = None,
+        steps: int = STEPS,
+        rates: int = 1,
+        queries: int = QUERIES,
     ) -> None:
-        self.seconds, self.progress, self.steps, self.rates = seconds, progress, steps, rates
+        self.seconds, self.progress = seconds, progress
+        self.steps, self.rates, self.queries = steps, rates, queries
         self._start = time.monotonic()
         self._whole = self
 

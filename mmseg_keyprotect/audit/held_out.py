@@ -13,7 +13,7 @@ from torch import Tensor
 from mmseg_keyprotect.audit.attack import AttackResult
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.images import TestImages, spaced
-from mmseg_keyprotect.session.model import ProtectedModel
+from mmseg_keyprotect.session.model import LoadedModel
 from mmseg_keyprotect.session.scores import Scores
 from mmseg_keyprotect.session.users import User
 
@@ -22,7 +22,7 @@ class HeldOut:
     """Labelled images of ``test_dataloader``, evenly spread over it.
 
     Args:
-        protected: The protected model.
+        protected: The model.
         images: Its test images.
         count: The number of images, at most.
 
@@ -33,7 +33,7 @@ class HeldOut:
         ConfigError: The test images have no labels.
     """
 
-    def __init__(self, protected: ProtectedModel, images: TestImages, count: int) -> None:
+    def __init__(self, protected: LoadedModel, images: TestImages, count: int) -> None:
         if not images.labelled:
             raise ConfigError(
                 'Expected test images with labels, to measure what an attacker reaches, but got none. '
@@ -50,13 +50,20 @@ class HeldOut:
         return [prediction.pred_sem_seg.data.to('cpu', kind) for prediction in predictions]
 
     def reference(self) -> dict[str, float]:
-        """Return the mIoU of ``correct key``, of ``no key`` and of ``floor``, the majority-class baseline."""
-        correct = self._counts_of(self._protected.users.correct())
-        return {
-            'correct key': Scores.from_counts(correct).mIoU,
-            'no key': Scores.from_counts(self._counts_of(self._protected.users.without_key())).mIoU,
-            'floor': Scores.of_most_frequent(correct[2]).mIoU,
-        }
+        """Return the mIoU of the rightful user, then what anybody has.
+
+        Returns:
+            ``correct key`` and ``no key``, or ``whole model`` for a model with a private side, which has no key; then
+            ``floor``, the majority-class baseline.
+        """
+        users = self._protected.users
+        correct = self._counts_of(users.correct())
+        found = Scores.from_counts(correct).mIoU
+        floor = Scores.of_most_frequent(correct[2]).mIoU
+        if self._protected.identity is None:
+            return {'whole model': found, 'floor': floor}
+        no_key = Scores.from_counts(self._counts_of(users.without_key())).mIoU
+        return {'correct key': found, 'no key': no_key, 'floor': floor}
 
     @torch.no_grad()
     def reached(self, result: AttackResult) -> tuple[float | None, float | None]:

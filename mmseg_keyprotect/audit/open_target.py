@@ -15,33 +15,35 @@ from mmseg_keyprotect.audit.training import AttackerTrainingSet
 from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.config.edit import unprotected
-from mmseg_keyprotect.config.view import kind_of
+from mmseg_keyprotect.config.view import find_model, kind_of, walk
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.images import TestImages, spaced
-from mmseg_keyprotect.session.model import ProtectedModel
+from mmseg_keyprotect.session.model import LoadedModel
 
 
 def open_target(
-    protected: ProtectedModel,
+    protected: LoadedModel,
     test_images: TestImages,
     images: int,
     held_out: Sequence[int],
     public_weights: Mapping[str, Tensor] | None = None,
+    own_model: Config | None = None,
 ) -> Target:
-    """Make a target of a protected model.
+    """Make a target of a model.
 
     The attacker has images of the training set, loaded by the test pipeline. Without a training set they have test
     images other than those that they are measured on.
 
     Args:
-        protected: The protected model.
+        protected: The model.
         test_images: Its test images.
         images: The number of plain images that the attacker has, and at most as many others encrypted.
         held_out: The indices of the test images that the attacker must not have.
         public_weights: See :class:`~mmseg_keyprotect.audit.target.Target`.
+        own_model: See :class:`~mmseg_keyprotect.audit.target.AttackerData`.
 
     Raises:
-        ConfigError: There are too few images.
+        ConfigError: There are too few images, or the own model has other classes.
     """
     cfg = protected.cfg
     cipher = protected.image_cipher
@@ -62,10 +64,10 @@ def open_target(
             f'Expected 1 to {len(free)} images for the attacker, but got {images}; give another number. The images '
             'come from train_dataloader, or, without one, from the test images that are not held out.'
         )
-    own = spaced(free, images)
-    others = np.setdiff1d(free, own)
+    given = spaced(free, images)
+    others = np.setdiff1d(free, given)
     pictures, labels = [], []
-    for index in [*spaced(others, images), *own]:
+    for index in [*spaced(others, images), *given]:
         batch = data.batch(int(index))
         picture = batch['inputs'][0].numpy().transpose(1, 2, 0)
         if protected.channel_order == 'bgr' and picture.shape[-1] == RGB:
@@ -76,14 +78,26 @@ def open_target(
     seen = len(pictures) - images
     training_set = None
     if dataset and data.labelled and 'PackSegInputs' in map(kind_of, dataset.get('pipeline', [])):
-        training_set = AttackerTrainingSet(unprotected(cfg), dataset, own.tolist())
+        training_set = AttackerTrainingSet(unprotected(cfg), dataset, given.tolist())
+    own = None if own_model is None else _own(own_model, test_images.classes)
     return Target(
         cipher,
-        AttackerData(pictures[:seen], pictures[seen:], labels[seen:], training_set),
+        AttackerData(pictures[:seen], pictures[seen:], labels[seen:], training_set, own),
         AttackedModel(protected, test_images.ignore_index),
         protected.features,
         public_weights,
     )
+
+
+def _own(cfg: Config, classes: Sequence[str]) -> Config:
+    """Return the configuration of an attacker's own model; refuse one with another number of classes."""
+    nodes = [node for _, node in walk(find_model(cfg).get('decode_head')) if isinstance(node, Mapping)]
+    if found := [node['num_classes'] for node in nodes if node.get('num_classes', len(classes)) != len(classes)]:
+        raise ConfigError(
+            f'Expected an own model of the same {len(classes)} classes, to train it on what this one answers, but got '
+            f'one of {found[0]}. Set num_classes of its heads.'
+        )
+    return unprotected(cfg)
 
 
 def _resize(label: Tensor, shape: tuple[int, ...]) -> np.ndarray:

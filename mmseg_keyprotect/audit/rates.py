@@ -81,7 +81,7 @@ def train_at_best_rates(
     attempt, rest = scaled(start(), scale), budget.part()
     steps = train(attempt.model, attempt.optimizer, training_set, rest, warm_up, attempt.loss)
     chosen = f', at {scale:g} times the usual rates, the best of {len(losses)}' if losses else ''
-    sentence = f'{steps} steps on {len(training_set)} images{chosen}.'
+    sentence = f'{steps} steps on {training_set.words}{chosen}.'
     return Trained(attempt, sentence, steps_left_undone(steps, budget))
 
 

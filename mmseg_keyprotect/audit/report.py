@@ -17,6 +17,7 @@ from mmseg_keyprotect.evaluation.rendering import render
 from mmseg_keyprotect.evaluation.report import MAX_LEAK
 from mmseg_keyprotect.evaluation.svg import to_svg
 from mmseg_keyprotect.files import replace_file
+from mmseg_keyprotect.keys.identity import Identity
 from mmseg_keyprotect.version import SPEC_VERSION, __version__
 
 FALLS = 0.5
@@ -39,7 +40,8 @@ COLUMNS = (
     'more than a tenth of it, or positions far above chance, or if their reconstructions are more like the plain '
     'images (SSIM, 1 for equal pictures) than encrypted images are, and than reconstructions of other images. It held '
     'if none is so and the attack came to its end; an attack that was stopped shows nothing. The floor is the '
-    'majority-class baseline, which predicts the most frequent class everywhere.'
+    'majority-class baseline, which predicts the most frequent class everywhere. Where the model has a private side '
+    'and no key, the whole model takes the place of the correct key.'
 )
 """What the columns and rows of the table mean."""
 
@@ -57,9 +59,9 @@ class AuditReport:
 
     Args:
         findings: One finding for each attack.
-        reference: The mIoU of ``correct key``, ``no key`` and ``floor`` on the same held-out images, in percent.
-        cipher: The public description of the ciphers.
-        key_id: The public id of the correct key.
+        reference: The mIoU of the rightful user on the same held-out images, in percent, then that of what anybody has;
+            see :meth:`~mmseg_keyprotect.audit.held_out.HeldOut.reference`.
+        identity: The public identity of the key and the ciphers; None for a model with a private side.
         key_space_bits: log2 of the number of keys.
         minutes: The time limit of each attack.
         about: More facts to show: model, data, date, command.
@@ -67,15 +69,14 @@ class AuditReport:
     Example:
         >>> found = Finding('un-key', ('weights', 'plain images', 'labels'), [], 41.0, 60.0, 16, 0, '200 steps.')
         >>> reference = {'correct key': 53.0, 'no key': 4.0, 'floor': 3.0}
-        >>> report = AuditReport([found], reference, 'shuffle/M=4', '0' * 16, 202.9, minutes=5)
+        >>> report = AuditReport([found], reference, Identity('0' * 16, 'shuffle/M=4'), 202.9, minutes=5)
         >>> report.verdict_on(found)
         'FALLS: 76% of what the key is worth'
     """
 
     findings: list[Finding]
     reference: dict[str, float]
-    cipher: str
-    key_id: str
+    identity: Identity | None
     key_space_bits: float
     minutes: float
     about: dict[str, str] = field(default_factory=dict)
@@ -88,8 +89,9 @@ class AuditReport:
         1 is the correct key. 0 is what the attacker has without stealing anything: the best of no key, the floor, and,
         with labels, a model of their own.
         """
-        start = max(self.reference['no key'], self.reference['floor'], self._own_model_of(finding) or 0.0)
-        distance = self.reference['correct key'] - start
+        rightful, *anybody = self.reference.values()
+        start = max(*anybody, self._own_model_of(finding) or 0.0)
+        distance = rightful - start
         return None if finding.mIoU is None or distance <= 0 else (finding.mIoU - start) / distance
 
     @property
@@ -129,14 +131,14 @@ class AuditReport:
         if finding.whole_key:
             return 'FALLS: the whole key'
         if gain is not None and gain > FALLS:
-            return f'FALLS: {100 * gain:.0f}% of what the key is worth'
+            return f'FALLS: {100 * gain:.0f}% of {self._worth}'
         stopped = f'stopped after {finding.stopped}' if finding.stopped else ''
         above = [share.part for share in finding.shares if share.above_chance]
         leak = f'{" and ".join(above)} above chance' if above else ''
         if finding.shows_pictures:
             leak = f'{leak} and pictures' if leak else 'pictures'
         if gain is not None and gain > MAX_LEAK:
-            leak = f'{100 * gain:.0f}% of what the key is worth'
+            leak = f'{100 * gain:.0f}% of {self._worth}'
         if leak:
             return f'leaks: {leak}; {stopped}' if stopped else f'leaks: {leak}'
         held = (
@@ -145,14 +147,23 @@ class AuditReport:
         return stopped or held
 
     @property
+    def kind(self) -> str:
+        """What protects the model, in words."""
+        return self.identity.cipher if self.identity else 'a private side on another machine'
+
+    @property
+    def _worth(self) -> str:
+        return f'what the {"key" if self.identity else "model"} is worth'
+
+    @property
     def verdict(self) -> str:
         """The result of the audit in words."""
-        correct, no_key, floor = (self.reference[who] for who in ('correct key', 'no key', 'floor'))
-        figures = f'correct key {correct:.1f} mIoU, no key {no_key:.1f}, floor {floor:.1f}'
-        if correct <= max(no_key, floor):
-            verdict = f'The correct key is worth nothing here: {figures}.'
+        (rightful, most), *anybody = self.reference.items()
+        figures = ', '.join([f'{rightful} {most:.1f} mIoU', *(f'{who} {value:.1f}' for who, value in anybody)])
+        if most <= max(value for _, value in anybody):
+            verdict = f'The {rightful} is worth nothing here: {figures}.'
         else:
-            verdict = f'{self.cipher}, {figures}.'
+            verdict = f'{self.kind}, {figures}.'
         fallen = self.fallen
         tried = [finding for finding in self.findings if finding.attack != OWN_MODEL and finding.applicable]
         names = [f'{finding.attack} (needs {", ".join(finding.needs)}; {finding.cost})' for finding in fallen]
@@ -202,11 +213,16 @@ class AuditReport:
         """Return what was attacked, as labels and texts."""
         return {
             **self.about,
-            'cipher': f'{self.cipher}, {self.key_space_bits:g} key bits against guessing',
-            'key id': self.key_id,
+            **self._key_facts(),
             'time for each attack': f'at most {self._limit}, on one machine',
             'specification': f'version {SPEC_VERSION}, mmseg-keyprotect {__version__}',
         }
+
+    def _key_facts(self) -> dict[str, str]:
+        if self.identity is None:
+            return {'cipher': f'none: {self.kind}'}
+        bits = f'{self.key_space_bits:g} key bits against guessing'
+        return {'cipher': f'{self.identity.cipher}, {bits}', 'key id': self.identity.key_id}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole report as plain JSON types."""
@@ -225,7 +241,7 @@ class AuditReport:
         return render(
             'mmseg_keyprotect.audit',
             'audit.html.jinja',
-            title=f'Audit: {self.about.get("model", self.cipher)}',
+            title=f'Audit: {self.about.get("model", self.kind)}',
             report=self,
             columns=COLUMNS,
             chart=chart,

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmseg_keyprotect.audit.attack import Attack, NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.budget import RATES, STEPS, Budget
+from mmseg_keyprotect.audit.budget import QUERIES, RATES, STEPS, Budget
 from mmseg_keyprotect.audit.findings import Finding
 from mmseg_keyprotect.audit.held_out import HeldOut
 from mmseg_keyprotect.audit.open_target import open_target
@@ -25,7 +25,7 @@ from mmseg_keyprotect.engine.progress import TaskProgress
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.protection.checkpoints import read_checkpoint
 from mmseg_keyprotect.session.images import TestImages
-from mmseg_keyprotect.session.model import ProtectedModel
+from mmseg_keyprotect.session.model import open_model
 
 
 def run_audit(
@@ -40,14 +40,16 @@ def run_audit(
     command: str = '',
     steps: int = STEPS,
     rates: int = RATES,
+    queries: int = QUERIES,
+    own_model: Config | None = None,
 ) -> AuditReport:
-    """Attack a protected model, and write ``audit.json``, ``audit.md``, ``audit.html`` and one JSON for each attack.
+    """Attack a model, and write ``audit.json``, ``audit.md``, ``audit.html`` and one JSON for each attack.
 
     Finished attacks are kept in the folder and not run again, and other attacks can be added later.
 
     Args:
-        cfg: A protected configuration with ``test_dataloader``. The attacker's images are those of
-            ``train_dataloader``, or, without one, test images that are not held out.
+        cfg: A protected configuration, or one with a private side, with ``test_dataloader``. The attacker's images are
+            those of ``train_dataloader``, or, without one, test images that are not held out.
         checkpoint: A checkpoint of the configuration's key.
         folder: The folder to make, or that of an earlier run.
         attacks: Names out of :data:`~mmseg_keyprotect.audit.attacks.ATTACKS`.
@@ -58,6 +60,8 @@ def run_audit(
         command: The command line to show in the report.
         steps: The limit of training steps of each attack, above 0.
         rates: How many learning rates each training attack tries on images of its own, 1 to 5.
+        queries: The number of crops that attacks may ask the running model about that train on answers, above 0.
+        own_model: The configuration of the model that an attacker trains who steals none; default: one like this.
 
     Returns:
         The report, with the findings of earlier runs in the same folder.
@@ -81,17 +85,18 @@ def run_audit(
         raise ConfigError(f'Expected attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}. Correct them.')
     if not 0 < rates <= len(SCALES):
         raise ConfigError(f'Expected 1 to {len(SCALES)} learning rates, but got {rates}. Correct it.')
-    if not (minutes > 0 and held_out > 0 and steps > 0):
+    if min(minutes, held_out, steps, queries) <= 0:
         raise ConfigError(
-            f'Expected minutes, held-out images and steps above 0, but got {minutes}, {held_out} and {steps}. '
-            'Correct them.'
+            f'Expected minutes, held-out images, steps and queries above 0, but got {minutes}, {held_out}, {steps} and '
+            f'{queries}. Correct them.'
         )
-    protected = ProtectedModel(cfg, checkpoint)
+    protected = open_model(cfg, checkpoint)
     test_images = TestImages(protected.cfg)
     public = read_checkpoint(public_weights)[0] if public_weights else None
     scene = HeldOut(protected, test_images, held_out)
-    target = open_target(protected, test_images, images, scene.indices, public)
-    question = [protected.sources, minutes, images, scene.indices, public_weights, steps, rates]
+    target = open_target(protected, test_images, images, scene.indices, public, own_model)
+    own = own_model and repr(own_model.to_dict())
+    question = [protected.sources, minutes, images, scene.indices, public_weights, steps, rates, queries, own]
     fingerprint = sha256(repr(question).encode()).hexdigest()
     prepare_folder(folder, fingerprint)
     reference = load(folder / STATE, fingerprint) or save(folder / STATE, fingerprint, scene.reference())
@@ -101,14 +106,13 @@ def run_audit(
             print(f'{number}/{len(attacks)} {name}: done before')
             continue
         print(f'{number}/{len(attacks)} {name}', flush=True)
-        finding = carry_out(ATTACKS[name](), target, minutes, scene, steps, rates)
+        finding = carry_out(ATTACKS[name](), target, minutes, scene, steps, rates, queries)
         save(file, fingerprint, asdict(finding))
     done = [load(folder / f'{name}.json', fingerprint) for name in ATTACKS]
     report = AuditReport(
         findings=[Finding.from_dict(found) for found in done if found],
         reference=reference,
-        cipher=protected.identity.cipher,
-        key_id=protected.identity.key_id,
+        identity=protected.identity,
         key_space_bits=round(protected.key_space_bits, 1),
         minutes=minutes,
         about=dict(
@@ -116,6 +120,7 @@ def run_audit(
             images=f'{images} plain with labels and {len(target.encrypted)} encrypted for the attacker, '
             f'{len(scene.indices)} held out',
             training=f'at most {steps} steps of {BATCH} crops' + f', after trials of {rates} rates' * (rates > 1),
+            queries=f'at most {queries} crops that the running model answers',
             date=date.today().isoformat(),
             **(dict(command=command) if command else {}),
         ),
@@ -131,6 +136,7 @@ def carry_out(
     scene: HeldOut | None = None,
     steps: int = STEPS,
     rates: int = 1,
+    queries: int = QUERIES,
 ) -> Finding:
     """Run one attack and score its result.
 
@@ -141,10 +147,11 @@ def carry_out(
         scene: The held-out images; None to measure no accuracy.
         steps: The limit of training steps.
         rates: How many learning rates an attack that trains tries.
+        queries: See :class:`~mmseg_keyprotect.audit.budget.Budget`.
     """
     needs = (*attack.needs, *(one for one in attack.uses if not target.lacks(one)))
     with TaskProgress(f'  {attack.name}, seconds', 60 * minutes) as progress:
-        budget = Budget(60 * minutes, progress, steps, rates)
+        budget = Budget(60 * minutes, progress, steps, rates, queries)
         try:
             result = attack.attack(target, budget)
         except NotApplicable as outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from mmengine.config import Config
 from torch import Tensor
 
 from mmseg_keyprotect.audit.attack import NEEDS, AttackResult, NotApplicable
@@ -19,6 +20,9 @@ from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
+OF_THE_MODEL = ('weights', 'masks', 'masks of plain images', 'scores of plain images')
+"""What an attacker has only where there is a model."""
+
 
 @dataclass
 class AttackerData:
@@ -29,12 +33,14 @@ class AttackerData:
         plain: Other images of the same kind, plain.
         labels: The label maps of ``plain``, (H, W); empty if the attacker has none.
         training_set: ``plain`` with labels, to train with; None if there is no training set.
+        own_model: The configuration of a model that the attacker trains in the place of one like the owner's; or None.
     """
 
     seen: list[np.ndarray]
     plain: list[np.ndarray]
     labels: list[np.ndarray] = field(default_factory=list)
     training_set: AttackerTrainingSet | None = None
+    own_model: Config | None = None
 
 
 class Target:
@@ -90,8 +96,10 @@ class Target:
         Args:
             need: One of :data:`~mmseg_keyprotect.audit.attack.NEEDS`.
         """
-        if need in ('weights', 'masks') and self.attacked is None:
+        if need in OF_THE_MODEL and self.attacked is None:
             return 'there is no model'
+        if need == 'weights' and self.attacked is not None and self.attacked.is_private_side:
+            return 'the private weights are on another machine'
         if need == 'labels' and not self.data.labels:
             return 'the images have no labels'
         if need == 'public weights' and self.public_weights is None:

@@ -69,12 +69,18 @@ class AttackerTrainingSet:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        one = self._images[number]
+        return one if self.labelled else {**one, 'data_samples': SegDataSample(metainfo=one['data_samples'].metainfo)}
+
+    @property
+    def words(self) -> str:
+        """What the attacker has, in words."""
+        return f'{len(self)} image{"s" * (len(self) != 1)}'
+
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a batch, as a data loader gives it."""
-        batch = [self._images[int(index)] for index in rng.integers(len(self), size=BATCH)]
-        if not self.labelled:
-            batch = [{**one, 'data_samples': SegDataSample(metainfo=one['data_samples'].metainfo)} for one in batch]
-        return pseudo_collate(batch)
+        return pseudo_collate([self[int(number)] for number in rng.integers(len(self), size=BATCH)])
 
     def optimizer(self, model: BaseSegmentor) -> torch.optim.Optimizer:
         """Return the owner's optimizer for the parameters of a model that require a gradient."""

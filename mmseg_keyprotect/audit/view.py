@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch.nn.functional as F
+from mmengine.config import Config
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor
 
@@ -124,6 +126,31 @@ class View:
         self._check('masks')
         return self._attacked_model().masks(images, key)
 
+    def plain_masks(self, crops: Tensor) -> Tensor:
+        """Ask the running model, which has the key, for the masks of plain crops.
+
+        Args:
+            crops: uint8 (N, C, H, W), as the training pipeline gives them.
+
+        Returns:
+            int64 (N, H, W), the class of each pixel.
+        """
+        self._check('masks of plain images')
+        logits = self._attacked_model().plain_logits(crops)
+        return F.interpolate(logits, crops.shape[2:], mode='bilinear', align_corners=False).argmax(1)
+
+    def plain_scores(self, crops: Tensor) -> Tensor:
+        """Ask the running model, which has the key, for its scores of plain crops.
+
+        Args:
+            crops: uint8 (N, C, H, W), as the training pipeline gives them.
+
+        Returns:
+            float (N, classes, h, w), the probability of every class in the resolution of the head.
+        """
+        self._check('scores of plain images')
+        return self._attacked_model().plain_logits(crops).softmax(1)
+
     @property
     def encrypted(self) -> list[np.ndarray]:
         """Encrypted images (H, W, 3), uint8; with a table uint16, 0 to 999."""
@@ -168,6 +195,13 @@ class View:
                 'the configuration has no train_dataloader with labels to train with, or its wrapper mixes images'
             )
         return found if 'labels' in self._granted else found.without_labels()
+
+    @property
+    def own_model(self) -> Config:
+        """The configuration of the attacker's own model, whose classes are those of the attacked model."""
+        self._check('plain images')
+        own = self._target.data.own_model
+        return self.training_set.cfg if own is None else own
 
     def encrypt(self, image: np.ndarray) -> np.ndarray:
         """Have a chosen image encrypted by a black box; the target counts the queries.

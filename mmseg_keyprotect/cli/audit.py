@@ -1,4 +1,4 @@
-"""Attack a protected model, and report what each attack recovers and what it costs the attacker."""
+"""Attack a protected model, or one with a private side: what each attack recovers, and what it costs the attacker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import shlex
 
 from mmseg_keyprotect.audit.attacks import ATTACKS
-from mmseg_keyprotect.audit.budget import RATES
+from mmseg_keyprotect.audit.budget import QUERIES, RATES
 from mmseg_keyprotect.cli.key_options import add_cfg_options, add_model, model_config
 
 EXAMPLE = """\
@@ -44,6 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='learning rates that each training attack tries first, on a part of its images; default: 4',
     )
     parser.add_argument(
+        '--queries',
+        type=int,
+        default=QUERIES,
+        metavar='N',
+        help=f'crops that surrogate attacks may ask the running model about; default: {QUERIES}',
+    )
+    parser.add_argument(
+        '--own-model',
+        metavar='CONFIG',
+        help='config of the model that an attacker trains who steals none; default: one like this',
+    )
+    parser.add_argument(
         '--held-out', type=int, default=30, metavar='N', help='test images to measure attackers on; default: 30'
     )
     parser.add_argument(
@@ -75,6 +87,7 @@ def attack_names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     """Run the attacks, print the table and the verdict."""
     from mmseg_keyprotect.audit.run import run_audit
+    from mmseg_keyprotect.config.view import load_quietly
 
     report = run_audit(
         model_config(args),
@@ -88,6 +101,8 @@ def run(args: argparse.Namespace) -> None:
         f'keyprotect {shlex.join(args.words)}',
         args.steps,
         args.rates,
+        args.queries,
+        load_quietly(args.own_model) if args.own_model else None,
     )
     print(report.table())
     for finding in report.findings:

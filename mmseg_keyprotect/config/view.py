@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmseg_keyprotect.ciphers.build import DEFAULT_CIPHER
 from mmseg_keyprotect.config_files import config_file
 from mmseg_keyprotect.errors import ConfigError
-from mmseg_keyprotect.registered import PREPROCESSOR, TRANSFORM
+from mmseg_keyprotect.registered import PREPROCESSOR, PRIVATE_SIDE, TRANSFORM
 
 META_KEYS = ('padding_size', 'key_id', 'cipher', 'encrypted_checksum')
 """The records that :class:`~mmseg_keyprotect.datasets.KeyedBlockEncrypt` adds to a sample. They belong to the encrypted
@@ -174,6 +174,11 @@ def find_preprocessor(cfg: Mapping[str, Any]) -> Node:
 def find_features(cfg: Mapping[str, Any]) -> Node:
     """Return the configuration of the encryption of feature maps, empty where there is none."""
     return find_model(cfg).get('feature_encryption') or {}
+
+
+def is_private_side(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether a configuration builds a :class:`~mmseg_keyprotect.models.PrivateSideSegmentor`."""
+    return kind_of(find_model(cfg)) == PRIVATE_SIDE
 
 
 def find_protections(cfg: Mapping[str, Any]) -> list[Protection]:

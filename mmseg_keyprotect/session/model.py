@@ -22,10 +22,17 @@ from mmseg_keyprotect.ciphers.base import MAX_KEY_BITS, BlockCipher
 from mmseg_keyprotect.config.channels import image_channels
 from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
-from mmseg_keyprotect.config.view import KEYED_ARGUMENTS, find_model, kind_of
+from mmseg_keyprotect.config.view import (
+    KEYED_ARGUMENTS,
+    find_features,
+    find_model,
+    find_protections,
+    is_private_side,
+    kind_of,
+)
 from mmseg_keyprotect.engine.sealed_checkpoints import without_scheme
 from mmseg_keyprotect.files import hash_file
-from mmseg_keyprotect.keys.identity import identities_of, joined
+from mmseg_keyprotect.keys.identity import Identity, identities_of, joined
 from mmseg_keyprotect.protection.checkpoints import build_model, load_strictly, read_checkpoint
 from mmseg_keyprotect.registered import PREPROCESSOR
 from mmseg_keyprotect.session.users import User, Users
@@ -61,44 +68,33 @@ class Question(NamedTuple):
         return max(prod(self.inputs.shape[-2:]), prod(self.samples[0].metainfo.get('ori_shape', (0,))[:2]))
 
 
-class ProtectedModel:
-    """A protected model with its weights, which predicts as any user.
+class LoadedModel:
+    """A model with its weights, which predicts as any user.
 
     It predicts and never trains, so that it is built without ``denial``.
 
     Args:
-        cfg: A protected configuration. It may encrypt in the pipelines or in the preprocessor.
-        checkpoint: A checkpoint of the configuration's key.
+        cfg: A configuration. If it encrypts images, then in the preprocessor.
+        checkpoint: A checkpoint of it.
 
     Attributes:
-        cfg: A copy of the configuration in which the preprocessor encrypts, and no pipeline does.
+        cfg: The configuration.
         model: The segmentor, in eval mode, on the default device.
         cipher: The cipher of images; None if images are plain.
         features: The encryption of feature maps; None if feature maps are plain.
         users: Makes the users of the model.
-        identity: The public identity of its key and ciphers.
+        identity: The public identity of its key and ciphers; None without a key.
         sources: What every result depends on: configuration, digest of the checkpoint, key id.
-
-    Raises:
-        WrongKeyError: The checkpoint belongs to another key.
-        ConfigError: The configuration is not protected, or not sound.
-
-    Example:
-        >>> model = ProtectedModel(cfg, 'iter_20000.pth')                                # doctest: +SKIP
-        >>> model.predict(model.users.without_key(), batch).pred_sem_seg.data.shape      # doctest: +SKIP
-        torch.Size([1, 512, 1024])
     """
 
+    identity: Identity | None = None
+
     def __init__(self, cfg: Config, checkpoint: str) -> None:
-        cfg = Config(copy.deepcopy(cfg.to_dict()))
-        to_preprocessor_form(cfg)
-        raise_problems(check_config(cfg))
         self.cfg = cfg
         self.model = load_model(_without_denial(cfg), checkpoint)
         self.users = Users.of(self.model)
         self.cipher, self.features = self.users.cipher, self.users.features
-        self.identity = joined(identities_of(self.model).values())
-        self.sources = [repr(cfg.to_dict()), hash_file(without_scheme(checkpoint)), self.identity.key_id]
+        self.sources = [repr(cfg.to_dict()), hash_file(without_scheme(checkpoint))]
         self._pass_pixels = PASS_PIXELS['cuda' if get_device() == 'cuda' else 'other']
 
     @property
@@ -217,6 +213,42 @@ class ProtectedModel:
         return build_model(cfg).data_preprocessor.to(get_device())
 
 
+class ProtectedModel(LoadedModel):
+    """A protected model with its weights, which predicts as any user.
+
+    Args:
+        cfg: A protected configuration. It may encrypt in the pipelines or in the preprocessor. The attribute ``cfg`` is
+            a copy in which the preprocessor encrypts, and no pipeline does.
+        checkpoint: A checkpoint of the configuration's key.
+
+    Raises:
+        WrongKeyError: The checkpoint belongs to another key.
+        ConfigError: The configuration is not protected, or not sound.
+
+    Example:
+        >>> model = ProtectedModel(cfg, 'iter_20000.pth')                                # doctest: +SKIP
+        >>> model.predict(model.users.without_key(), batch).pred_sem_seg.data.shape      # doctest: +SKIP
+        torch.Size([1, 512, 1024])
+    """
+
+    identity: Identity
+
+    def __init__(self, cfg: Config, checkpoint: str) -> None:
+        cfg = Config(copy.deepcopy(cfg.to_dict()))
+        to_preprocessor_form(cfg)
+        raise_problems(check_config(cfg))
+        super().__init__(cfg, checkpoint)
+        self.identity = joined(identities_of(self.model).values())
+        self.sources.append(self.identity.key_id)
+
+
+def open_model(cfg: Config, checkpoint: str) -> LoadedModel:
+    """Load a protected model, or one with a private side and no key."""
+    if is_private_side(cfg) and not find_protections(cfg.to_dict()) and not find_features(cfg):
+        return LoadedModel(cfg, checkpoint)
+    return ProtectedModel(cfg, checkpoint)
+
+
 def prepared(preprocessor: SegDataPreProcessor, user: User, batch: dict[str, Any]) -> dict[str, Any]:
     """Return what the network gets if a user sends a batch.
 
@@ -235,7 +267,7 @@ def using(model: BaseSegmentor, *users: User) -> AbstractContextManager[None]:
 
     Args:
         model: A protected model, or a copy of one from
-            :meth:`~mmseg_keyprotect.session.model.ProtectedModel.stolen`.
+            :meth:`~mmseg_keyprotect.session.model.LoadedModel.stolen`.
         users: The user, or one for each image of a batch.
     """
     features = getattr(model, 'feature_encryption', None)

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor
 
-from mmseg_keyprotect.config.view import find_model
+from mmseg_keyprotect.config.view import find_model, is_private_side, kind_of
 from mmseg_keyprotect.errors import ConfigError, SealedFileError
 from mmseg_keyprotect.export.comparison import Comparison, compare
 from mmseg_keyprotect.export.graph import SegmentationGraph
@@ -119,10 +119,11 @@ def _load(cfg: Config, checkpoint: str) -> tuple[PrivateSideSegmentor, dict[str,
     """Return the model, and the meta of its checkpoint."""
     cfg = Config(copy.deepcopy(cfg.to_dict()))
     settings = find_model(cfg)
-    if settings['type'] != PrivateSideSegmentor.__name__:
+    if not is_private_side(cfg):
         raise ConfigError(
-            f'Expected a configuration of a PrivateSideSegmentor, but got {settings["type"]}: its backbone is trained, '
-            'so that no part of it is public. Train one of configs/private_side, or run it whole: keyprotect export.'
+            f'Expected a configuration of a PrivateSideSegmentor, but got {kind_of(settings)}: its backbone is '
+            'trained, so that no part of it is public. Train one of configs/private_side, or run it whole: keyprotect '
+            'export.'
         )
     refuse_windows(settings)
     model = revert_sync_batchnorm(build_model(cfg))

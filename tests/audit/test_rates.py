@@ -77,7 +77,7 @@ def test_a_trial_is_judged_on_other_images_than_it_trains_on():
 def test_without_a_choice_the_rates_are_those_of_the_attack(count, rates):
     seen = []
     found = train_at_best_rates(start(0.1, seen), images(count), Budget(60, steps=5, rates=rates))
-    assert found.sentence == f'5 steps on {count} images.'
+    assert found.sentence == f'5 steps on {count} image{"s" * (count > 1)}.'
     assert len(seen) == 5
 
 

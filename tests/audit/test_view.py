@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from helpers.planted import cipher_of, pictures
@@ -28,9 +29,11 @@ PLAIN = dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=(64, 64), pad_val
 OF_NEED = {
     'weights': ('model', 'stolen', 'feature_places', 'network_sees_rgb', 'logits'),
     'masks': ('masks',),
+    'masks of plain images': ('plain_masks',),
+    'scores of plain images': ('plain_scores',),
     'encrypted images': ('encrypted',),
     'pairs': ('pairs',),
-    'plain images': ('plain', 'training_set'),
+    'plain images': ('plain', 'training_set', 'own_model'),
     'labels': ('labels', 'ignore_index'),
     'encryptor': ('encrypt',),
     'public weights': ('public_weights',),
@@ -179,10 +182,12 @@ def everything():
         ignore_index=255,
         logits=lambda images, key, features: torch.zeros(1),
         masks=lambda images, key: np.zeros(1),
+        plain_logits=lambda crops: torch.zeros(1, 2, 8, 8),
+        is_private_side=False,
     )
     labels = [image[..., 0] for image in images[2:]]
     training_set = SimpleNamespace(without_labels=lambda: 'unlabelled')
-    data = AttackerData(images[:2], images[2:], labels, training_set)
+    data = AttackerData(images[:2], images[2:], labels, training_set, own_model=Config())
     return Target(cipher_of('shuffle'), data, attacked, public_weights=weights)
 
 
@@ -190,7 +195,12 @@ def use(view, name):
     found = getattr(view, name)
     if callable(found) and not isinstance(found, nn.Module):
         arguments = dict(
-            stolen=(), encrypt=(pictures()[0],), logits=(pictures()[:1], None), masks=(pictures()[:1], None)
+            stolen=(),
+            encrypt=(pictures()[0],),
+            logits=(pictures()[:1], None),
+            masks=(pictures()[:1], None),
+            plain_masks=(torch.zeros(1, 3, 8, 8),),
+            plain_scores=(torch.zeros(1, 3, 8, 8),),
         )
         found(*arguments[name])
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.paper import cells, feature_cells, ownership_cells, ownership_training, side_attack, side_cells
+from benchmarks.paper import cells, feature_cells, ownership_cells, ownership_training, side_cells
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_cells import Onlooker
 from benchmarks.paper.reproduce import TABLES
@@ -29,7 +29,6 @@ RIVAL_COMMANDS = {
     'benchmarks.paper.rivals': rivals_command.build_parser,
     'benchmarks.paper.rivals.bindings': bindings.build_parser,
     'benchmarks.paper.rivals.costs': costs.build_parser,
-    'benchmarks.paper.side_attack': side_attack.build_parser,
 }
 
 

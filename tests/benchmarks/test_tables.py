@@ -99,7 +99,7 @@ def test_attacks_and_their_tables(tiny_config, own_folders, monkeypatch):
         cell.run()
     result = cells[0].read()
     assert list(result['attacks']) == list(attacks)
-    assert result['attacks']['from-scratch']['sentence'] == '2 steps on 1 images.'
+    assert result['attacks']['from-scratch']['sentence'] == '2 steps on 1 image.'
     weights = result['attacks']['weights-alone']
     table = audit_table(attacks, [Row('tuned', cells), Row('later', [Audit('x', 1, of=Training('x'))])])
     row = ' '.join(next(line for line in table.splitlines() if 'tuned' in line).split())

@@ -27,6 +27,8 @@ ATTACKS = AttackRegistry(
         'fine-tuning-stem': 'fine_tuning:FineTuningStem',
         'fine-tuning': 'fine_tuning:FineTuning',
         'from-scratch': 'fine_tuning:FromScratch',
+        'surrogate-masks': 'surrogate:SurrogateMasks',
+        'surrogate-scores': 'surrogate:SurrogateScores',
     },
     package=__name__,
 )

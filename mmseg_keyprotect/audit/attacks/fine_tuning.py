@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from mmengine.device import get_device
 from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_keyprotect.audit.attack import Attack, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.objectives import trained_batch_norms
 from mmseg_keyprotect.audit.rates import Attempt, train_at_best_rates
+from mmseg_keyprotect.audit.training import AttackerTrainingSet, segmentation_loss
 from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.models.backbones import adapter_of
 from mmseg_keyprotect.protection.checkpoints import build_model
@@ -38,16 +41,24 @@ class FineTuning(Attack):
                 module.eval()
         return model
 
+    def training_set(self, view: View) -> AttackerTrainingSet:
+        """Return the images to train on, with the configuration whose optimizer trains."""
+        return view.training_set
+
+    def loss(self, model: BaseSegmentor, data: dict[str, Any]) -> Tensor:
+        """Return the loss of a prepared batch."""
+        return segmentation_loss(model, data)
+
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Train until the budget is spent."""
-        training_set = view.training_set
+        training_set = self.training_set(view)
         if 'optim_wrapper' not in training_set.cfg:
             raise NotApplicable('the configuration has no optim_wrapper to train with')
 
         def start() -> Attempt:
             torch.manual_seed(0)
             model = self.model(view)
-            return Attempt(model, training_set.optimizer(model))
+            return Attempt(model, training_set.optimizer(model), self.loss)
 
         found = train_at_best_rates(start, training_set, budget, WARM_UP)
         images = len(training_set)
@@ -68,16 +79,20 @@ class FineTuningStem(FineTuning):
 
 
 class FromScratch(FineTuning):
-    """Steal nothing and train an own unprotected model, from the owner's starting point.
+    """Steal nothing and train an own unprotected model, from the owner's starting point or that of ``own_model``.
 
     The other attacks with labels are compared with it: stealing pays only if they reach more.
     """
 
     name = 'from-scratch'
-    needs = ('plain images', 'labels')
+    needs: ClassVar[tuple[str, ...]] = ('plain images', 'labels')
+
+    def training_set(self, view: View) -> AttackerTrainingSet:
+        """Return the images to train on, with the configuration of the own model."""
+        return replace(view.training_set, cfg=view.own_model)
 
     def model(self, view: View) -> BaseSegmentor:
         """Return the untrained model."""
-        model = build_model(copy.deepcopy(view.training_set.cfg))
+        model = build_model(copy.deepcopy(view.own_model))
         model.init_weights()
         return model.to(get_device()).train()
