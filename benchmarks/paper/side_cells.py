@@ -29,23 +29,48 @@ model = dict(
 )"""
 """The changes of a private side that reads every stage of MobileNetV2 but the first."""
 
+TAUGHT = """\
+custom_imports = dict(imports=['mmseg_keyprotect', 'benchmarks.paper.distillation'], allow_failed_imports=False)
+model.update(type='DistilledPrivateSide', teacher={teacher})"""
+"""The changes of a private side that learns from a whole model."""
+
+LONGER = """\
+train_cfg = dict(max_iters={count}, val_interval={count})
+default_hooks = dict(checkpoint=dict(interval={count}))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=30),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=30, end={count}, by_epoch=False),
+]"""
+"""The changes of a longer training."""
+
 
 @dataclass(frozen=True)
 class Derived(Training):
-    """A model of a config with changes, which is written into the work folder."""
+    """A model of a config with changes, which is written into the work folder.
+
+    Args:
+        iterations: Training iterations in the place of those of the config.
+    """
+
+    iterations: int | None = None
 
     def source(self) -> Path:
         """Return the path of the derived config."""
         file = self.work / f'{self.config}.py'
         self.work.mkdir(parents=True, exist_ok=True)
         base = os.path.relpath(str(find_config(self.config)), self.work)
-        replace_file(file, f"_base_ = '{base}'\n{self.changes}\n")
+        longer = LONGER.format(count=self.iterations) if self.iterations else ''
+        replace_file(file, f"_base_ = '{base}'\n{self.changes}\n{longer}\n")
         return file
 
     @property
     def changes(self) -> str:
         """The lines that the derived config adds."""
         raise NotImplementedError
+
+    @property
+    def _length(self) -> str:
+        return f'-{self.iterations}' if self.iterations else ''
 
 
 @dataclass(frozen=True)
@@ -55,7 +80,7 @@ class Whole(Derived):
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'whole_{super().name}'
+        return f'whole{self._length}_{super().name}'
 
     @property
     def changes(self) -> str:
@@ -70,22 +95,34 @@ class PrivateSide(Derived):
     Args:
         width: The width of the side network; 0 for none, so that the head reads the public feature maps.
         everywhere: Whether it reads six stages of MobileNetV2 in place of four.
+        channels: Channels of the decode head; None for those of the config.
+        teacher: A model that it learns from, beside the labels.
     """
 
     width: float = 0.25
     everywhere: bool = False
+    channels: int | None = None
+    teacher: Whole | None = None
 
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'side-{self.width:g}{"-everywhere" * self.everywhere}_{super().name}'
+        kind = f'{self.width:g}{"-everywhere" * self.everywhere}{"-taught" * bool(self.teacher)}'
+        head = f'-head{self.channels}' if self.channels else ''
+        return f'side-{kind}{head}{self._length}_{super().name}'
 
     @property
     def changes(self) -> str:
-        """The width of the side network, and what it reads."""
+        """What differs from the config."""
         if self.everywhere:
             return EVERYWHERE.format(width=self.width)
-        return f'model = dict(neck={f"dict(width={self.width})" if self.width else None})'
+        neck = dict(width=self.width) if self.width else None
+        head = dict(channels=self.channels) if self.channels else {}
+        changes = f'model = {dict(neck=neck, decode_head=head)}'
+        if not self.teacher:
+            return changes
+        teacher = tuple(os.path.abspath(path) for path in self.teacher.model())
+        return f'{changes}\n{TAUGHT.format(teacher=teacher)}'
 
     def measure(self) -> dict[str, Any]:
         """Train, validate, and count the parameters and the arithmetic of both parts."""

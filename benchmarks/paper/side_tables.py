@@ -18,6 +18,10 @@ LABELS = (8, 40)
 QUERIES = (50, 500, 5000)
 SHORT, LONG = 600, 1250
 """Training steps of attackers: ``LONG`` of them draw as many crops as the most queries."""
+CHANNELS = 128
+"""Channels of the decode head of the whole model; those of the private sides have half as many."""
+LONGER = 600
+"""Iterations of the longer trainings on CamVid, twice as many as those of the config."""
 ALL = 1000
 """More than the test images of any data set here."""
 FROM_SCRATCH = 'from-scratch'
@@ -26,13 +30,15 @@ ANSWERS = {'surrogate-masks': 'masks', 'surrogate-scores': 'scores'}
 
 
 def price_table(rows: list[Row]) -> str:
-    """Return what a private side costs; the first row is the model that is trained as a whole."""
+    """Return what a private side costs, against the whole model of the same seed and as many iterations."""
     fields = ['mIoU', 'price', 'private parameters', 'private arithmetic', 'seeds']
-    first = {result['seed']: result['mIoU'] for cell in rows[0].cells if (result := cell.read())}
+    cells = [cell for row in rows for cell in row.cells if isinstance(cell, Whole)]
+    whole = {(one['seed'], one['iterations']): one['mIoU'] for cell in cells if (one := cell.read())}
 
     def line(row: Row, results: list[dict]) -> list[str]:
-        prices = [first[result['seed']] - result['mIoU'] for result in results if result['seed'] in first]
-        price = f'{mean(prices):.1f}' if prices and row is not rows[0] else ''
+        pairs = [(whole.get((one['seed'], one['iterations'])), one['mIoU']) for one in results]
+        prices = [most - found for most, found in pairs if most is not None]
+        price = f'{mean(prices):.1f}' if prices and not isinstance(row.cells[0], Whole) else ''
         one = results[0]
         parts = ['', ''] if 'private_macs' not in one else [_share(one, 'parameters'), _share(one, 'macs')]
         return [spread([result['mIoU'] for result in results], 1), price, *parts, f'{len(results)}']
@@ -97,6 +103,20 @@ def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
         Row('as a whole, with the rates of the config', [Training(plain, seed) for seed in seeds]),
         *(Row(label, [PrivateSide(side, seed, width=width) for seed in seeds]) for width, label in widths.items()),
         Row('private side, width 1/4, six stages', [PrivateSide(side, seed, everywhere=True) for seed in seeds]),
+        *(trials(plain, side, seeds) if len(seeds) > 1 else ()),
+    ]
+
+
+def trials(plain: str, side: str, seeds: tuple[int, ...]) -> list[Row]:
+    """Return the rows of a larger head, of a teacher, and of a longer training."""
+    taught = [PrivateSide(side, seed, teacher=Whole(plain, seed)) for seed in seeds]
+    longer = [PrivateSide(side, seed, iterations=LONGER) for seed in seeds]
+    wide = {width: [PrivateSide(side, seed, width=width, channels=CHANNELS) for seed in seeds] for width in (0, 0.25)}
+    return [
+        *(Row(f'{WIDTHS[width]}, head of {CHANNELS} channels', cells) for width, cells in wide.items()),
+        Row('private side, width 1/4, taught by the whole model', taught),
+        Row(f'as a whole, {LONGER} iterations', [Whole(plain, seed, iterations=LONGER) for seed in seeds]),
+        Row(f'private side, width 1/4, {LONGER} iterations', longer),
     ]
 
 
