@@ -163,11 +163,17 @@ BACKBONES = {
         out_indices=(0, 1, 2, 3), final_norm=True,
     ),
     'SwinTransformer': dict(type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+    'mmpretrain.ConvNeXt': dict(
+        type='mmpretrain.ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 24, 32]),
+        out_indices=(0, 1, 2, 3), gap_before_final_norm=False,
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_other_backbones(name, tmp_path):
+    if name.startswith('mmpretrain'):
+        pytest.importorskip('mmpretrain.models', reason='mmpretrain, which has this backbone, is not installed')
     settings = BACKBONES[name]
     plain = MODELS.build(settings)
     channels = [feature.shape[1] for feature in plain(torch.rand(1, 3, 64, 64))]
