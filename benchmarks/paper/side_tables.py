@@ -64,9 +64,15 @@ class AttackRow(Row):
 
 
 def surrogate_table(rows: list[AttackRow]) -> str:
-    """Return what attackers reach; the bound is what labels alone give, in as many steps."""
+    """Return what attackers reach, as multiples of the bound: what labels alone give."""
     few = min(row.cells[0].images for row in rows)
-    fields = ['mIoU', 'share of the victim', 'agreement', f'multiple of the bound, {few} labels', 'all labels']
+    fields = [
+        'mIoU',
+        'share of the victim',
+        'agreement',
+        f'multiple of the bound, {few} labels, {SHORT} steps',
+        'all labels, same steps',
+    ]
     fields += ['crops asked about', 'steps']
     audits = {row.cells[0]: row.attack for row in rows}
 
@@ -136,11 +142,14 @@ def surrogates(config: str, everything: int) -> tuple[Table, list[Row]]:
     }
     return surrogate_table, [
         *(
-            AttackRow(f'{count} labelled images: the bound', [cell(f'labels-{steps}', (FROM_SCRATCH,), steps, count)])
+            AttackRow(
+                f'{count} labelled images, {steps} steps: the bound',
+                [cell(f'labels-{steps}', (FROM_SCRATCH,), steps, count)],
+            )
             for count, steps in bounds
         ),
         *(
-            AttackRow(f'{word} for {count} crops', [audit], attack)
+            AttackRow(f'{word} for at most {count} crops', [audit], attack)
             for attack, word in ANSWERS.items()
             for count, audit in answers.items()
         ),

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from mmseg_keyprotect.audit.target import Target
     from mmseg_keyprotect.audit.view import View
 
+ANSWERS = ('masks of plain images', 'scores of plain images')
+"""What the running model with the correct key may answer."""
+
 NEEDS = (
     'weights',
     'masks',
-    'masks of plain images',
-    'scores of plain images',
+    *ANSWERS,
     'encrypted images',
     'plain images',
     'pairs',

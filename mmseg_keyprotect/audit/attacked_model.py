@@ -9,11 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmseg.models.segmentors import BaseSegmentor
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_keyprotect.ciphers.feature_ciphers import FeatureCipher
 from mmseg_keyprotect.ciphers.transform import BlockTransform
 from mmseg_keyprotect.config.channels import RGB
+from mmseg_keyprotect.config.view import is_private_side
 from mmseg_keyprotect.models.features.places import Place
 from mmseg_keyprotect.models.preprocessor import swaps_channels
 from mmseg_keyprotect.session.model import LoadedModel, using
@@ -60,22 +62,16 @@ class AttackedModel:
     @property
     def is_private_side(self) -> bool:
         """Whether the private weights are on a machine that the attacker cannot read."""
-        return self._protected.identity is None
+        return is_private_side(self._protected.cfg)
 
-    @torch.no_grad()
-    def plain_logits(self, crops: Tensor) -> Tensor:
-        """Return the output of the running model, which has the key, for plain crops.
+    def answer(self, crop: Tensor) -> SegDataSample:
+        """Return the prediction of the running model, which has the key, for a plain crop.
 
         Args:
-            crops: uint8 (N, C, H, W), as the training pipeline gives them.
-
-        Returns:
-            float (N, classes, h, w).
+            crop: uint8 (C, H, W), as the training pipeline gives it.
         """
-        user = self._protected.users.correct()
-        inputs = self._protected.prepare(user, dict(inputs=list(crops)), padded=False)['inputs']
-        with using(self._protected.model, user):
-            return class_logits(self._protected.model(inputs, mode='tensor'))
+        sample = SegDataSample(metainfo=dict(img_shape=crop.shape[1:], ori_shape=crop.shape[1:]))
+        return self._protected.predict(self._protected.users.correct(), dict(inputs=[crop], data_samples=[sample]))
 
     @torch.no_grad()
     def logits(
@@ -95,9 +91,9 @@ class AttackedModel:
 
     def masks(self, images: Sequence[np.ndarray], key: BlockTransform | None) -> np.ndarray:
         """Return the masks of plain images, see :meth:`~mmseg_keyprotect.audit.view.View.masks`."""
-        logits = class_logits(self.logits(images, key))
-        logits = F.interpolate(logits, images[0].shape[:2], mode='bilinear', align_corners=False)
-        return logits.argmax(1).cpu().numpy()
+        logits, model = self.logits(images, key), self.model
+        logits = F.interpolate(logits, images[0].shape[:2], mode='bilinear', align_corners=model.align_corners)
+        return np.stack([one.pred_sem_seg.data[0].cpu().numpy() for one in model.postprocess_result(logits)])
 
 
 def class_logits(logits: Tensor) -> Tensor:

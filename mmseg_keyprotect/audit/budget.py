@@ -55,7 +55,7 @@ class Budget:
             steps: Its limit of steps; by default that of this budget.
         """
         seconds = min(share * self.seconds, self.seconds - self.spent)
-        part = Budget(max(seconds, 0.0), self.progress, self.steps if steps is None else steps)
+        part = Budget(max(seconds, 0.0), self.progress, self.steps if steps is None else steps, queries=self.queries)
         part._whole = self._whole
         return part
 

@@ -38,7 +38,7 @@ def draw_budget(
         axes: The axes to draw in.
         findings: The findings.
         fallen: Those of the attacks to which the protection falls.
-        reference: The mIoU of ``correct key``, ``no key`` and ``floor``, in percent.
+        reference: See :class:`~mmseg_keyprotect.audit.report.AuditReport`.
         own_model: The mIoU of a model that the attacker trains without stealing, whose point gets a line; or None.
     """
     measured = [finding for finding in findings if finding.mIoU is not None]

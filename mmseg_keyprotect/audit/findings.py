@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmseg_keyprotect.audit.attack import ANSWERS
 from mmseg_keyprotect.audit.key_shares import Share
 from mmseg_keyprotect.audit.picture_quality import ENCRYPTED, FOUND, MARGIN, WRONG, Likeness
 
@@ -26,7 +27,7 @@ class Finding:
         stopped: What the attack had done when the budget ended it, for example ``4 of 200 steps``; empty if it came to
             its end.
         agreement: The share of pixels of held-out images, in percent, where the attacker's masks are those of the
-            correct key; None if it was not measured.
+            correct key, or of the whole model; None if it was not measured.
         pictures: How like the plain images its reconstructions are, beside baselines; empty if it makes none.
     """
 
@@ -54,6 +55,11 @@ class Finding:
         shares = [Share(**share) for share in found['shares']]
         pictures = [Likeness(**one) for one in found.get('pictures', [])]
         return cls(**{**found, 'needs': tuple(found['needs']), 'shares': shares, 'pictures': pictures})
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the attack trains a model on what the running model answers for plain images."""
+        return any(need in self.needs for need in ANSWERS)
 
     @property
     def whole_key(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -11,11 +12,11 @@ from torch import Tensor
 from mmseg_keyprotect.audit.attacked_model import AttackedModel
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.target import AttackerData, Target
-from mmseg_keyprotect.audit.training import AttackerTrainingSet
+from mmseg_keyprotect.audit.training import AttackerTrainingSet, learns_edges
 from mmseg_keyprotect.config.channels import RGB
 from mmseg_keyprotect.config.datasets import find_datasets
 from mmseg_keyprotect.config.edit import unprotected
-from mmseg_keyprotect.config.view import find_model, kind_of, walk
+from mmseg_keyprotect.config.view import encrypts, find_model, kind_of, walk
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.session.images import TestImages, spaced
 from mmseg_keyprotect.session.model import LoadedModel
@@ -79,7 +80,7 @@ def open_target(
     training_set = None
     if dataset and data.labelled and 'PackSegInputs' in map(kind_of, dataset.get('pipeline', [])):
         training_set = AttackerTrainingSet(unprotected(cfg), dataset, given.tolist())
-    own = None if own_model is None else _own(own_model, test_images.classes)
+    own = None if own_model is None else _own(own_model, test_images.classes, (dataset or {}).get('pipeline', []))
     return Target(
         cipher,
         AttackerData(pictures[:seen], pictures[seen:], labels[seen:], training_set, own),
@@ -89,15 +90,22 @@ def open_target(
     )
 
 
-def _own(cfg: Config, classes: Sequence[str]) -> Config:
-    """Return the configuration of an attacker's own model; refuse one with another number of classes."""
-    nodes = [node for _, node in walk(find_model(cfg).get('decode_head')) if isinstance(node, Mapping)]
-    if found := [node['num_classes'] for node in nodes if node.get('num_classes', len(classes)) != len(classes)]:
+def _own(cfg: Config, classes: Sequence[str], pipeline: Sequence[Any]) -> Config:
+    """Return the configuration of an attacker's own model; refuse one that cannot learn what the attacked one does."""
+    model = find_model(cfg)
+    heads = [node for name in ('decode_head', 'auxiliary_head') for _, node in walk(model.get(name))]
+    counts = [node['num_classes'] for node in heads if isinstance(node, Mapping) and 'num_classes' in node]
+    if others := [count for count in counts if count != len(classes)]:
         raise ConfigError(
             f'Expected an own model of the same {len(classes)} classes, to train it on what this one answers, but got '
-            f'one of {found[0]}. Set num_classes of its heads.'
+            f'a head of {others[0]}. Set num_classes of its heads, auxiliary ones too.'
         )
-    return unprotected(cfg)
+    if learns_edges(cfg) and 'GenerateEdge' not in map(kind_of, pipeline):
+        raise ConfigError(
+            'Expected an own model that learns from labels, but PIDHead needs their edges too, which the training '
+            'pipeline of the attacked model does not make. Give another own model.'
+        )
+    return unprotected(cfg) if encrypts(cfg) else cfg
 
 
 def _resize(label: Tensor, shape: tuple[int, ...]) -> np.ndarray:

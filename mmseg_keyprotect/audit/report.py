@@ -41,7 +41,9 @@ COLUMNS = (
     'images (SSIM, 1 for equal pictures) than encrypted images are, and than reconstructions of other images. It held '
     'if none is so and the attack came to its end; an attack that was stopped shows nothing. The floor is the '
     'majority-class baseline, which predicts the most frequent class everywhere. Where the model has a private side '
-    'and no key, the whole model takes the place of the correct key.'
+    'and no key, the whole model takes the place of the correct key. Whoever gets answers for plain images can train a '
+    'copy on them, whatever protects the model: such attacks say what the copy is worth, and do not count against the '
+    'protection.'
 )
 """What the columns and rows of the table mean."""
 
@@ -101,7 +103,7 @@ class AuditReport:
 
     def falls(self, finding: Finding) -> bool:
         """Return whether the protection falls to an attack."""
-        if finding.attack == OWN_MODEL:
+        if finding.attack == OWN_MODEL or finding.is_copy:
             return False
         gain = self.gain(finding)
         return finding.whole_key or (gain is not None and gain > FALLS)
@@ -117,10 +119,19 @@ class AuditReport:
             return NOT_APPLICABLE
         if finding.attack == OWN_MODEL and finding.mIoU is not None:
             return 'for comparison: nothing is stolen'
+        if finding.is_copy:
+            return self._copy(finding)
         beside, own = '', self._own_model_of(finding)
         if finding.mIoU is not None and own:
             beside = f'; {finding.mIoU / own:.2f} times an own model'
         return self._effect_of(finding) + beside
+
+    def _copy(self, finding: Finding) -> str:
+        gain, own = self.gain(finding), self.own_model
+        words = [] if gain is None else [f'a copy worth {100 * gain:.0f}% of {self._worth}']
+        words += [f'{finding.mIoU / own:.2f} times an own model'] if finding.mIoU is not None and own else []
+        words += [f'stopped after {finding.stopped}'] if finding.stopped else []
+        return '; '.join([*words, 'no key prevents it'])
 
     def _own_model_of(self, finding: Finding) -> float | None:
         """Return the mIoU of an own model if the attacker of a finding could train one; else None."""
@@ -149,7 +160,7 @@ class AuditReport:
     @property
     def kind(self) -> str:
         """What protects the model, in words."""
-        return self.identity.cipher if self.identity else 'a private side on another machine'
+        return self.identity.cipher if self.identity else 'Private side on another machine'
 
     @property
     def _worth(self) -> str:
@@ -165,17 +176,20 @@ class AuditReport:
         else:
             verdict = f'{self.kind}, {figures}.'
         fallen = self.fallen
-        tried = [finding for finding in self.findings if finding.attack != OWN_MODEL and finding.applicable]
+        measured = [finding for finding in self.findings if finding.attack != OWN_MODEL and finding.applicable]
+        tried = [finding for finding in measured if not finding.is_copy]
         names = [f'{finding.attack} (needs {", ".join(finding.needs)}; {finding.cost})' for finding in fallen]
-        verdict += (
-            f' It FALLS to {len(fallen)} of {len(tried)} attacks{":" if names else ""} {"; ".join(names)}'.rstrip()
-        )
-        verdict += '.'
+        if tried:
+            listed = f': {"; ".join(names)}' if names else ''
+            verdict += f' It FALLS to {len(fallen)} of {len(tried)} attacks{listed}.'
         rest = [finding for finding in tried if finding not in fallen]
         if held := [finding.attack for finding in rest if not finding.stopped]:
             verdict += f' It held, or leaked only a part, against {", ".join(held)}.'
         if cut := [f'{finding.attack} ({finding.stopped})' for finding in rest if finding.stopped]:
             verdict += f' The time limit stopped {", ".join(cut)}.'
+        if copies := [one for one in measured if one.is_copy]:
+            listed = ', '.join(f'{one.attack} ({one.mIoU or 0:.1f} mIoU; {one.cost})' for one in copies)
+            verdict += f' Whoever gets its answers can train a copy, which no key prevents: {listed}.'
         return f'{verdict} An attack that fails within {self._limit} proves nothing; one that works proves a weakness.'
 
     @property
@@ -220,7 +234,7 @@ class AuditReport:
 
     def _key_facts(self) -> dict[str, str]:
         if self.identity is None:
-            return {'cipher': f'none: {self.kind}'}
+            return {'cipher': 'none'}
         bits = f'{self.key_space_bits:g} key bits against guessing'
         return {'cipher': f'{self.identity.cipher}, {bits}', 'key id': self.identity.key_id}
 

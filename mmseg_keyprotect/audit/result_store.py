@@ -33,7 +33,8 @@ def prepare_folder(folder: Path, fingerprint: str) -> None:
     if found and load(folder / STATE, fingerprint) is None:
         raise OutputError(
             f'Expected the folder of this audit, but {folder} is that of another: another configuration, checkpoint, '
-            'key, data set, number of minutes, images, steps or rates, or other public weights. Name another with -o.'
+            'key, data set, number of minutes, images, steps, rates or queries, other public weights, or another own '
+            'model. Name another with -o.'
         )
 
 

@@ -85,7 +85,7 @@ def run_audit(
         raise ConfigError(f'Expected attacks out of {", ".join(ATTACKS)}, but got {", ".join(unknown)}. Correct them.')
     if not 0 < rates <= len(SCALES):
         raise ConfigError(f'Expected 1 to {len(SCALES)} learning rates, but got {rates}. Correct it.')
-    if min(minutes, held_out, steps, queries) <= 0:
+    if not all(one > 0 for one in (minutes, held_out, steps, queries)):  # not a number is refused too
         raise ConfigError(
             f'Expected minutes, held-out images, steps and queries above 0, but got {minutes}, {held_out}, {steps} and '
             f'{queries}. Correct them.'
@@ -121,6 +121,7 @@ def run_audit(
             f'{len(scene.indices)} held out',
             training=f'at most {steps} steps of {BATCH} crops' + f', after trials of {rates} rates' * (rates > 1),
             queries=f'at most {queries} crops that the running model answers',
+            **({'own model': Path(own_model.filename or '').name} if own_model else {}),
             date=date.today().isoformat(),
             **(dict(command=command) if command else {}),
         ),

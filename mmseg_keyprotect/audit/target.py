@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from torch import Tensor
 
-from mmseg_keyprotect.audit.attack import NEEDS, AttackResult, NotApplicable
+from mmseg_keyprotect.audit.attack import ANSWERS, NEEDS, AttackResult, NotApplicable
 from mmseg_keyprotect.audit.attacked_model import AttackedModel
 from mmseg_keyprotect.audit.cipher_info import CipherInfo
 from mmseg_keyprotect.audit.key_shares import Share, feature_shares, key_shares
@@ -20,7 +20,7 @@ from mmseg_keyprotect.audit.view import View
 from mmseg_keyprotect.ciphers.base import BlockCipher
 from mmseg_keyprotect.models.features.encryption import FeatureEncryption
 
-OF_THE_MODEL = ('weights', 'masks', 'masks of plain images', 'scores of plain images')
+OF_THE_MODEL = ('weights', 'masks', *ANSWERS)
 """What an attacker has only where there is a model."""
 
 

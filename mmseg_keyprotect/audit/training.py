@@ -21,6 +21,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_keyprotect.audit.budget import Budget
+from mmseg_keyprotect.config.view import find_model, kind_of
 
 BATCH = 4
 """Crops in a batch."""
@@ -74,6 +75,16 @@ class AttackerTrainingSet:
         return one if self.labelled else {**one, 'data_samples': SegDataSample(metainfo=one['data_samples'].metainfo)}
 
     @property
+    def images_used(self) -> int:
+        """The number of images that were used."""
+        return len(self)
+
+    @property
+    def queries(self) -> int:
+        """The number of images that the running model was asked about."""
+        return 0
+
+    @property
     def words(self) -> str:
         """What the attacker has, in words."""
         return f'{len(self)} image{"s" * (len(self) != 1)}'
@@ -85,6 +96,11 @@ class AttackerTrainingSet:
     def optimizer(self, model: BaseSegmentor) -> torch.optim.Optimizer:
         """Return the owner's optimizer for the parameters of a model that require a gradient."""
         return build_optim_wrapper(model, self.cfg.optim_wrapper).optimizer
+
+
+def learns_edges(cfg: Config) -> bool:
+    """Tell whether a model is trained on edges of labels, which ``GenerateEdge`` makes of them in the pipeline."""
+    return kind_of(find_model(cfg).get('decode_head')) == 'PIDHead'
 
 
 def segmentation_loss(model: BaseSegmentor, data: dict[str, Any]) -> Tensor:

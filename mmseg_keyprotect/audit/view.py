@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from mmengine.config import Config
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor
@@ -126,30 +126,30 @@ class View:
         self._check('masks')
         return self._attacked_model().masks(images, key)
 
-    def plain_masks(self, crops: Tensor) -> Tensor:
-        """Ask the running model, which has the key, for the masks of plain crops.
+    def plain_mask(self, crop: Tensor) -> Tensor:
+        """Ask the running model, which has the key, for the mask of a plain crop.
 
         Args:
-            crops: uint8 (N, C, H, W), as the training pipeline gives them.
+            crop: uint8 (C, H, W), as the training pipeline gives it.
 
         Returns:
-            int64 (N, H, W), the class of each pixel.
+            int64 (1, H, W), the class of each pixel.
         """
         self._check('masks of plain images')
-        logits = self._attacked_model().plain_logits(crops)
-        return F.interpolate(logits, crops.shape[2:], mode='bilinear', align_corners=False).argmax(1)
+        return self._attacked_model().answer(crop).pred_sem_seg.data
 
-    def plain_scores(self, crops: Tensor) -> Tensor:
-        """Ask the running model, which has the key, for its scores of plain crops.
+    def plain_scores(self, crop: Tensor) -> Tensor:
+        """Ask the running model, which has the key, for its scores of a plain crop.
 
         Args:
-            crops: uint8 (N, C, H, W), as the training pipeline gives them.
+            crop: uint8 (C, H, W), as the training pipeline gives it.
 
         Returns:
-            float (N, classes, h, w), the probability of every class in the resolution of the head.
+            float (classes, H, W), the probability of every class.
         """
         self._check('scores of plain images')
-        return self._attacked_model().plain_logits(crops).softmax(1)
+        logits = self._attacked_model().answer(crop).seg_logits.data
+        return torch.cat([1 - logits, logits]) if len(logits) == 1 else logits.softmax(0)  # one is a sigmoid already
 
     @property
     def encrypted(self) -> list[np.ndarray]:

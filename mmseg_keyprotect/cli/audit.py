@@ -17,7 +17,7 @@ AFTER_INTERRUPTION = 'run the same command again to continue'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    add_model(parser)
+    add_model(parser, 'config file, protected or with a private side')
     parser.add_argument(
         '--attacks',
         type=attack_names,
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=QUERIES,
         metavar='N',
-        help=f'crops that surrogate attacks may ask the running model about; default: {QUERIES}',
+        help=f'most crops that surrogate attacks ask the running model about; default: {QUERIES}',
     )
     parser.add_argument(
         '--own-model',

@@ -176,6 +176,11 @@ def find_features(cfg: Mapping[str, Any]) -> Node:
     return find_model(cfg).get('feature_encryption') or {}
 
 
+def encrypts(cfg: Config) -> bool:
+    """Tell whether a configuration encrypts images or feature maps."""
+    return bool(find_protections(cfg.to_dict()) or find_features(cfg))
+
+
 def is_private_side(cfg: Mapping[str, Any]) -> bool:
     """Tell whether a configuration builds a :class:`~mmseg_keyprotect.models.PrivateSideSegmentor`."""
     return kind_of(find_model(cfg)) == PRIVATE_SIDE

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmseg_keyprotect.ciphers import DEFAULT_CIPHER
 from mmseg_keyprotect.ciphers.build import CipherConfig
 from mmseg_keyprotect.config.missing_data import naming_missing_data
-from mmseg_keyprotect.config.view import find_features, find_model, find_protections, kind_of
+from mmseg_keyprotect.config.view import encrypts, find_model, kind_of
 from mmseg_keyprotect.errors import ConfigError
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.fine_tuning.tuning import make_empty, tuning_config, work_in
@@ -46,7 +46,7 @@ def watermark_config(
         ConfigError: The model encrypts, the configuration has no training, or a number is out of range.
     """
     found = kind_of(find_model(cfg).get('data_preprocessor') or {})
-    if find_protections(cfg) or find_features(cfg) or found != 'SegDataPreProcessor':
+    if encrypts(cfg) or found != 'SegDataPreProcessor':
         raise ConfigError(
             f'Expected a plain model with SegDataPreProcessor, to give it a watermark, but got one with {found}. Give '
             'it the watermark first, and bind it after that.'

@@ -24,9 +24,8 @@ from mmseg_keyprotect.config.checks import check_config, raise_problems
 from mmseg_keyprotect.config.edit import to_preprocessor_form
 from mmseg_keyprotect.config.view import (
     KEYED_ARGUMENTS,
-    find_features,
+    encrypts,
     find_model,
-    find_protections,
     is_private_side,
     kind_of,
 )
@@ -244,9 +243,7 @@ class ProtectedModel(LoadedModel):
 
 def open_model(cfg: Config, checkpoint: str) -> LoadedModel:
     """Load a protected model, or one with a private side and no key."""
-    if is_private_side(cfg) and not find_protections(cfg.to_dict()) and not find_features(cfg):
-        return LoadedModel(cfg, checkpoint)
-    return ProtectedModel(cfg, checkpoint)
+    return (LoadedModel if is_private_side(cfg) and not encrypts(cfg) else ProtectedModel)(cfg, checkpoint)
 
 
 def prepared(preprocessor: SegDataPreProcessor, user: User, batch: dict[str, Any]) -> dict[str, Any]:

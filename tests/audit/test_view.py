@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from helpers.planted import cipher_of, pictures
@@ -29,7 +31,7 @@ PLAIN = dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=(64, 64), pad_val
 OF_NEED = {
     'weights': ('model', 'stolen', 'feature_places', 'network_sees_rgb', 'logits'),
     'masks': ('masks',),
-    'masks of plain images': ('plain_masks',),
+    'masks of plain images': ('plain_mask',),
     'scores of plain images': ('plain_scores',),
     'encrypted images': ('encrypted',),
     'pairs': ('pairs',),
@@ -182,7 +184,7 @@ def everything():
         ignore_index=255,
         logits=lambda images, key, features: torch.zeros(1),
         masks=lambda images, key: np.zeros(1),
-        plain_logits=lambda crops: torch.zeros(1, 2, 8, 8),
+        answer=lambda crop: SegDataSample(pred_sem_seg=PixelData(data=crop), seg_logits=PixelData(data=crop)),
         is_private_side=False,
     )
     labels = [image[..., 0] for image in images[2:]]
@@ -199,8 +201,8 @@ def use(view, name):
             encrypt=(pictures()[0],),
             logits=(pictures()[:1], None),
             masks=(pictures()[:1], None),
-            plain_masks=(torch.zeros(1, 3, 8, 8),),
-            plain_scores=(torch.zeros(1, 3, 8, 8),),
+            plain_mask=(torch.zeros(3, 8, 8),),
+            plain_scores=(torch.zeros(3, 8, 8),),
         )
         found(*arguments[name])
 

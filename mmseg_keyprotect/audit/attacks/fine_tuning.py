@@ -41,7 +41,7 @@ class FineTuning(Attack):
                 module.eval()
         return model
 
-    def training_set(self, view: View) -> AttackerTrainingSet:
+    def training_set(self, view: View, budget: Budget) -> AttackerTrainingSet:
         """Return the images to train on, with the configuration whose optimizer trains."""
         return view.training_set
 
@@ -51,7 +51,7 @@ class FineTuning(Attack):
 
     def run(self, view: View, budget: Budget) -> AttackResult:
         """Train until the budget is spent."""
-        training_set = self.training_set(view)
+        training_set = self.training_set(view, budget)
         if 'optim_wrapper' not in training_set.cfg:
             raise NotApplicable('the configuration has no optim_wrapper to train with')
 
@@ -61,8 +61,13 @@ class FineTuning(Attack):
             return Attempt(model, training_set.optimizer(model), self.loss)
 
         found = train_at_best_rates(start, training_set, budget, WARM_UP)
-        images = len(training_set)
-        return AttackResult(found.sentence, model=found.attempt.model, images=images, stopped=found.stopped)
+        return AttackResult(
+            found.sentence,
+            model=found.attempt.model,
+            images=training_set.images_used,
+            queries=training_set.queries,
+            stopped=found.stopped,
+        )
 
 
 class FineTuningStem(FineTuning):
@@ -87,7 +92,7 @@ class FromScratch(FineTuning):
     name = 'from-scratch'
     needs: ClassVar[tuple[str, ...]] = ('plain images', 'labels')
 
-    def training_set(self, view: View) -> AttackerTrainingSet:
+    def training_set(self, view: View, budget: Budget) -> AttackerTrainingSet:
         """Return the images to train on, with the configuration of the own model."""
         return replace(view.training_set, cfg=view.own_model)
 
