@@ -55,7 +55,7 @@ class Network(nn.Module):
 class Stolen:
     """Such a network, stolen: its feature maps stay unchanged."""
 
-    ignore_index = 255
+    ignore_index, is_private_side = 255, False
 
     def __init__(self, network):
         self.model = copy.deepcopy(network)

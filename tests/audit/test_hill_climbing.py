@@ -28,7 +28,7 @@ def vote(image):
 class Voting:
     """A stolen model whose output is :func:`vote` on what the correct key decrypts."""
 
-    ignore_index, feature_cipher, feature_places = 255, None, ()
+    ignore_index, feature_cipher, feature_places, is_private_side = 255, None, (), False
 
     def __init__(self, cipher, pool=1):
         self.cipher, self.pool = cipher, pool  # pixels that vote together

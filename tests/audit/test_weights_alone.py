@@ -23,7 +23,7 @@ BOTH = 'shuffle+negative-positive'
 class Stolen:
     """A stolen model that is a block stem alone, and gets BGR images."""
 
-    feature_cipher, network_sees_rgb = None, False
+    feature_cipher, network_sees_rgb, is_private_side = None, False, False
 
     def __init__(self, stem):
         self.model, self.model.backbone = nn.Module(), nn.Module()

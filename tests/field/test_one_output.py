@@ -37,7 +37,7 @@ def test_one_channel_stands_for_two_classes():
 class OneOutput:
     """A model whose single output is large where the image is bright."""
 
-    ignore_index, feature_cipher, feature_places = 255, None, ()
+    ignore_index, feature_cipher, feature_places, is_private_side = 255, None, (), False
     model = torch.nn.Identity()
 
     def __init__(self, cipher):
