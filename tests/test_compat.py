@@ -55,8 +55,8 @@ FIND_THREE = (
     [
         'import mmseg_keyprotect, mmseg.models',
         'import mmseg.registry, mmseg_keyprotect',
-        'import mmseg_keyprotect.demo.scenes',
-        'import mmseg_keyprotect.engine.hooks.key_guard_hook',
+        pytest.param('import mmseg_keyprotect.demo.scenes', marks=pytest.mark.slow),
+        pytest.param('import mmseg_keyprotect.engine.hooks.key_guard_hook', marks=pytest.mark.slow),
     ],
 )
 def test_importing_the_package_registers_everything(first):
@@ -86,11 +86,11 @@ def test_the_client_side_loads_neither_torch_nor_openmmlab():
 @pytest.mark.parametrize(
     ('name', 'found', 'command'),
     [
-        ('torch', '2.5.1', 'pip install torch==2.13.0'),
-        ('mmcv', '2.2.0', 'pip install mmcv-lite==2.1.0'),
+        pytest.param('torch', '2.5.1', 'pip install torch==2.13.0', marks=pytest.mark.slow),
+        pytest.param('mmcv', '2.2.0', 'pip install mmcv-lite==2.1.0', marks=pytest.mark.slow),
         ('mmcv-lite', '1.7.2', 'pip install mmcv-lite==2.1.0'),
-        ('mmengine', '0.7.4', 'pip install mmengine==0.10.7'),
-        ('mmsegmentation', '0.30.0', 'pip install mmsegmentation==1.2.2'),
+        pytest.param('mmengine', '0.7.4', 'pip install mmengine==0.10.7', marks=pytest.mark.slow),
+        pytest.param('mmsegmentation', '0.30.0', 'pip install mmsegmentation==1.2.2', marks=pytest.mark.slow),
     ],
 )
 class TestWrongVersion:

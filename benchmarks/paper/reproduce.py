@@ -31,8 +31,7 @@ IMAGENET = 'data/weights/mobilenet_v2_imagenet.pth'
 
 AUDIT = attacked(SEGFORMER) | {
     'audit-onlooker': (onlooker_table, onlookers(SEGFORMER.format(''))),
-    'audit-private-side-camvid': surrogates(CAMVID, 367),
-    'audit-private-side-voc': surrogates(VOC, 330),
+    'audit-private-side': surrogates(VOC, 330),
     'audit-mixing': (mixing_table, [Row('DeepLabV3+', [Mixing(DEEPLAB.format(''), weights=IMAGENET)])]),
 }
 SIDES = {'private-side-camvid': prices(CAMVID, (0, 1, 2)), 'private-side-voc': prices(VOC, (0,))}

@@ -103,11 +103,10 @@ def surrogate_table(rows: list[AttackRow]) -> str:
 def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
     """Return the table of prices of a config, with ``{}`` in the place of the protection."""
     plain, side = config.format(''), config.format(SIDE)
-    widths = WIDTHS if len(seeds) > 1 else {width: label for width, label in WIDTHS.items() if width}
     return price_table, [
         Row("as a whole, the heads' rate chosen as for the private sides", [Whole(plain, seed) for seed in seeds]),
         Row('as a whole, with the rates of the config', [Training(plain, seed) for seed in seeds]),
-        *(Row(label, [PrivateSide(side, seed, width=width) for seed in seeds]) for width, label in widths.items()),
+        *(Row(label, [PrivateSide(side, seed, width=width) for seed in seeds]) for width, label in WIDTHS.items()),
         Row('private side, width 1/4, six stages', [PrivateSide(side, seed, everywhere=True) for seed in seeds]),
         *(trials(plain, side, seeds) if len(seeds) > 1 else ()),
     ]

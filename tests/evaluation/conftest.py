@@ -1,20 +1,19 @@
 """Tiny trained models."""
 
 import pytest
-from mmengine.runner import Runner
+
+from helpers.trainings import train_once
 
 PLAIN = 'segformer/segformer_mit-b0_1xb8-0.4k_demo-128x128.py'
 
 
 @pytest.fixture
-def trained(tiny, tmp_path):
+def trained(tiny):
     cfg = tiny()
-    Runner.from_cfg(cfg).train()
-    return cfg, str(tmp_path / 'work' / 'iter_2.pth')
+    return cfg, train_once(cfg, 'tiny')
 
 
 @pytest.fixture
 def baseline(tiny, tmp_path):
     cfg = tiny(PLAIN, work_dir=str(tmp_path / 'plain'))
-    Runner.from_cfg(cfg).train()
-    return cfg, str(tmp_path / 'plain' / 'iter_2.pth')
+    return cfg, train_once(cfg, 'tiny baseline')

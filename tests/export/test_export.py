@@ -135,6 +135,7 @@ def test_encrypted_feature_maps_are_written_sealed_only(features, owner, other_k
     assert (opened.predict(encrypted) == images_alone.predict(encrypted)).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_transforms_that_cannot_be_folded_are_in_the_graph(owner, tmp_path):
     features = dict(stages=(3,), cipher=dict(type='FeatureBlockShuffle', block_size=2))
     cfg = Config(protected(small_config('.'), None, key=owner[1], features=features))
@@ -254,6 +255,7 @@ def test_upsampling(scale):
     assert torch.equal(SymbolicUpsample(plain)(x), plain(x))
 
 
+@pytest.mark.slow
 def test_one_output_channel_and_padding(tmp_path):
     config = small_config('.', classes=2, out_channels=1, threshold=0.5)
     config['model']['data_preprocessor']['test_cfg'] = dict(size_divisor=32)
@@ -265,6 +267,7 @@ def test_one_output_channel_and_padding(tmp_path):
     assert (ExportedModel.open(tmp_path / 'binary.onnx').predict(image) == wanted).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_images_that_ffx_encrypts(owner, tmp_path, picture):
     cfg, cipher = Config(small_config('.')), dict(type='FFX', block_size=4)
     cfg.model.data_preprocessor.update(type='KeyedSegDataPreProcessor', cipher=cipher, key=owner[1])

@@ -62,7 +62,7 @@ def test_compiled(name, protection, plain_first, key, other_key):
     assert not torch.allclose(got[1], got[2])
 
 
-@pytest.mark.parametrize('name', ['ResNet', 'MiT', pytest.param('ViT', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('name', QUICK)
 def test_functions_that_change_after_compiling(name, key, other_key):
     """A compiled model follows the functions in use, such as those of a user without the key."""
     _, protected, x = plain_and_protected(name, 'features', key)
@@ -88,7 +88,7 @@ def test_compiled_before_a_copy_is_changed(name, key):
     assert not torch.allclose(got, before)
 
 
-@pytest.mark.parametrize('strict', [True, False])
+@pytest.mark.parametrize('strict', [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize('protection', PROTECTIONS[2:])
 @pytest.mark.parametrize('name', QUICK)
 @pytest.mark.filterwarnings('ignore:While compiling, we found certain side effects')
@@ -102,7 +102,7 @@ def test_exported(name, protection, strict, key):
 
 
 @pytest.mark.parametrize('protection', PROTECTIONS)
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', QUICK)
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 def test_traced(name, protection, key):
     plain, protected, x = plain_and_protected(name, protection, key)

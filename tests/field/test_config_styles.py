@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 
 import mmseg_keyprotect  # noqa: F401
 from helpers.small_configs import small_config, write_images
+from helpers.trainings import train_once
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.run import run_audit
 from mmseg_keyprotect.cli.key_options import load
@@ -221,8 +222,7 @@ def trained(tmp_path, key_file):
     cfg = protected(small_config(tmp_path), block_stem=dict(border='grey'))
     cfg['test_dataloader']['dataset'] = joined(tmp_path)
     cfg = Config(dict(cfg, work_dir=str(tmp_path / 'work')))
-    Runner.from_cfg(cfg).train()
-    return cfg, f'{cfg.work_dir}/iter_1.pth'
+    return cfg, train_once(cfg, 'wrapped')
 
 
 class TestReports:

@@ -93,7 +93,13 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
+QUICK = ('images-and-features', 'images-without-stem')
+
+
+@pytest.mark.parametrize(
+    'form',
+    [pytest.param(form, id=name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, form in FORMS.items()],
+)
 class TestEachForm:
     """The model encrypts images, feature maps, or both."""
 
