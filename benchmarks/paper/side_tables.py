@@ -130,26 +130,26 @@ def surrogates(config: str, everything: int) -> tuple[Table, list[Row]]:
     side = config.format(SIDE)
     victim, own = PrivateSide(side, 0), Whole(config.format(''), 0)
 
-    def cell(word: str, attacks: tuple[str, ...], steps: int, images: int = everything, queries: int = 1) -> Audit:
+    def row(label: str, word: str, attack: str, steps: int, images: int = everything, queries: int = 1) -> AttackRow:
         limits = dict(minutes=60, steps=steps, images=images, held_out=ALL, queries=queries)
-        return Audit(side, 0, of=victim, word=word, attacks=attacks, own=own, **limits)
+        cell = Audit(side, 0, of=victim, word=f'{word}-{steps}', attacks=(attack,), own=own, **limits)
+        return AttackRow(label, [cell], attack)
 
     bounds = [(count, SHORT) for count in (*LABELS, everything)] + [(everything, LONG)]
-    answers = {
-        count: cell(f'answers-{count}', tuple(ANSWERS), LONG if count > SHORT else SHORT, queries=count)
-        for count in QUERIES
-    }
+    answers = [(attack, word, count) for attack, word in ANSWERS.items() for count in QUERIES]
     return surrogate_table, [
         *(
-            AttackRow(
-                f'{count} labelled images, {steps} steps: the bound',
-                [cell(f'labels-{steps}', (FROM_SCRATCH,), steps, count)],
-            )
+            row(f'{count} labelled images, {steps} steps: the bound', 'labels', FROM_SCRATCH, steps, count)
             for count, steps in bounds
         ),
         *(
-            AttackRow(f'{word} for at most {count} crops', [audit], attack)
-            for attack, word in ANSWERS.items()
-            for count, audit in answers.items()
+            row(
+                f'{word} for at most {count} crops',
+                f'{word}-{count}',
+                attack,
+                LONG if count > SHORT else SHORT,
+                queries=count,
+            )
+            for attack, word, count in answers
         ),
     ]
