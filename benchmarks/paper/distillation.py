@@ -33,10 +33,10 @@ class DistilledPrivateSide(PrivateSideSegmentor):
         self._paths = teacher
 
     @cached_property
-    def _teacher(self) -> list[BaseSegmentor]:
-        """The teacher, in a list, so that it is no part of this model; it is loaded only if there is a training."""
+    def _teacher(self) -> BaseSegmentor:
+        """The teacher, which is loaded only if there is a training, and is no submodule."""
         config, checkpoint = self._paths
-        return [load_model(load_quietly(config), checkpoint)]
+        return load_model(load_quietly(config), checkpoint)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the losses of the heads, and the distances from the teacher."""
@@ -45,9 +45,8 @@ class DistilledPrivateSide(PrivateSideSegmentor):
         losses = {f'decode.{name}': one for name, one in self.decode_head.loss_by_feat(logits, data_samples).items()}
         losses.update(self._auxiliary_head_forward_train(features, data_samples))
         with torch.no_grad():
-            (teacher,) = self._teacher
-            theirs = teacher.extract_feat(inputs)
-            scores = teacher.decode_head(theirs).softmax(1)
+            theirs = self._teacher.extract_feat(inputs)
+            scores = self._teacher.decode_head(theirs).softmax(1)
         losses['scores.loss'] = -(scores * logits.log_softmax(1)).sum(1).mean()
         corrected = map(int, self.neck.corrections)
         losses['features.loss'] = sum(F.mse_loss(features[n], theirs[n]) / theirs[n].var() for n in corrected)

@@ -20,7 +20,7 @@ SHORT, LONG = 600, 1250
 """Training steps of attackers: ``LONG`` of them draw as many crops as the most queries."""
 CHANNELS = 128
 """Channels of the decode head of the whole model; those of the private sides have half as many."""
-LONGER = 600
+ITERATIONS = 600
 """Iterations of the longer trainings on CamVid, twice as many as those of the config."""
 ALL = 1000
 """More than the test images of any data set here."""
@@ -115,13 +115,13 @@ def prices(config: str, seeds: tuple[int, ...]) -> tuple[Table, list[Row]]:
 def trials(plain: str, side: str, seeds: tuple[int, ...]) -> list[Row]:
     """Return the rows of a larger head, of a teacher, and of a longer training."""
     taught = [PrivateSide(side, seed, teacher=Whole(plain, seed)) for seed in seeds]
-    longer = [PrivateSide(side, seed, iterations=LONGER) for seed in seeds]
+    longer = [PrivateSide(side, seed, iterations=ITERATIONS) for seed in seeds]
     wide = {width: [PrivateSide(side, seed, width=width, channels=CHANNELS) for seed in seeds] for width in (0, 0.25)}
     return [
         *(Row(f'{WIDTHS[width]}, head of {CHANNELS} channels', cells) for width, cells in wide.items()),
         Row('private side, width 1/4, taught by the whole model', taught),
-        Row(f'as a whole, {LONGER} iterations', [Whole(plain, seed, iterations=LONGER) for seed in seeds]),
-        Row(f'private side, width 1/4, {LONGER} iterations', longer),
+        Row(f'as a whole, {ITERATIONS} iterations', [Whole(plain, seed, iterations=ITERATIONS) for seed in seeds]),
+        Row(f'private side, width 1/4, {ITERATIONS} iterations', longer),
     ]
 
 
