@@ -52,6 +52,10 @@ class View:
     def __init__(self, target: Target, granted: Iterable[str]) -> None:
         self._target, self._granted = target, frozenset(granted)
 
+    def lacks(self, need: str) -> str:
+        """Return why something out of ``uses`` is not there, as the end of a sentence; empty if it is."""
+        return self._target.lacks(need) if need in self._granted else 'the attack does not declare it'
+
     @property
     def cipher_info(self) -> CipherInfo:
         """The public facts about the cipher of images."""

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from helpers.planted import attack, pictures, planted, whole
+from helpers.planted import COUNT, attack, pictures, planted, whole
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.budget import Budget
 from mmseg_keyprotect.audit.estimators.matching import _gains, match, mismatch
+from mmseg_keyprotect.ciphers.kernels import Kernel
 
 pytestmark = pytest.mark.filterwarnings('ignore:Weak cipher', 'ignore:ReferenceCipher')
 
@@ -39,6 +41,38 @@ def test_signs_of_looked_up_samples():
     _, shares = attack('pictures-alone', planted('negative-positive+ffx'))
     assert shares['positions'].right == shares['signs'].right == 1
     assert shares['table'].right > 0.2  # scored by what becomes of a sample, its sign included
+
+
+class SureOfColours:
+    """Stands for a stolen model: it is sure of its masks where its key leaves the colours as they are."""
+
+    is_private_side, feature_cipher, model = False, None, torch.nn.Identity()
+
+    def __init__(self, target):
+        self._decrypt = target._cipher.decrypt
+
+    def logits(self, images, key, features=None):
+        (image,) = images
+        seen = self._decrypt(Kernel(key, block_size=4, channels=3).encrypt(image))
+        bright = torch.from_numpy((image.mean(2) > 128).astype(np.float32))
+        return 20 * (seen == image).mean() * torch.stack([bright, 1 - bright])[None]
+
+
+def test_a_model_tells_colours_apart():
+    """Every colour is the brightness of another scene, so that the statistics of the three are the same."""
+    grey = [image.mean(2).astype(np.uint8) for image in pictures()]
+    images = [np.stack([grey[number - shift] for shift in range(3)], 2) for number in range(COUNT)]
+    found = []
+    for first in range(3):
+        target = planted('shuffle+negative-positive', images=images, first=first)
+        before, without = attack('pictures-alone', target)
+        target.attacked = SureOfColours(target)
+        after, shares = attack('pictures-alone', target)
+        assert whole(shares), shares
+        assert 'colours' in after.sentence
+        assert 'colours' not in before.sentence
+        found.append(without['order'].right)
+    assert min(found) < 1
 
 
 def test_images_without_any_statistics_give_nothing():

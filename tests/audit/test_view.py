@@ -42,7 +42,7 @@ OF_NEED = {
 }
 """What each need grants; everything else of a view is public."""
 
-FACTS = ('cipher_info', 'feature_cipher', 'sought_feature_cipher')
+FACTS = ('cipher_info', 'feature_cipher', 'sought_feature_cipher', 'lacks')
 """The public facts."""
 
 

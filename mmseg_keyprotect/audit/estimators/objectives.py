@@ -95,6 +95,19 @@ class UnlabelledLoss:
         return float(unlabelled_loss(logits, deviations))
 
 
+def whole_image_loss(view: View, key: BlockTransform, count: int = 8) -> float:
+    """Return the unlabelled loss of an estimate of the key on the first plain images, whole and one by one.
+
+    Args:
+        view: A view with weights and plain images.
+        key: The estimate.
+        count: The number of images, at most.
+    """
+    with watch(trained_batch_norms(view.model)) as deviations:
+        logits = torch.cat([view.logits([image], key).flatten(2) for image in view.plain[:count]], 2)
+    return float(unlabelled_loss(logits[..., None], deviations))
+
+
 def unlabelled_loss(logits: Tensor, deviations: Sequence[Tensor]) -> Tensor:
     """Return the unlabelled loss of a batch.
 
