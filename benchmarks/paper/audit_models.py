@@ -111,7 +111,18 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
                 budget('DeepLabV3, every stage and images', 330, (real_everywhere, 200), (real_everywhere, 600)),
             ],
         ),
-        'audit-keys': table(keys, *(row(of, keys, 'keys') for of in with_keys)),
+        'audit-keys': table(
+            keys,
+            *(row(of, keys, 'keys') for of in with_keys),
+            *(
+                Row(
+                    f'{name_of(of)}, seed {seed}',
+                    [audit(replace(of, seed=seed), (*KEY_ATTACKS, 'weights-alone'), 'keys')],
+                )
+                for of in (absorbed[4], real[4])
+                for seed in (1, 2)
+            ),
+        ),
         'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
         'audit-channels': table(
             (*MEMORY_ATTACKS, *NEIGHBOURS, *FEATURE_SWAPS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,17 +17,16 @@ from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
 
-HEAD_RATE = 200
-"""The learning rate of the heads, as a multiple of the backbone's, where the whole model is trained."""
-
+BACKBONE_RATE = 1e-4
+"""The learning rate of the backbone, where the whole model is trained."""
+RATE = 0.02
+"""The learning rate of new layers: on CamVid for both kinds of models, and in the configs of private sides."""
 
 EVERYWHERE = """\
-model = dict(
-    backbone=dict(out_indices=(1, 2, 3, 4, 5, 6)),
-    neck=dict(in_channels=[24, 32, 64, 96, 160, 320], out_indices=(0, 3, 5), width={width}),
-    decode_head=dict(in_index=5),
-    auxiliary_head=dict(in_index=3),
-)"""
+model['backbone'] = dict(out_indices=(1, 2, 3, 4, 5, 6))
+model['neck'].update(in_channels=[24, 32, 64, 96, 160, 320], out_indices=(0, 3, 5))
+model['decode_head'].update(in_index=5)
+model['auxiliary_head'] = dict(in_index=3)"""
 """The changes of a private side that reads every stage of MobileNetV2 but the first."""
 
 TAUGHT = """\
@@ -43,6 +43,17 @@ param_scheduler = [
 ]"""
 """The changes of a longer training."""
 
+KEPT, HELD_OUT = 264, 66
+"""Training images of VOC that a training keeps, and others that it is measured on, where a rate is chosen."""
+HOLDING_OUT = f"""\
+train_dataloader = dict(dataset=dict(indices={KEPT}))
+val_dataloader = dict(dataset=dict(ann_file='ImageSets/Segmentation/train.txt', indices=-{HELD_OUT}))
+test_dataloader = val_dataloader"""
+"""The changes of a training that is measured on training images of VOC which it never sees."""
+
+loading = Lock()
+"""Held to count parameters: MMEngine, which loads the configuration, is not made for several threads."""
+
 
 @dataclass(frozen=True)
 class Derived(Training):
@@ -50,9 +61,13 @@ class Derived(Training):
 
     Args:
         iterations: Training iterations in the place of those of the config.
+        rate: Learning rate of all that is new; None for ``RATE``.
+        held_out: Whether it is measured on training images of VOC that it never sees, to choose a rate.
     """
 
     iterations: int | None = None
+    rate: float | None = None
+    held_out: bool = False
 
     def source(self) -> Path:
         """Return the path of the derived config."""
@@ -60,7 +75,8 @@ class Derived(Training):
         self.work.mkdir(parents=True, exist_ok=True)
         base = os.path.relpath(str(find_config(self.config)), self.work)
         longer = LONGER.format(count=self.iterations) if self.iterations else ''
-        replace_file(file, f"_base_ = '{base}'\n{self.changes}\n{longer}\n")
+        other = HOLDING_OUT if self.held_out else ''
+        replace_file(file, f"_base_ = '{base}'\n{self.changes}\n{longer}\n{other}\n")
         return file
 
     @property
@@ -69,8 +85,9 @@ class Derived(Training):
         raise NotImplementedError
 
     @property
-    def _length(self) -> str:
-        return f'-{self.iterations}' if self.iterations else ''
+    def _suffix(self) -> str:
+        length = f'-{self.iterations}' if self.iterations else ''
+        return f'{length}{f"-lr{self.rate:g}" if self.rate else ""}{"-held-out" * self.held_out}'
 
 
 @dataclass(frozen=True)
@@ -80,12 +97,13 @@ class Whole(Derived):
     @property
     def name(self) -> str:
         """Name of the result file and of the work folder."""
-        return f'whole{self._length}_{super().name}'
+        return f'whole{self._suffix}_{super().name}'
 
     @property
     def changes(self) -> str:
         """A higher learning rate of the heads."""
-        return f'optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult={HEAD_RATE}))))'
+        times = round((self.rate or RATE) / BACKBONE_RATE)
+        return f'optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult={times}))))'
 
 
 @dataclass(frozen=True)
@@ -109,24 +127,27 @@ class PrivateSide(Derived):
         """Name of the result file and of the work folder."""
         kind = f'{self.width:g}{"-everywhere" * self.everywhere}{"-taught" * bool(self.teacher)}'
         head = f'-head{self.channels}' if self.channels else ''
-        return f'side-{kind}{head}{self._length}_{super().name}'
+        return f'side-{kind}{head}{self._suffix}_{super().name}'
 
     @property
     def changes(self) -> str:
         """What differs from the config."""
-        if self.everywhere:
-            return EVERYWHERE.format(width=self.width)
         neck = dict(width=self.width) if self.width else None
         head = dict(channels=self.channels) if self.channels else {}
-        changes = f'model = {dict(neck=neck, decode_head=head)}'
-        if not self.teacher:
-            return changes
-        teacher = tuple(os.path.abspath(path) for path in self.teacher.model())
-        return f'{changes}\n{TAUGHT.format(teacher=teacher)}'
+        changes = [f'model = {dict(neck=neck, decode_head=head)}']
+        if self.everywhere:
+            changes += [EVERYWHERE]
+        if self.rate:
+            changes += [f'optim_wrapper = dict(optimizer=dict(lr={self.rate}))']
+        if self.teacher:
+            changes += [TAUGHT.format(teacher=tuple(os.path.abspath(path) for path in self.teacher.model()))]
+        return '\n'.join(changes)
 
     def measure(self) -> dict[str, Any]:
         """Train, validate, and count the parameters and the arithmetic of both parts."""
-        return {**super().measure(), **shares(load_quietly(self.source()))}
+        trained = super().measure()
+        with loading:
+            return {**trained, **shares(load_quietly(self.source()))}
 
 
 def shares(cfg: Config) -> dict[str, int]:

@@ -9,3 +9,4 @@ model = dict(
     neck=dict(in_channels=[32, 64, 160, 256], **_base_.private_side),
     decode_head=dict(channels=64),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.02))

@@ -9,4 +9,4 @@ model = dict(
     decode_head=dict(in_index=3),
 )
 # nothing of the public backbone is trained
-optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(_delete_=True))
+optim_wrapper = dict(optimizer=dict(lr=0.02), paramwise_cfg=dict(_delete_=True))

@@ -11,3 +11,4 @@ model = dict(
     neck=dict(in_channels=[384] * 4, out_indices=(3,), **_base_.private_side),
     decode_head=dict(in_index=3, num_classes=21),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.02))

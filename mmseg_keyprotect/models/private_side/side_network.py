@@ -42,6 +42,8 @@ class SideNetwork(BaseModule):
     Each stage reads the backbone's feature map through a 1 x 1 convolution, adds the state of the stage before, and
     passes the sum through a depthwise separable block. The correction of the feature map begins as zero. So
     training starts from the decode head on the plain features, and the head is configured as without a side network.
+    The weighted sum over the channels of the state is divided by their number, so that a step of Adam changes the
+    correction by as much at any width (the output layer of Yang et al., 2022, arXiv 2203.03466).
 
     It is a form of side tuning: Zhang et al., 2020, arXiv 1912.13503; with lateral reads: Sung et al., 2022, arXiv
     2206.06522.
@@ -128,6 +130,7 @@ class SideNetwork(BaseModule):
                 passed = self.passes[number - 1](state)
                 read = read + F.interpolate(passed, read.shape[-2:], mode='bilinear', align_corners=False)
             state = self.blocks[number](F.relu(read))
-            name = str(number)
-            corrected.append(feature + self.corrections[name](state) if name in self.corrections else feature)
+            if (name := str(number)) in self.corrections:
+                feature = feature + self.corrections[name](state / self.widths[number])
+            corrected.append(feature)
         return tuple(corrected)

@@ -33,6 +33,21 @@ def test_widths_are_multiples_of_8(width, widths):
     assert SideNetwork([24, 32, 128 if width == 1 / 8 else 96], width=width).widths == widths
 
 
+def test_a_step_of_adam_changes_the_maps_as_much_at_any_width():
+    """As a sum over the channels, the correction would change eight times as much at width 1 as at 1/8."""
+    changes = []
+    for width in (1 / 8, 1):
+        torch.manual_seed(0)
+        side, features = SideNetwork([128], width=width), [torch.randn(2, 128, 20, 20)]
+        optimizer = torch.optim.AdamW(side.parameters(), 0.01)
+        side(features)[0].sum().backward()
+        optimizer.step()
+        torch.nn.init.zeros_(side.corrections['0'].bias)
+        changes.append((side(features)[0] - features[0]).abs().mean().item())
+    assert min(changes) > 1e-3
+    assert 0.8 < changes[1] / changes[0] < 1.25
+
+
 @pytest.mark.parametrize('wrong', [dict(width=0), dict(out_indices=(1,)), dict(out_indices=())])
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ConfigError, match='above 0|out of 0 to 0'):
