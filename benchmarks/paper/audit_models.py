@@ -77,6 +77,13 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
     def row(of: Model, attacks: tuple[str, ...], word: str, **options: Any) -> Row:
         return Row(name_of(of), [audit(of, attacks, word, **options)])
 
+    def other_keys(models: tuple[Model, ...], attacks: tuple[str, ...], word: str, **options: Any) -> list[Row]:
+        return [
+            Row(f'{name_of(of)}, seed {seed}', [audit(replace(of, seed=seed), attacks, word, **options)])
+            for of in models
+            for seed in (1, 2)
+        ]
+
     def count_for(of: Model) -> int:
         return 330 if of.config == deeplab else 8  # 8 are too few for 21 classes
 
@@ -114,14 +121,7 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
         'audit-keys': table(
             keys,
             *(row(of, keys, 'keys') for of in with_keys),
-            *(
-                Row(
-                    f'{name_of(of)}, seed {seed}',
-                    [audit(replace(of, seed=seed), (*KEY_ATTACKS, 'weights-alone'), 'keys')],
-                )
-                for of in (absorbed[4], real[4])
-                for seed in (1, 2)
-            ),
+            *other_keys((absorbed[4], real[4]), (*KEY_ATTACKS, 'weights-alone'), 'keys'),
         ),
         'audit-public': table(PUBLIC_ATTACKS, *(row(of, PUBLIC_ATTACKS, 'public', public=True) for of in bound)),
         'audit-channels': table(
@@ -136,14 +136,7 @@ def attacked(model: str) -> dict[str, tuple[Table, list[Row]]]:
                 )
                 for of in with_features
             ),
-            *(
-                Row(
-                    f'{name_of(of)}, seed {seed}',
-                    [audit(replace(of, seed=seed), MEMORY_ATTACKS, 'memory', minutes=8)],
-                )
-                for of in (everywhere, real_everywhere)
-                for seed in (1, 2)
-            ),
+            *other_keys((everywhere, real_everywhere), MEMORY_ATTACKS, 'memory', minutes=8),
             row(blocks, MEMORY_ATTACKS, 'memory', minutes=8),
             Row('SETR, ViT-S/14, feature maps: layers 0 to 10, shuffle', [audit(layers, NEIGHBOURS, 'neighbours')]),
         ),

@@ -18,7 +18,9 @@ from threading import Lock
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
+from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.keys import SecretKey
 
@@ -31,6 +33,9 @@ WRONG_KEYS = 10
 
 locks: dict[str, Lock] = {}
 """One lock for each model that several cells need, by the name of its cell."""
+
+loading = Lock()
+"""Held while a cell loads a configuration or builds from it: MMEngine's imports on the way are not thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,12 @@ class Binding(Cell):
 def protection(config: str) -> str:
     """Return the part of a config's name that names the protection, such as ``shfnp-b4``; empty if there is none."""
     return next((part for part in config.split('_') if part.split('-')[0] in CIPHER_WORDS), '')
+
+
+def load_config(path: str | Path) -> Config:
+    """Return a configuration; cells that run in threads load theirs one at a time."""
+    with loading:
+        return load_quietly(path)
 
 
 def find_config(name: str) -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
-from benchmarks.paper.cells import Cell, Training, find_config, locks
+from benchmarks.paper.cells import Cell, Training, find_config, loading, locks
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.session.images import spaced
 
@@ -148,7 +148,7 @@ class FewImages(Cell):
     def measure(self) -> dict[str, Any]:
         """Train with the schedule of the whole training set, and validate."""
         source = find_config(self.config)
-        with locks.setdefault('images', Lock()):  # the first import of the data sets is not thread-safe
+        with loading:
             init_default_scope('mmseg')
             dataset = DATASETS.build(load_quietly(source).train_dataloader.dataset)
         own = spaced(np.arange(len(dataset)), self.images)

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.paper.cells import find_config, key_file
+from benchmarks.paper.cells import find_config, key_file, load_config
 from benchmarks.paper.ownership_attacks import recipients
 from benchmarks.paper.ownership_cells import OfOriginal
 from benchmarks.paper.tuning import LR_SCALE, plain_tuning
-from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.keys import SecretKey
 from mmseg_keyprotect.ownership import DEFAULT_STRENGTH, mark_weights
 from mmseg_keyprotect.ownership.comparison import compare
@@ -87,7 +86,7 @@ class Distilled(MarkedCopy):
     def measure(self) -> dict[str, Any]:
         """Mark, predict the training images, train on these masks, trace, and measure the mIoU."""
         config, student, out = find_config(self.config), self.work / 'student.py', self.work / 'student'
-        cfg, masks = load_quietly(config), (self.work / 'masks').resolve()
+        cfg, masks = load_config(config), (self.work / 'masks').resolve()
         images, seen = cfg.train_dataloader.dataset.data_prefix, 'test_dataloader.dataset.data_prefix'
         asked = [f'{seen}.{name}={images[name]}' for name in ('img_path', 'seg_map_path')]
         asked += ['test_evaluator.format_only=True', f'test_evaluator.output_dir={masks}']

@@ -18,16 +18,7 @@ from benchmarks.paper.cells import key_file
 from benchmarks.paper.mixing_cells import Mixing
 from benchmarks.paper.onlooker_tables import draw_onlooker, onlooker_table, onlookers
 from benchmarks.paper.result_models import DEEPLAB, RESULTS, SEGFORMER
-from benchmarks.paper.side_tables import (
-    CAMVID,
-    VOC,
-    WHOLE_RATE,
-    price_rows,
-    price_table,
-    rate_rows,
-    rate_table,
-    trials,
-)
+from benchmarks.paper.side_tables import SIDES, VOC
 from benchmarks.paper.surrogate_tables import surrogates
 from benchmarks.paper.tables import Row, Table, write_table
 from mmseg_keyprotect.demo.scenes import write_demo_scenes
@@ -43,11 +34,6 @@ AUDIT = attacked(SEGFORMER) | {
     'audit-onlooker': (onlooker_table, onlookers(SEGFORMER.format(''))),
     'audit-private-side': surrogates(VOC, 330),
     'audit-mixing': (mixing_table, [Row('DeepLabV3+', [Mixing(DEEPLAB.format(''), weights=IMAGENET)])]),
-}
-SIDES = {
-    'private-side-camvid': (price_table, [*price_rows(CAMVID), *trials()]),
-    'private-side-voc': (price_table, price_rows(VOC, WHOLE_RATE)),
-    'private-side-rates': (rate_table, rate_rows(VOC)),
 }
 TABLES: dict[str, tuple[Table, list[Row]]] = {**RESULTS, **AUDIT, **SIDES}
 """Every table by its name: the function that makes it, and its rows."""

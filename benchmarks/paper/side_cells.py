@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.paper.cells import Training, find_config
+from benchmarks.paper.cells import Training, find_config, loading
 from mmseg_keyprotect.config.view import load_quietly
 from mmseg_keyprotect.files import replace_file
 from mmseg_keyprotect.protection.checkpoints import build_model
@@ -50,9 +49,6 @@ train_dataloader = dict(dataset=dict(indices={KEPT}))
 val_dataloader = dict(dataset=dict(ann_file='ImageSets/Segmentation/train.txt', indices=-{HELD_OUT}))
 test_dataloader = val_dataloader"""
 """The changes of a training that is measured on training images of VOC which it never sees."""
-
-loading = Lock()
-"""Held to count parameters: MMEngine, which loads the configuration, is not made for several threads."""
 
 
 @dataclass(frozen=True)

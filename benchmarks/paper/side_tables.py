@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.paper.cells import Training
 from benchmarks.paper.side_cells import RATE, PrivateSide, Whole
-from benchmarks.paper.tables import Row, make_table, spread
+from benchmarks.paper.tables import Row, Table, make_table, spread
 
 CAMVID = 'deeplabv3plus_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
 PSPNET = 'pspnet_mobilenet-v2-d16{}_1xb8-0.3k_camvid-160x160'
@@ -77,10 +77,7 @@ def price_rows(config: str, rate: float | None = None) -> list[Row]:
     """
     return [
         whole_row(f'as a whole, new layers at {rate or RATE}', config, rate=rate),
-        Row(
-            'as a whole, new layers at 0.001',
-            [Training(config.format(''), seed) for seed in SEEDS],
-        ),
+        Row('as a whole, new layers at 0.001', [Training(config.format(''), seed) for seed in SEEDS]),
         *(private_row(label, config, width=width) for width, label in WIDTHS.items()),
     ]
 
@@ -127,3 +124,11 @@ def rate_rows(config: str) -> list[Row]:
         Row(WIDTHS[0], [PrivateSide(side, width=0, **one) for one in tried]),
         Row(WIDTHS[1 / 4], [PrivateSide(side, **one) for one in few]),
     ]
+
+
+SIDES: dict[str, tuple[Table, list[Row]]] = {
+    'private-side-camvid': (price_table, [*price_rows(CAMVID), *trials()]),
+    'private-side-voc': (price_table, price_rows(VOC, WHOLE_RATE)),
+    'private-side-rates': (rate_table, rate_rows(VOC)),
+}
+"""The tables by their names."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmseg_keyprotect.config.view import load_quietly
+from benchmarks.paper.cells import load_config
 from mmseg_keyprotect.fine_tuning.tuning import tuning_config
 
 LR_SCALE = 0.2
@@ -26,7 +26,7 @@ def plain_tuning(
         lr_scale: Of the learning rate of the config.
         images: Number of training images, the first ones. Default: all.
     """
-    cfg = tuning_config(load_quietly(config), source, iterations, lr_scale)
+    cfg = tuning_config(load_config(config), source, iterations, lr_scale)
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=iterations)
     cfg.randomness = dict(seed=seed)

@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
+from helpers.planted import cipher_of
 from mmseg_keyprotect.audit.attack import NotApplicable
 from mmseg_keyprotect.audit.attacks import ATTACKS
 from mmseg_keyprotect.audit.budget import Budget
@@ -233,6 +234,16 @@ def test_batch_norms_remember_the_order_of_signed_channels(build):
     _, shares = attack('batch-norm-memory', target_of(network, count=8, taught=True), 60)
     assert shares['channel signs'].right == 1
     assert shares['channel order'].right == 1
+
+
+def test_batch_norms_where_the_attacker_has_all_images_plain(build):
+    """No image is left to be encrypted, so nothing tells the key of images; the search goes on without."""
+    target = target_of(lively(build(SMALL, SHUFFLE, stages='all')), count=4, taught=True)
+    target = Target(cipher_of('shuffle'), target.data, target.attacked, target._features)
+    assert target.lacks('encrypted images')
+    found = ATTACKS['batch-norm-memory']().attack(target, Budget(20.0))
+    assert found.sentence.startswith('stage=0: energy')
+    assert found.key is None
 
 
 def planted(rng, channels=24, outputs=96):

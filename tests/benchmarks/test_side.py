@@ -52,12 +52,11 @@ def test_a_training_that_chooses_a_rate_is_measured_on_images_that_it_never_sees
     for cell in (row.cells[0] for row in rate_rows(VOC)):
         cfg = load_quietly(cell.source())
         set_data_root(cfg, str(voc))
-        parts = []
-        for name in ('train', 'val', 'test'):
-            dataset = DATASETS.build(cfg[f'{name}_dataloader'].dataset)
-            parts += [{Path(dataset[n]['data_samples'].img_path).stem for n in (0, len(dataset) - 1)}]
-            parts[-1] |= {Path(dataset.get_data_info(n)['img_path']).stem for n in range(len(dataset))}
-        trained, validated, tested = parts
+        loaders = (cfg[f'{name}_dataloader'].dataset for name in ('train', 'val', 'test'))
+        trained, validated, tested = (
+            {Path(one.get_data_info(number)['img_path']).stem for number in range(len(one))}
+            for one in map(DATASETS.build, loaders)
+        )
         assert validated == tested == names - trained
         assert len(trained) == 4 * len(tested)
         assert cell.seed not in SEEDS

@@ -36,7 +36,7 @@ class BatchNormMemory(Attack):
         if not view.sought_feature_cipher.has_order:
             raise NotApplicable('the key changes no order')
         key, images = None, len(view.plain)
-        if view.cipher_info.bits:
+        if not view.lacks('encrypted images'):
             pictures = PicturesAlone().run(view, budget)
             key, images = pictures.key, pictures.images
         signs, places = GainSigns(view), view.feature_places
